@@ -1,0 +1,1 @@
+"""Pulumi components for serverless AI runtimes."""

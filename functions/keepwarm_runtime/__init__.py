@@ -1,0 +1,1 @@
+"""What runs inside a serverless AI function: phases, verified models, effects, admission."""

@@ -1,0 +1,1 @@
+"""An embedded AWS that really runs the functions, tasks and queues of a serverless AI stack."""

@@ -1,0 +1,78 @@
+"""Time as an argument: real for people, driven by hand for tests.
+
+Everything in the embedded cloud that waits (visibility, retries, schedules, idle expiry, autoscaling)
+asks a `Clock`, so that a test moves an hour in a microsecond and never sleeps.
+"""
+
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the embedded cloud reads the time and waits."""
+
+    def now_s(self) -> float:
+        """Seconds since the epoch; what AWS would stamp on things."""
+        ...
+
+    def wait(self, condition: threading.Condition, timeout_s: float | None) -> bool:
+        """Wait on a held condition until notified or `timeout_s` of this clock passed; True when notified."""
+        ...
+
+
+class RealClock:
+    """The machine's clock."""
+
+    def now_s(self) -> float:
+        """Return the wall clock."""
+        return time.time()
+
+    def wait(self, condition: threading.Condition, timeout_s: float | None) -> bool:
+        """Wait for real."""
+        return condition.wait(timeout_s)
+
+
+class ManualClock:
+    """A clock that stands still until `advance` moves it, and wakes whoever waited for that moment."""
+
+    def __init__(self, start_s: float = 1_700_000_000.0) -> None:
+        self._now_s = start_s
+        self._lock = threading.Lock()
+        self._waiting: set[threading.Condition] = set()
+
+    def now_s(self) -> float:
+        """Return the time the test set."""
+        return self._now_s
+
+    def advance(self, seconds: float) -> None:
+        """Move forward and wake every waiter, who decides whether its moment has come.
+
+        Raises:
+            ValueError: `seconds` is negative; no AWS clock runs backwards.
+        """
+        if seconds < 0:
+            raise ValueError(f"ManualClock.advance needs seconds of at least 0, got {seconds}")
+        with self._lock:
+            self._now_s += seconds
+            waiting = list(self._waiting)
+        for condition in waiting:
+            with condition:
+                condition.notify_all()
+
+    def wait(self, condition: threading.Condition, timeout_s: float | None) -> bool:
+        """Wait until notified; a notification by `advance` past the deadline counts as the timeout."""
+        deadline_s = None if timeout_s is None else self._now_s + timeout_s
+        if deadline_s is not None and timeout_s is not None and timeout_s <= 0:
+            return False
+        with self._lock:
+            self._waiting.add(condition)
+        try:
+            # Bounded real waits: an advance between the check and the wait must not be lost.
+            while not condition.wait(0.05):
+                if deadline_s is not None and self._now_s >= deadline_s:
+                    return False
+            return deadline_s is None or self._now_s < deadline_s
+        finally:
+            with self._lock:
+                self._waiting.discard(condition)

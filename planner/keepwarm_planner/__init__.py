@@ -1,0 +1,1 @@
+"""Fit, cold-start budget, sizing, simulation and cost before anything is deployed."""

@@ -1,0 +1,1 @@
+"""Policy pack that refuses unsafe serverless AI designs."""
