@@ -1,6 +1,16 @@
-"""Puts the repository root on the path, so that tests share `tests.support`."""
+"""Puts the repository root on the path and makes Hypothesis repeatable on busy machines."""
 
+import os
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Fixed seeds and no deadlines: a loaded CI machine must not fail a test that is right. Longer and random on demand.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", max_examples=5_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

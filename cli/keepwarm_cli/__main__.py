@@ -1,0 +1,160 @@
+"""The `keepwarm` command (contract C7): exit 0 fine, 1 a check failed, 2 bad input, 130 interrupted.
+
+Nothing but typer is imported before the command is known: `--help` answers in the time the interpreter needs.
+"""
+
+import sys
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keepwarm_cli.errors import CliError
+
+app = typer.Typer(
+    name="keepwarm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Infrastructure as code for serverless AI runtimes: plan it, deploy it, prove it.",
+)
+local = typer.Typer(no_args_is_help=True, help="The embedded cloud: the same program, no account, no Docker.")
+model = typer.Typer(
+    no_args_is_help=True, help="Publish, list, verify, promote and roll back models of a registry."
+)
+app.add_typer(local, name="local")
+app.add_typer(model, name="model")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Bucket = Annotated[str | None, typer.Option(help="Registry bucket. Default: KEEPWARM_MODEL_BUCKET.")]
+Endpoint = Annotated[
+    str | None, typer.Option(help="AWS endpoint. Default: AWS_ENDPOINT_URL, then AWS itself.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"keepwarm {distribution_version('keepwarm-cli')}")
+        raise typer.Exit
+
+
+@local.command("run")
+def local_run(
+    documents: Annotated[Path, typer.Option(help="Folder of documents to push through.")] = Path(
+        "examples/documents"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path("report"),
+    stack: Annotated[str, typer.Option(help="Stack file to deploy: stacks/Pulumi.<stack>.yaml.")] = "local",
+    again: Annotated[int, typer.Option(min=0, help="Upload the first N documents a second time.")] = 0,
+    timeout_s: Annotated[int, typer.Option(min=10, help="Longest wait for the last document.")] = 300,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the AWS endpoint; 0 picks a free one.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy the stack on the embedded cloud, push documents through, report, tear down, prove nothing is left."""
+    from keepwarm_cli.local_run import RunOptions, run
+
+    raise typer.Exit(run(RunOptions(documents, out, stack, again, timeout_s, port, as_json)))
+
+
+@local.command("up")
+def local_up(
+    stack: Annotated[str, typer.Option(help="Stack file to deploy.")] = "local",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the AWS endpoint; 0 picks a free one.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the deployed stack running until Ctrl-C: endpoint, outputs, live log."""
+    from keepwarm_cli.local_run import up
+
+    raise typer.Exit(up(stack, port, as_json))
+
+
+@model.command("publish")
+def model_publish(
+    directory: Annotated[Path, typer.Argument(help="Folder with the model's files.")],
+    name: Annotated[str, typer.Option(help="Model name.")],
+    version: Annotated[str, typer.Option(help="Version; immutable once published.")],
+    channel: Annotated[str | None, typer.Option(help="Channel to point at it.")] = None,
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a model directory: immutable blobs and manifest, then the channel."""
+    from keepwarm_cli import models
+
+    raise typer.Exit(models.publish(directory, name, version, channel, bucket, endpoint, as_json))
+
+
+@model.command("list")
+def model_list(bucket: Bucket = None, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
+    """List models, versions, digests, sizes and the channels that point at them."""
+    from keepwarm_cli import models
+
+    raise typer.Exit(models.list_models(bucket, endpoint, as_json))
+
+
+@model.command("verify")
+def model_verify(
+    reference: Annotated[str, typer.Argument(help="name@sha256:<digest> or name:channel.")],
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download every chunk of a model and check it against its manifest."""
+    from keepwarm_cli import models
+
+    raise typer.Exit(models.verify(reference, bucket, endpoint, as_json))
+
+
+@model.command("promote")
+def model_promote(
+    reference: Annotated[
+        str, typer.Argument(help="name@sha256:<digest> or name:channel to take the release from.")
+    ],
+    channel: Annotated[str, typer.Option(help="Channel to point at it.")],
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Point a channel at a published release; refused below the channel's rollback floor."""
+    from keepwarm_cli import models
+
+    raise typer.Exit(models.promote(reference, channel, bucket, endpoint, as_json))
+
+
+@model.command("rollback")
+def model_rollback(
+    name: Annotated[str, typer.Argument(help="Model name.")],
+    channel: Annotated[str, typer.Option(help="Channel to move back.")],
+    to: Annotated[str, typer.Option(help="Version to go back to.")],
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a channel back to an earlier version, not below its floor."""
+    from keepwarm_cli import models
+
+    raise typer.Exit(models.rollback(name, channel, to, bucket, endpoint, as_json))
+
+
+def main() -> None:
+    """Run the command; a known refusal is one line on standard error."""
+    try:
+        app(standalone_mode=True)
+    except CliError as error:
+        print(str(error), file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted; everything was stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()
