@@ -20,6 +20,10 @@ class Clock(Protocol):
         """Wait on a held condition until notified or `timeout_s` of this clock passed; True when notified."""
         ...
 
+    def wait_until(self, condition: threading.Condition, at_s: float) -> bool:
+        """Wait on a held condition until notified or `at_s` of this clock; True when notified before."""
+        ...
+
 
 class RealClock:
     """The machine's clock."""
@@ -31,6 +35,10 @@ class RealClock:
     def wait(self, condition: threading.Condition, timeout_s: float | None) -> bool:
         """Wait for real."""
         return condition.wait(timeout_s)
+
+    def wait_until(self, condition: threading.Condition, at_s: float) -> bool:
+        """Wait for real."""
+        return condition.wait(max(0.0, at_s - time.time()))
 
 
 class ManualClock:
@@ -62,10 +70,16 @@ class ManualClock:
 
     def wait(self, condition: threading.Condition, timeout_s: float | None) -> bool:
         """Wait until notified; a notification by `advance` past the deadline counts as the timeout."""
-        deadline_s = None if timeout_s is None else self._now_s + timeout_s
-        if deadline_s is not None and timeout_s is not None and timeout_s <= 0:
-            return False
+        return self._wait(condition, None if timeout_s is None else self._now_s + timeout_s)
+
+    def wait_until(self, condition: threading.Condition, at_s: float) -> bool:
+        """Wait until notified or the test moved to `at_s`; loses no advance made since `at_s` was computed."""
+        return self._wait(condition, at_s)
+
+    def _wait(self, condition: threading.Condition, deadline_s: float | None) -> bool:
         with self._lock:
+            if deadline_s is not None and self._now_s >= deadline_s:
+                return False
             self._waiting.add(condition)
         try:
             # Bounded real waits: an advance between the check and the wait must not be lost.

@@ -21,6 +21,14 @@ class Caller:
     role_arn: str | None = None
 
 
+class Readable(Protocol):
+    """A request body that is read once, from start to end."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes (all when negative); fewer only at the end."""
+        ...
+
+
 @dataclass(slots=True)
 class Request:
     """One parsed AWS request. `body` is read for every service but S3, which streams from `stream`."""
@@ -35,7 +43,7 @@ class Request:
     region: str
     caller: Caller = field(default_factory=Caller)
     body: bytes = b""
-    stream: IO[bytes] | None = None
+    stream: Readable | None = None
     content_length: int = 0
     raw_path: str = ""
     """Path exactly as sent (percent-encoded)."""

@@ -1,0 +1,84 @@
+"""What exists in moto's backends: the other half of the proof that a teardown leaves nothing."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+
+def _iam_policies(backend: Any) -> Iterable[str]:
+    return (p.name for p in backend.managed_policies.values() if not p.arn.startswith("arn:aws:iam::aws:"))
+
+
+def _security_groups(backend: Any) -> Iterable[str]:
+    return (g.id for groups in backend.groups.values() for g in groups.values() if g.name != "default")
+
+
+def _not_default_vpcs(backend: Any) -> Iterable[str]:
+    return (v.id for v in backend.vpcs.values() if str(v.is_default).lower() != "true")
+
+
+def _kms_aliases(backend: Any) -> Iterable[str]:
+    names: list[str] = []
+    for aliases in backend.key_to_aliases.values():
+        names.extend(a for a in aliases if not a.startswith("alias/aws/"))
+    return names
+
+
+def _kms_keys(backend: Any) -> Iterable[str]:
+    # A key scheduled for deletion is what a destroyed key is on AWS for 7..30 days.
+    aws = {k for k, a in backend.key_to_aliases.items() if any(x.startswith("alias/aws/") for x in a)}
+    return (k.id for k in backend.keys.values() if k.key_state != "PendingDeletion" and k.id not in aws)
+
+
+def _attribute(name: str, label: str | None = None) -> Callable[[Any], Iterable[str]]:
+    def read(backend: Any) -> Iterable[str]:
+        held = getattr(backend, name)
+        if label is None:
+            return list(held)
+        return [getattr(item, label) for item in (held.values() if isinstance(held, dict) else held)]
+
+    return read
+
+
+_KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterable[str]]], ...]] = (
+    ("iam", "roles", _attribute("roles", "name")),
+    ("iam", "policies", _iam_policies),
+    ("iam", "instance-profiles", _attribute("instance_profiles", "name")),
+    ("dynamodb", "tables", _attribute("tables")),
+    ("logs", "groups", _attribute("groups")),
+    ("cloudwatch", "alarms", _attribute("alarms")),
+    ("cloudwatch", "dashboards", _attribute("dashboards")),
+    ("kms", "keys", _kms_keys),
+    ("kms", "aliases", _kms_aliases),
+    ("sns", "topics", _attribute("topics")),
+    ("secretsmanager", "secrets", _attribute("secrets")),
+    ("stepfunctions", "state-machines", _attribute("state_machines", "name")),
+    ("ec2", "vpcs", _not_default_vpcs),
+    ("ec2", "security-groups", _security_groups),
+    ("ec2", "launch-templates", _attribute("launch_templates")),
+    ("ec2", "vpc-endpoints", _attribute("vpc_end_points")),
+    ("autoscaling", "groups", _attribute("autoscaling_groups")),
+    ("ecr", "repositories", _attribute("repositories")),
+)
+
+
+def moto_inventory(cloud: "Cloud", *, leave_to: Iterable[str] = ()) -> dict[str, dict[str, list[str]]]:
+    """Names of what exists in moto, backend -> kind -> sorted names; AWS-owned and default things are left out.
+
+    Args:
+        cloud: The cloud whose account is listed.
+        leave_to: moto backends whose service has its own inventory.
+    """
+    skipped = set(leave_to)
+    found: dict[str, dict[str, list[str]]] = {}
+    for backend_name, kind, read in _KINDS:
+        if backend_name in skipped:
+            continue
+        with cloud.moto.lock(backend_name):
+            backend = cloud.moto.existing_backend(backend_name)
+            names = sorted(str(n) for n in read(backend)) if backend is not None else []
+        if names:
+            found.setdefault(backend_name, {})[kind] = names
+    return found
