@@ -1,0 +1,112 @@
+"""One execution: status, history, result."""
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from keepwarm_localcloud.stepfunctions.failures import StateFailure
+from keepwarm_localcloud.stepfunctions.fibers import Fiber
+from keepwarm_localcloud.tasking.timers import Timer
+
+MAX_EVENTS = 25_000
+"""Events of one history. https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
+
+
+@dataclass(slots=True)
+class Execution:
+    """What DescribeExecution and GetExecutionHistory show."""
+
+    arn: str
+    name: str
+    machine_arn: str
+    machine: dict[str, Any]
+    machine_type: str
+    role_arn: str
+    input_text: str
+    started_s: float
+    version_arn: str | None = None
+    alias_arn: str | None = None
+    status: str = "RUNNING"
+    stopped_s: float | None = None
+    output: str | None = None
+    error: str | None = None
+    cause: str | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    fiber: Fiber | None = None
+    timer: Timer | None = None
+    followers: list[Callable[["Execution"], None]] = field(default_factory=list)
+
+    def append(self, now_s: float, kind: str, previous: int, details: dict[str, Any]) -> int:
+        """Add a history event; nothing is added after the end.
+
+        Raises:
+            StateFailure: the history is full, which ends an execution on AWS too.
+        """
+        with self.changed:
+            if self.status != "RUNNING":
+                return previous
+            terminal = kind.startswith("Execution") and kind != "ExecutionStarted"
+            if len(self.events) >= MAX_EVENTS - 1 and not terminal:
+                raise StateFailure(
+                    "States.Runtime",
+                    f"The execution reached the maximum number of history events ({MAX_EVENTS}).",
+                )
+            number = len(self.events) + 1
+            self.events.append(
+                {"id": number, "previousEventId": previous, "timestamp": now_s, "type": kind, **details}
+            )
+        return number
+
+    def end(self, now_s: float, status: str, **facts: Any) -> bool:
+        """Close with a status; False when it was closed before."""
+        with self.changed:
+            if self.status != "RUNNING":
+                return False
+            self.status, self.stopped_s = status, now_s
+            self.output, self.error, self.cause = facts.get("output"), facts.get("error"), facts.get("cause")
+            self.changed.notify_all()
+        if self.timer is not None:
+            self.timer.cancel()
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Body of DescribeExecution."""
+        body: dict[str, Any] = {
+            "executionArn": self.arn,
+            "stateMachineArn": self.machine_arn,
+            "name": self.name,
+            "status": self.status,
+            "startDate": self.started_s,
+            "input": self.input_text,
+            "inputDetails": {"included": True},
+            "redriveCount": 0,
+            "redriveStatus": "NOT_REDRIVABLE",
+        }
+        if self.stopped_s is not None:
+            body["stopDate"] = self.stopped_s
+        if self.output is not None:
+            body["output"] = self.output
+            body["outputDetails"] = {"included": True}
+        for key, value in (
+            ("error", self.error),
+            ("cause", self.cause),
+            ("stateMachineVersionArn", self.version_arn),
+            ("stateMachineAliasArn", self.alias_arn),
+        ):
+            if value is not None:
+                body[key] = value
+        return body
+
+    def listed(self) -> dict[str, Any]:
+        """Item of ListExecutions."""
+        keys = ("executionArn", "stateMachineArn", "name", "status", "startDate", "stopDate", "stateMachineVersionArn",
+                "stateMachineAliasArn")
+        return {k: v for k, v in self.describe().items() if k in keys}
+
+
+def token() -> str:
+    """Make a task token."""
+    return f"AQCE{secrets.token_urlsafe(96)}"

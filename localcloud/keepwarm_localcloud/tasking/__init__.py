@@ -1,0 +1,1 @@
+"""What the task-running services share: timers on the cloud's clock, schedules, callers that use a role."""
