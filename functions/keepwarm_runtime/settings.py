@@ -1,0 +1,202 @@
+"""Every environment variable the runtime reads, in one place.
+
+Argument beats environment beats default. Values are checked while the environment starts, all problems are
+reported together, and each names its variable. What a function does not use may stay unset: `need` says so.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from keepwarm_runtime.errors import InvalidSettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MODEL_BUCKET = "KEEPWARM_MODEL_BUCKET"
+MODEL_REF = "KEEPWARM_MODEL_REF"
+CACHE_DIR = "KEEPWARM_CACHE_DIR"
+LEDGER_TABLE = "KEEPWARM_LEDGER_TABLE"
+CLAIM_BUCKET = "KEEPWARM_CLAIM_BUCKET"
+ADMISSION_TABLE = "KEEPWARM_ADMISSION_TABLE"
+ADMISSION_POOL = "KEEPWARM_ADMISSION_POOL"
+ADMISSION_PERMITS = "KEEPWARM_ADMISSION_PERMITS"
+SERVICE_NAMESPACE = "KEEPWARM_SERVICE_NAMESPACE"
+SERVICE_NAME = "KEEPWARM_SERVICE_NAME"
+WORKFLOW_ARN = "KEEPWARM_WORKFLOW_ARN"
+RESULTS_BUCKET = "KEEPWARM_RESULTS_BUCKET"
+DEAD_LETTER_URL = "KEEPWARM_DEAD_LETTER_URL"
+METRIC_NAMESPACE = "KEEPWARM_METRIC_NAMESPACE"
+
+DEFAULT_METRIC_NAMESPACE = "Keepwarm"
+DEFAULT_PERMITS = 1
+MAX_PERMITS = 100
+"""Permits of one pool: DynamoDB's BatchGetItem reads at most 100 items
+(https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)."""
+
+VARIABLES: dict[str, str] = {
+    "model_bucket": MODEL_BUCKET,
+    "model_ref": MODEL_REF,
+    "cache_dir": CACHE_DIR,
+    "ledger_table": LEDGER_TABLE,
+    "claim_bucket": CLAIM_BUCKET,
+    "admission_table": ADMISSION_TABLE,
+    "admission_pool": ADMISSION_POOL,
+    "admission_permits": ADMISSION_PERMITS,
+    "service_namespace": SERVICE_NAMESPACE,
+    "service_name": SERVICE_NAME,
+    "workflow_arn": WORKFLOW_ARN,
+    "results_bucket": RESULTS_BUCKET,
+    "dead_letter_url": DEAD_LETTER_URL,
+    "metric_namespace": METRIC_NAMESPACE,
+}
+"""Field of `Settings` -> environment variable."""
+
+
+class Settings:
+    """What this function was told from outside. Read only; build it with `from_env`."""
+
+    __slots__ = tuple(VARIABLES)
+
+    model_bucket: str | None
+    """Bucket of the model registry."""
+    model_ref: str | None
+    """`name@sha256:<64 hex>` (manifest digest) or `name:channel`."""
+    cache_dir: str
+    """Where verified models live. Default: `keepwarm` in the temporary directory."""
+    ledger_table: str | None
+    """DynamoDB table of the effect ledger."""
+    claim_bucket: str | None
+    """Bucket for effect results too large for the ledger."""
+    admission_table: str | None
+    """DynamoDB table of the permit pools."""
+    admission_pool: str
+    """Permit pool of the downstream. Default: `default`."""
+    admission_permits: int
+    """Permits of the pool, 1 to 100. Default: 1."""
+    service_namespace: str | None
+    """Cloud Map namespace of the model service."""
+    service_name: str | None
+    """Cloud Map service name of the model service."""
+    workflow_arn: str | None
+    """State machine to start."""
+    results_bucket: str | None
+    """Bucket for results and claim checks."""
+    dead_letter_url: str | None
+    """Queue for work that can never succeed."""
+    metric_namespace: str
+    """CloudWatch namespace. Default: `Keepwarm`."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **arguments: str | int | None) -> Settings:
+        """Read and check everything; an argument that is not None beats its variable.
+
+        Raises:
+            InvalidSettings: KW300 with every problem found, each naming its variable.
+        """
+        source: Mapping[str, str] = os.environ if env is None else env
+        unknown = sorted(set(arguments) - set(VARIABLES))
+        if unknown:
+            raise InvalidSettings("Settings", f"the argument {unknown[0]!r}", allowed=", ".join(VARIABLES))
+        problems: list[str] = []
+        settings = cls.__new__(cls)
+        for name, variable in VARIABLES.items():
+            given = arguments.get(name)
+            value = str(given) if given is not None else source.get(variable, "").strip()
+            try:
+                setattr(settings, name, _checked(name, value))
+            except ValueError as problem:
+                where = f"argument {name}" if given is not None else variable
+                problems.append(f"{where}: got {value!r}; allowed {problem}")
+        if problems:
+            raise InvalidSettings("settings", " / ".join(problems))
+        return settings
+
+    def need(self, name: str) -> str:
+        """Return a setting that this code path can't do without.
+
+        Raises:
+            InvalidSettings: it is unset; the text names the variable.
+        """
+        value = getattr(self, name)
+        if value is None or value == "":
+            raise InvalidSettings(
+                VARIABLES[name], "nothing", allowed="a value", because="this function uses it"
+            )
+        return str(value)
+
+
+def _checked(name: str, value: str) -> str | int | None:
+    if name == "admission_permits":
+        return _permits(value)
+    if not value:
+        return _default(name)
+    if any(character < " " or character == "\x7f" for character in value):
+        raise ValueError("text without control characters")
+    check = _CHECKS.get(name)
+    if check is not None:
+        check(value)
+    return value
+
+
+def _default(name: str) -> str | None:
+    if name == "cache_dir":
+        return tempfile.gettempdir() + "/keepwarm"
+    if name == "admission_pool":
+        return "default"
+    if name == "metric_namespace":
+        return DEFAULT_METRIC_NAMESPACE
+    return None
+
+
+def _permits(value: str) -> int:
+    if not value:
+        return DEFAULT_PERMITS
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= MAX_PERMITS:
+        raise ValueError(f"a whole number from 1 to {MAX_PERMITS}")
+    return int(value)
+
+
+def _model_ref(value: str) -> None:
+    name, at, digest = value.partition("@")
+    if at:
+        kind, _, hexdigest = digest.partition(":")
+        if (
+            name
+            and kind == "sha256"
+            and len(hexdigest) == 64
+            and not set(hexdigest) - set("0123456789abcdef")
+        ):
+            return
+    else:
+        name, colon, channel = value.partition(":")
+        if name and colon and channel and channel != "latest":
+            return
+    raise ValueError(
+        "name@sha256:<64 lower-case hex digits> or name:channel (never :latest: it says nothing about what runs)"
+    )
+
+
+def _absolute(value: str) -> None:
+    if not value.startswith("/"):
+        raise ValueError("an absolute path")
+
+
+def _url(value: str) -> None:
+    if not value.startswith(("https://", "http://")):
+        raise ValueError("a queue URL (https://...)")
+
+
+def _state_machine(value: str) -> None:
+    if not (value.startswith("arn:") and ":states:" in value and ":stateMachine:" in value):
+        raise ValueError("the ARN of a state machine")
+
+
+_CHECKS = {
+    "model_ref": _model_ref,
+    "cache_dir": _absolute,
+    "dead_letter_url": _url,
+    "workflow_arn": _state_machine,
+}
