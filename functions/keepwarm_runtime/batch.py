@@ -97,9 +97,9 @@ def run_batch(
         if group is not None:
             blocked.add(group)
     if invocation is not None:
-        invocation.count("BatchDone", done)
-        invocation.count("BatchParked", parked)
-        invocation.count("BatchFailed", len(failures))
+        invocation.count("batch_done", done)
+        invocation.count("batch_parked", parked)
+        invocation.count("batch_failed", len(failures))
     return {"batchItemFailures": failures}
 
 

@@ -45,7 +45,7 @@ def write_line(line: str) -> None:
     out.flush()
 
 
-def directive(names_units: Mapping[str, str], dimension: str = "Service") -> dict[str, object]:
+def directive(names_units: Mapping[str, str], dimension: str) -> dict[str, object]:
     """Build the `_aws` member without its timestamp."""
     return {
         "Namespace": namespace(),
@@ -58,10 +58,10 @@ def emit(
     record: Mapping[str, object],
     metrics: Mapping[str, tuple[float, str]] | None = None,
     *,
-    service: str = "",
+    dimension: tuple[str, str] = ("Service", ""),
     now_s: Callable[[], float] = time.time,
 ) -> None:
-    """Emit one event; `metrics` maps a name to its value and CloudWatch unit.
+    """Emit one event; `metrics` maps a name to its value and CloudWatch unit, under one `dimension`.
 
     `record` is for facts such as ids, counts, sizes and digests. A payload has no place in it.
     """
@@ -69,10 +69,12 @@ def emit(
     if metrics:
         for name, (value, _) in metrics.items():
             line[name] = value
-        line["Service"] = service
+        line[dimension[0]] = dimension[1]
         line["_aws"] = {
             "Timestamp": int(now_s() * 1000),
-            "CloudWatchMetrics": [directive({name: unit for name, (_, unit) in metrics.items()})],
+            "CloudWatchMetrics": [
+                directive({name: unit for name, (_, unit) in metrics.items()}, dimension[0])
+            ],
         }
     write_line(json.dumps(line, separators=(",", ":"), default=str) + "\n")
 

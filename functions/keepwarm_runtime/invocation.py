@@ -33,6 +33,16 @@ MAX_RESULT_BYTES = 6_291_456
 """Lambda's limit for a synchronous response
 (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 GOOD_OUTCOMES = ("ok", "duplicate_prevented")
+DIMENSION = "function"
+"""Dimension of every invocation metric; its value is the name of the Lambda function."""
+METRICS = {
+    "duration_ms": "Milliseconds",
+    "remaining_ms": "Milliseconds",
+    "cold_start": "Count",
+    "succeeded": "Count",
+    "failed": "Count",
+}
+"""Metrics of every result event and their CloudWatch units."""
 
 
 class Invocation:
@@ -132,26 +142,24 @@ class _Writer:
         names = json.dumps(
             {
                 "event": "keepwarm.result",
-                "Service": service,
+                "service": service,
                 "function": self.function,
                 "version": self.version,
             }
         )
         self.head = names[:-1] + ', "request_id": "'
-        units = {"Duration": "Milliseconds", "ColdStart": "Count", "Errors": "Count", "Goodput": "Count"}
-        self.units = units
         # The metrics are the same in every plain line, so only the time stamp is new.
-        self.tail = f', "CloudWatchMetrics": [{json.dumps(directive(units))}]}}}}\n'
+        self.tail = f', "CloudWatchMetrics": [{json.dumps(directive(METRICS, DIMENSION))}]}}}}\n'
 
     def plain(
         self, call: Invocation, duration_ms: float, remaining_ms: float, ops: int, moved: int, now_ms: int
     ) -> str:
-        """Format a line without anything but the fixed fields."""
+        """Format the line of a warm success about which nothing else is known."""
         return (
             f'{self.head}{call.request_id}", "outcome": "ok", "cold": false, "pool": "{call.pool}", "phases": {{}}, '
             f'"duration_ms": {duration_ms:.3f}, "remaining_ms": {remaining_ms:.0f}, "attempt": {call.attempt}, '
-            f'"storage": {{"ops": {ops}, "bytes": {moved}}}, "Duration": {duration_ms:.3f}, "ColdStart": 0, '
-            f'"Errors": 0, "Goodput": 1, "_aws": {{"Timestamp": {now_ms}{self.tail}'
+            f'"storage": {{"ops": {ops}, "bytes": {moved}}}, "cold_start": 0, "succeeded": 1, "failed": 0, '
+            f'"_aws": {{"Timestamp": {now_ms}{self.tail}'
         )
 
     def full(
@@ -167,27 +175,10 @@ class _Writer:
     ) -> str:
         """Format a line with everything that is known."""
         phases: dict[str, float | None] = {}
-        if life.invocations == 1:
-            phases = life.init.milliseconds()
-        if call._recorder is not None:
-            for name, seconds in call._recorder.times_s.items():
-                phases[name] = round((phases.get(name) or 0.0) + seconds * 1000, 3)
-        metrics: dict[str, tuple[float, str]] = {
-            "Duration": (round(duration_ms, 3), "Milliseconds"),
-            "ColdStart": (int(call.cold), "Count"),
-            "Errors": (0 if error is None else 1, "Count"),
-            "Goodput": (int(error is None and call.outcome in GOOD_OUTCOMES), "Count"),
-        }
-        for name, value in phases.items():
-            if value is not None:
-                metrics[phase_metric(name)] = (value, "Milliseconds")
-        if call.outcome == "duplicate_prevented":
-            metrics["DuplicatePrevented"] = (1, "Count")
-        for name, counted in (call._metrics or {}).items():
-            metrics[name] = (counted, "Count")
+        units = dict(METRICS)
         record: dict[str, Any] = {
             "event": "keepwarm.result",
-            "Service": self.service,
+            "service": self.service,
             "function": self.function,
             "version": self.version,
             "request_id": call.request_id,
@@ -202,26 +193,41 @@ class _Writer:
             "storage": {"ops": ops, "bytes": moved},
             "attempt": call.attempt,
             "downstream": call._extra or {},
+            "cold_start": int(call.cold),
+            "succeeded": int(error is None and call.outcome in GOOD_OUTCOMES),
+            "failed": int(error is not None),
         }
+        if life.invocations == 1:
+            phases.update(life.init.milliseconds())
+            record["init_ms"] = round(life.init.total_s() * 1000, 3)
+            units["init_ms"] = "Milliseconds"
+        if call._recorder is not None:
+            for name, seconds in call._recorder.times_s.items():
+                phases[name] = round((phases.get(name) or 0.0) + seconds * 1000, 3)
+        for name, value in phases.items():
+            if value is not None:
+                record[phase_metric(name)] = value
+                units[phase_metric(name)] = "Milliseconds"
+        if call.outcome == "duplicate_prevented":
+            record["duplicate_prevented"] = 1
+            units["duplicate_prevented"] = "Count"
+        for name, counted in (call._metrics or {}).items():
+            record[name] = counted
+            units[name] = "Count"
         if call.document is not None:
             record["document"] = call.document
         if life.first_request_delta_ms is not None and life.invocations == 2:
             record["first_request_delta_ms"] = life.first_request_delta_ms
-            metrics["FirstRequestDelta"] = (life.first_request_delta_ms, "Milliseconds")
+            units["first_request_delta_ms"] = "Milliseconds"
         if error is not None:
             record["error"] = error_facts(error)
-        for name, (value, _) in metrics.items():
-            record[name] = value
-        record["_aws"] = {
-            "Timestamp": now_ms,
-            "CloudWatchMetrics": [directive({name: unit for name, (_, unit) in metrics.items()})],
-        }
+        record["_aws"] = {"Timestamp": now_ms, "CloudWatchMetrics": [directive(units, DIMENSION)]}
         return json.dumps(record, default=str) + "\n"
 
 
 def phase_metric(phase: str) -> str:
-    """Name the CloudWatch metric of a phase: `image_pull` is `PhaseImagePull`."""
-    return "Phase" + "".join(part.capitalize() for part in phase.split("_"))
+    """Name the CloudWatch metric of a phase: `image_pull` is `phase_image_pull_ms`."""
+    return f"phase_{phase}_ms"
 
 
 PHASE_METRICS = tuple(phase_metric(phase) for phase in PHASES)
@@ -236,7 +242,7 @@ def handler(
     wall: Callable[[], float] = time.time,
     check_result: bool = False,
 ) -> Callable[[Callable[[Any, Invocation], Any]], Callable[[Any, Any], Any]]:
-    """Wrap a handler; `service` is the dimension of its metrics.
+    """Wrap a handler; `service` names the handler in its events.
 
     `check_result` encodes the result once more to refuse what Lambda could not send (KW303).
     """

@@ -6,10 +6,12 @@ Nothing here reads a clock, draws a number or keeps a history; whoever calls pas
 from __future__ import annotations
 
 import math
+from enum import StrEnum
+from typing import TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 LAMBDA_BURST_ENVIRONMENTS = 1000
 LAMBDA_BURST_PERIOD_S = 10.0
@@ -20,8 +22,7 @@ SCALE_IN_DATAPOINTS = 15
 SCALE_IN_FACTOR = 0.9
 """Target tracking's own alarms: 3 periods of a minute above the target, 15 below 90 % of it
 (https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html)."""
-ON_DEMAND = "on-demand"
-PROVISIONED = "provisioned"
+T = TypeVar("T")
 
 
 def offered_load(arrivals_per_s: float, service_s: float) -> float:
@@ -59,108 +60,97 @@ def warm_target_for(arrivals_per_s: float, service_s: float, max_cold: float) ->
     return environments
 
 
-class Idle:
-    """An environment that waits: its pool and the moment its last request ended (seconds, any clock)."""
+class Placement(StrEnum):
+    """Where one request goes when an environment serves one request at a time."""
 
-    __slots__ = ("identity", "idle_since_s", "pool")
-
-    def __init__(self, identity: str, pool: str, idle_since_s: float) -> None:
-        self.identity = identity
-        self.pool = pool
-        self.idle_since_s = idle_since_s
-
-
-def choose_idle(idle: Sequence[Idle]) -> Idle | None:
-    """Pick the environment for a request: provisioned before on-demand, and the one used last before the others.
-
-    Using the newest keeps the rest idle, so that they expire: scale-to-zero needs no other decision.
-    """
-    best: Idle | None = None
-    for candidate in idle:
-        if best is None or _rank(candidate) > _rank(best):
-            best = candidate
-    return best
+    PROVISIONED = "provisioned"
+    """An idle environment of the warm pool."""
+    WARM = "warm"
+    """An idle on-demand environment: spill-over, if there is a warm pool."""
+    COLD = "cold"
+    """A new environment."""
+    THROTTLE_CONCURRENCY = "throttle-concurrency"
+    """Refused: the function or the account is at its concurrency."""
+    THROTTLE_RATE = "throttle-rate"
+    """Refused: environments are being started as fast as allowed."""
 
 
-def _rank(candidate: Idle) -> tuple[bool, float]:
-    return candidate.pool == PROVISIONED, candidate.idle_since_s
-
-
-def expired(candidate: Idle, now_s: float, keep_alive_s: float) -> bool:
-    """Tell whether an idle environment is taken down now. Provisioned ones are kept for as long as they are paid."""
-    return candidate.pool != PROVISIONED and now_s - candidate.idle_since_s >= keep_alive_s
-
-
-PLACE_IDLE = "idle"
-PLACE_START = "start"
-THROTTLE_CONCURRENCY = "throttle-concurrency"
-THROTTLE_RATE = "throttle-rate"
-
-
-class Placement:
-    """Where a request goes: `action` is one of the four constants above; `environment` is set for `idle`."""
-
-    __slots__ = ("action", "environment")
-
-    def __init__(self, action: str, environment: Idle | None = None) -> None:
-        self.action = action
-        self.environment = environment
+def on_demand_limit(concurrency_limit: int | None, provisioned: int) -> int | None:
+    """Concurrency left beside the warm pool, which takes its whole size from the limit. None is unlimited."""
+    return None if concurrency_limit is None else max(0, concurrency_limit - provisioned)
 
 
 def place(
-    idle: Sequence[Idle], *, active: int, limit: int | None, burst: BurstLimit | None, now_s: float
+    *,
+    provisioned_idle: int,
+    on_demand_idle: int,
+    on_demand_busy: int,
+    on_demand_limit: int | None,
+    may_create: bool,
 ) -> Placement:
-    """Place one request when one environment serves one request at a time.
+    """Place one request: the warm pool first, then a warm on-demand environment, then a new one.
 
-    `active` counts running invocations of the function and `limit` is its reserved concurrency (None: unreserved).
-    A start is paid from `burst` (None: unlimited).
+    `may_create` is what the scaling rate allows now (`BurstRate`).
     """
-    if limit is not None and active >= limit:
-        return Placement(THROTTLE_CONCURRENCY)
-    chosen = choose_idle(idle)
-    if chosen is not None:
-        return Placement(PLACE_IDLE, chosen)
-    if burst is not None and not burst.take(now_s):
-        return Placement(THROTTLE_RATE)
-    return Placement(PLACE_START)
+    if provisioned_idle > 0:
+        return Placement.PROVISIONED
+    if on_demand_limit is not None and on_demand_busy >= on_demand_limit:
+        return Placement.THROTTLE_CONCURRENCY
+    if on_demand_idle > 0:
+        return Placement.WARM
+    return Placement.COLD if may_create else Placement.THROTTLE_RATE
 
 
-class BurstLimit:
-    """Token bucket of environment starts, refilled evenly: the concurrency scaling rate of one function."""
+def newest_idle(idle: Iterable[T], created: Callable[[T], float]) -> T:
+    """Pick which idle environment works: the newest.
 
-    __slots__ = ("_at_s", "_tokens", "capacity", "period_s")
+    Always using the newest leaves the oldest idle, so that they expire: scale-to-zero needs no other decision.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return max(idle, key=created)
+
+
+def expired(idle_since_s: float, now_s: float, idle_timeout_s: float) -> bool:
+    """Tell whether an on-demand environment that is idle since then is taken down now."""
+    return now_s - idle_since_s >= idle_timeout_s
+
+
+class BurstRate:
+    """Token bucket of environment starts: full at first, refilled evenly, `limit` per `window_s` seconds."""
+
+    __slots__ = ("last_s", "limit", "tokens", "window_s")
 
     def __init__(
-        self, capacity: int = LAMBDA_BURST_ENVIRONMENTS, period_s: float = LAMBDA_BURST_PERIOD_S
+        self, limit: int = LAMBDA_BURST_ENVIRONMENTS, window_s: float = LAMBDA_BURST_PERIOD_S
     ) -> None:
-        if capacity < 1 or period_s <= 0:
-            raise ValueError(
-                f"a burst limit needs a capacity of at least 1 per period, got {capacity} per {period_s} s"
-            )
-        self.capacity = capacity
-        self.period_s = period_s
-        self._tokens = float(capacity)
-        self._at_s: float | None = None
+        if limit < 1 or window_s <= 0:
+            raise ValueError(f"a burst rate needs limit >= 1 and window_s > 0, got {limit} and {window_s}")
+        self.limit = limit
+        self.window_s = window_s
+        self.tokens = float(limit)
+        self.last_s = 0.0
 
     def available(self, now_s: float) -> int:
         """Starts that would be granted now."""
         self._refill(now_s)
-        return int(self._tokens)
+        return int(self.tokens)
 
-    def take(self, now_s: float, count: int = 1) -> bool:
-        """Take `count` starts, all or none."""
+    def try_take(self, now_s: float) -> bool:
+        """Take one start; False when the rate is used up. A clock that runs backwards refills nothing."""
         self._refill(now_s)
-        if self._tokens + 1e-9 < count:
+        if self.tokens < 1.0:
             return False
-        self._tokens -= count
+        self.tokens -= 1.0
         return True
 
     def _refill(self, now_s: float) -> None:
-        if self._at_s is not None and now_s > self._at_s:
-            self._tokens = min(
-                float(self.capacity), self._tokens + (now_s - self._at_s) * self.capacity / self.period_s
+        if now_s > self.last_s:
+            self.tokens = min(
+                float(self.limit), self.tokens + (now_s - self.last_s) * self.limit / self.window_s
             )
-        self._at_s = now_s if self._at_s is None else max(self._at_s, now_s)
+            self.last_s = now_s
 
 
 class TargetTracking:
@@ -188,6 +178,14 @@ class TargetTracking:
         self.scale_out_cooldown_s = scale_out_cooldown_s
         self.scale_in_cooldown_s = scale_in_cooldown_s
         self.scale_in = scale_in
+
+    def decide(self, now_s: float, current: int, metric: float, last_change_s: float | None = None) -> int:
+        """Decide from one sustained value: out in proportion above the target, in below 90 % of it.
+
+        For callers that evaluate alarms themselves; `track` is the same with the alarms' datapoints.
+        """
+        points = [metric] * (SCALE_OUT_DATAPOINTS if metric > self.target else SCALE_IN_DATAPOINTS)
+        return track(self, current, points, now_s=now_s, last_out_s=last_change_s, last_in_s=last_change_s)
 
 
 def track(
@@ -297,3 +295,9 @@ def backlog_target(
     if per_task_per_s <= 0 or drain_s <= 0:
         raise ValueError(f"needs a rate and a time above 0, got {per_task_per_s} /s and {drain_s} s")
     return min(max(math.ceil(round(backlog / (per_task_per_s * drain_s), 9)), minimum), maximum)
+
+
+def scheduled_size(entries: Sequence[tuple[float, int]], now_s: float, default: int = 0) -> int:
+    """Size that the latest schedule entry (start in seconds, size) at or before `now_s` asks for."""
+    started = [(start_s, position) for position, (start_s, _) in enumerate(entries) if start_s <= now_s]
+    return entries[max(started)[1]][1] if started else default
