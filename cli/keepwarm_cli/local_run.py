@@ -1,0 +1,441 @@
+"""`keepwarm local run` and `keepwarm local up`: the main job, from nothing to proof that nothing is left."""
+
+import contextlib
+import hashlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from keepwarm_cli.cloud_process import CloudProcess
+from keepwarm_cli.errors import CliError
+from keepwarm_cli.follow import Followed, Follower
+from keepwarm_cli.project import find_project, import_program, stack_config
+
+PROJECT = "keepwarm"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the user asked for."""
+
+    documents: Path
+    out: Path
+    stack: str = "local"
+    again: int = 0
+    timeout_s: int = 300
+    port: int = 0
+    as_json: bool = False
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds per stage, in the order they ended."""
+
+    started: float = field(default_factory=time.time)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[name] = time.monotonic() - began
+
+
+def collect_documents(folder: Path) -> list[Path]:
+    """Files of a folder that count as documents, sorted by name; truths and notes beside them do not.
+
+    Raises:
+        CliError: KW651, the folder is missing, not a folder, unreadable or has no document in it.
+    """
+    if not folder.exists():
+        raise CliError(
+            "KW651", f"documents: got {folder}, which does not exist; needs a folder with at least one file"
+        )
+    if not folder.is_dir():
+        raise CliError(
+            "KW651", f"documents: got {folder}, which is not a folder; needs a folder with at least one file"
+        )
+    try:
+        found = sorted(p for p in folder.iterdir() if p.is_file() and not _aside(p))
+    except OSError as error:
+        raise CliError("KW651", f"documents: got {folder}, which can't be read ({error.strerror})") from None
+    if not found:
+        raise CliError("KW651", f"documents: got {folder}, which is empty; needs at least one file")
+    return found
+
+
+def _aside(path: Path) -> bool:
+    return (
+        path.name.startswith(".") or path.name.endswith(".truth.txt") or path.name in {"README.md", "LICENSE"}
+    )
+
+
+def _prepare_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".keepwarm-write"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise CliError(
+            "KW652", f"out: got {out}, which can't be written ({error.strerror}); choose another folder"
+        ) from None
+
+
+class Stack:
+    """The program deployed on an embedded cloud, and the clients to use it."""
+
+    def __init__(self, stack: str, port: int, console: Console, times: Times) -> None:
+        self.project = find_project()
+        self.config = stack_config(self.project, stack)
+        self.name = stack
+        self._console = console
+        self._times = times
+        # Everything slow starts at once: the cloud's imports in its process, pulumi's in this one.
+        self.cloud = CloudProcess(port=port)
+        try:
+            from keepwarm_localcloud.driver import Deployment, prewarm
+
+            prewarm()
+            with times.stage("import_program"):
+                self.program = import_program(self.project)
+            self.deployment = Deployment(
+                self.cloud.endpoint,
+                project=PROJECT,
+                stack=stack,
+                config=self.config,
+                region=self.config.get("aws:region", "us-east-1"),
+                on_event=self._event,
+            )
+        except BaseException:
+            self.cloud.stop()
+            raise
+        self._progress: Callable[[str], None] = lambda _: None
+        self._done = 0
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def _event(self, event: Any) -> None:
+        if event.status == "done":
+            self._done += 1
+            self._progress(f"{event.op} {event.type.rpartition(':')[2]} {event.name} ({self._done})")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the endpoint, made once."""
+        with self._lock:
+            if service not in self._clients:
+                import boto3
+
+                self._clients[service] = boto3.client(
+                    service,  # type: ignore[call-overload]
+                    endpoint_url=self.cloud.endpoint(),
+                    region_name=self.config.get("aws:region", "us-east-1"),
+                    aws_access_key_id="operator",
+                    aws_secret_access_key="operator",  # noqa: S106 - the embedded cloud has no account to protect
+                )
+            return self._clients[service]
+
+    def deploy(self) -> Any:
+        """Bring the stack up; a refusal of a setting or resource is one coded line each."""
+        from keepwarm_localcloud.driver import DeploymentError
+
+        try:
+            with self._console.status("deploying") as status, self._times.stage("deploy"):
+                self._progress = lambda said: status.update(f"deploying: {said}")
+                return self.deployment.up(self.program.main)
+        except DeploymentError as error:
+            raise CliError(
+                "KW656", f"stack '{self.name}': could not be deployed:\n{error}", exit_code=1
+            ) from None
+        finally:
+            self._progress = lambda _: None
+
+    def tear_down(self) -> list[str]:
+        """Destroy the stack and name every resource that is still there."""
+        from keepwarm_localcloud.driver import DeploymentError
+
+        failed: list[str] = []
+        with self._console.status("tearing down") as status, self._times.stage("destroy"):
+            self._progress = lambda said: status.update(f"tearing down: {said}")
+            try:
+                self.deployment.destroy()
+            except DeploymentError as error:
+                failed = [str(f) for f in error.failures]
+        inventory = self.cloud.get("inventory")
+        return failed + [
+            f"{service} {kind} {name}"
+            for service, kinds in sorted(inventory.items())
+            for kind, names in sorted(kinds.items())
+            for name in names
+        ]
+
+
+def run(options: RunOptions) -> int:
+    """Do the main job; returns the exit code of contract C7.
+
+    Raises:
+        CliError: bad input, before anything is started.
+    """
+    documents = collect_documents(options.documents)
+    _prepare_out(options.out)
+    console = Console(stderr=options.as_json, highlight=False)
+    times = Times()
+    with _interruptible():
+        stack = Stack(options.stack, options.port, console, times)
+        with stack.cloud:
+            report = _run_stack(stack, documents, options, console, times)
+            left = stack.tear_down() + stack.cloud.stop()
+    return _conclude(report, left, options, console, times)
+
+
+def _run_stack(
+    stack: Stack, documents: list[Path], options: RunOptions, console: Console, times: Times
+) -> dict[str, Any]:
+    from keepwarm_cli.report import build_report
+
+    up = stack.deploy()
+    deploy_s = time.time() - times.started
+    outputs = up.outputs
+    console.print(
+        f"deployed [bold]{up.resources}[/] resources of stack '{options.stack}' in {deploy_s:.1f} s,"
+        f" at {stack.cloud.endpoint()}"
+    )
+    with times.stage("publish_models"):
+        models = _publish_models(stack, outputs)
+    for m in models:
+        console.print(
+            f"model {m['name']} {m['version']} {m['digest'][:12]} on '{m['channel']}':"
+            f" {m['size_bytes']:,} bytes, verified"
+        )
+    follower = Follower(
+        lambda since, wait_s: stack.cloud.get(
+            f"journal?since={since}&wait_s={wait_s}", timeout_s=wait_s + 30
+        ),
+        stack.client,
+        outputs,
+    )
+    with times.stage("documents"):
+        _push(stack, follower, documents, outputs, console, options.timeout_s)
+        if options.again:
+            again = list(follower.documents.values())[: options.again]
+            console.print(f"uploading {', '.join(d.name for d in again)} again")
+            for document in again:
+                document.uploads += 1
+            _push(
+                stack,
+                follower,
+                [],
+                outputs,
+                console,
+                options.timeout_s,
+                again=again,
+                folder=options.documents,
+            )
+    follower.step(0.2)
+    follower.count_effects()
+    return build_report(
+        follower,
+        stack.config,
+        options,
+        models,
+        deploy_s=deploy_s,
+        resources=up.resources,
+        started_s=times.started,
+    )
+
+
+def _publish_models(stack: Stack, outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Publish the models of the program; what the deployment already published is verified, not sent again."""
+    from keepwarm_cli.models import publish_built
+
+    return publish_built(stack.program.models(stack.config), outputs["models_bucket"], stack.cloud.endpoint())
+
+
+def _push(
+    stack: Stack,
+    follower: Follower,
+    documents: list[Path],
+    outputs: dict[str, Any],
+    console: Console,
+    timeout_s: int,
+    *,
+    again: list[Followed] | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Upload and follow to the last outcome, with a live table."""
+    todo: list[tuple[Followed, Path]] = []
+    for path in documents:
+        document = Followed(path.name, path.name, _sha256(path), path.stat().st_size, time.time())
+        follower.add(document)
+        todo.append((document, path))
+    todo += [(d, (folder or Path()) / d.name) for d in again or []]
+    deadline = time.monotonic() + timeout_s
+    with ThreadPoolExecutor(4) as pool, Live(console=console, refresh_per_second=8, transient=True) as live:
+        uploads: list[Future[None]] = [pool.submit(_upload, stack, outputs, d, p) for d, p in todo]
+        while follower.waiting() and time.monotonic() < deadline:
+            for upload in [u for u in uploads if u.done()]:
+                upload.result()
+            follower.step(0.5)
+            live.update(documents_table(follower))
+    console.print(documents_table(follower))
+    for late in follower.waiting():
+        late.outcome, late.code = late.outcome or "failed", late.code or "KW658"
+        late.reason = late.reason or f"no outcome within {timeout_s} s; raise --timeout-s or see the journal"
+        late.finished = late.uploads
+
+
+def _upload(stack: Stack, outputs: dict[str, Any], document: Followed, path: Path) -> None:
+    with path.open("rb") as body:
+        stack.client("s3").put_object(Bucket=outputs["intake_bucket"], Key=document.key, Body=body)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def documents_table(follower: Follower) -> Table:
+    """The live table: a row per document."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, justify in (
+        ("document", "left"),
+        ("type", "left"),
+        ("outcome", "left"),
+        ("start", "left"),
+        ("phases ms", "left"),
+        ("ms", "right"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=name != "phases ms")  # type: ignore[arg-type]
+    for document in follower.documents.values():
+        first = document.first("classify") or {}
+        start = (
+            "provisioned"
+            if first.get("pool") == "provisioned"
+            else "cold"
+            if first.get("cold")
+            else "warm"
+            if first
+            else ""
+        )
+        phases = " ".join(f"{k} {v:.0f}" for k, v in (first.get("phases") or {}).items() if v >= 1)
+        if document.waiting:
+            outcome = Text(document.stage, style="dim")
+        elif document.outcome == "succeeded":
+            extra = (
+                f" (+{document.duplicates_prevented} duplicate prevented)"
+                if document.duplicates_prevented
+                else ""
+            )
+            outcome = Text("succeeded" + extra, style="green")
+        else:
+            outcome = Text(f"failed {document.code}", style="red")
+        ended = document.ended_s or time.time()
+        table.add_row(
+            document.name,
+            document.label or "",
+            outcome,
+            start,
+            phases,
+            f"{(ended - document.uploaded_s) * 1000:,.0f}",
+        )
+    return table
+
+
+def _conclude(
+    report: dict[str, Any], left: list[str], options: RunOptions, console: Console, times: Times
+) -> int:
+    from keepwarm_cli.report_html import render
+
+    summary = report["summary"]
+    summary["leftovers"] = len(left)
+    report["leftovers_found"] = left
+    report["times_s"] = {k: round(v, 3) for k, v in times.stages.items()}
+    (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (options.out / "report.html").write_text(render(report), encoding="utf-8")
+    if options.as_json:
+        print(json.dumps(report))
+    for line in left:
+        console.print(f"KW657 left behind: {line}", style="red", markup=False)
+    failed = [d for d in report["documents"] if d["outcome"] != "succeeded"]
+    for d in failed:
+        console.print(f"{d['name']}: {d['code']} {d['reason']}", style="red", markup=False)
+    console.print(
+        f"{summary['succeeded']} of {summary['documents']} documents succeeded, {summary['effects']} side effects,"
+        f" {summary['duplicates']} duplicates prevented, {summary['cold_starts']} cold and"
+        f" {summary['provisioned_hits']} provisioned starts; left behind: {summary['leftovers']}"
+    )
+    console.print(f"report: {options.out / 'report.html'}")
+    unexplained = [d for d in failed if not d["about_the_document"]]
+    return 1 if unexplained or left or summary["repeated_effects"] else 0
+
+
+def up(stack_name: str, port: int, as_json: bool) -> int:
+    """Keep the stack running until Ctrl-C; the live log is the journal."""
+    console = Console(stderr=as_json, highlight=False)
+    times = Times()
+    with _interruptible():
+        stack = Stack(stack_name, port, console, times)
+        with stack.cloud:
+            deployed = stack.deploy()
+            told = {
+                "endpoint": stack.cloud.endpoint(),
+                "outputs": deployed.outputs,
+                "resources": deployed.resources,
+            }
+            if as_json:
+                print(json.dumps(told), flush=True)
+            else:
+                console.print(f"endpoint [bold]{told['endpoint']}[/]; stop with Ctrl-C")
+                console.print_json(json.dumps(deployed.outputs))
+            with contextlib.suppress(KeyboardInterrupt):
+                _log_journal(stack.cloud, console)
+            left = stack.tear_down() + stack.cloud.stop()
+    for line in left:
+        console.print(f"KW657 left behind: {line}", style="red", markup=False)
+    return 1 if left else 0
+
+
+def _log_journal(cloud: CloudProcess, console: Console) -> None:
+    since = 0
+    while True:
+        for entry in cloud.get(f"journal?since={since}&wait_s=5", timeout_s=35):
+            since = entry["sequence"]
+            at = datetime.fromtimestamp(entry["at_s"], UTC).strftime("%H:%M:%S.%f")[:-3]
+            facts = " ".join(
+                f"{k}={v}" for k, v in entry.items() if k not in {"sequence", "at_s", "kind", "event"}
+            )
+            console.print(Group(Text(f"{at} {entry['kind']:<12} {facts}", overflow="ellipsis", no_wrap=True)))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C: by unwinding, so that everything is stopped on the way."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; everything was stopped, nothing is left", file=sys.stderr)
+        raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
