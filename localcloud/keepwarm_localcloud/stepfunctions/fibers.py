@@ -142,16 +142,21 @@ class Engine:
         self.timers = Timers(clock, "stepfunctions")
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="stepfunctions")
         self._stopping = False
+        self._idle = threading.Condition()
+        self._busy = 0
 
     def start(self) -> None:
         """Start the timer thread."""
         self.timers.start()
 
     def stop(self) -> None:
-        """End every thread; a call that is under way is waited for."""
+        """End the threads. A call under way is given a second; later its thread ends when the service that it
+        called stops, which happens after this one."""
         self._stopping = True
         self.timers.stop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._idle:
+            idle = self._idle.wait_for(lambda: self._busy == 0, 1.0)
+        self._pool.shutdown(wait=idle, cancel_futures=True)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run on the pool; dropped once stopping."""
@@ -163,12 +168,17 @@ class Engine:
             if not self._stopping:
                 raise
 
-    @staticmethod
-    def _guarded(work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
+        with self._idle:
+            self._busy += 1
         try:
             work()
         except Exception:
             LOG.exception("a workflow step failed in the embedded cloud itself")
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
 
     def spawn(self, steps: Steps, done: Callable[[Any, BaseException | None], None]) -> Fiber:
         """Start driving a generator; `done` gets its value or its failure."""

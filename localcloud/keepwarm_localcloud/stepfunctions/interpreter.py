@@ -366,7 +366,7 @@ class Interpreter:
         if not isinstance(items, list):
             raise StateFailure("States.Runtime", f"Reference path {state.get('ItemsPath', '$')} must point to an array")
         template = state.get("ItemSelector", state.get("Parameters"))
-        processor = state.get("ItemProcessor", state.get("Iterator"))
+        processor = state["ItemProcessor"] if "ItemProcessor" in state else state["Iterator"]
         limit = visit.read(state["MaxConcurrencyPath"]) if "MaxConcurrencyPath" in state else state.get("MaxConcurrency", 0)
         event = self.host.event("MapStateStarted", visit.event_id, mapStateStartedEventDetails={"length": len(items)})
         batch = state.get("ItemBatcher", {}).get("MaxItemsPerBatch")

@@ -68,7 +68,8 @@ def _call(text: str, at: int) -> tuple[Call, int]:
     found = _CALL.match(text, at)
     if found is None:
         raise IntrinsicError(f"The function '{text}' had the following error: it can't be parsed at {at}")
-    at, arguments = found.end(), []
+    arguments: list[Any] = []
+    at = found.end()
     while True:
         while text[at : at + 1] == " ":
             at += 1

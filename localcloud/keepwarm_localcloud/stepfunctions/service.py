@@ -26,7 +26,7 @@ NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 """https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html#API_StartExecution_RequestSyntax"""
 CONTENT_TYPE = "application/x-amz-json-1.0"
 KEPT_EXECUTIONS = 50_000
-LOG_LEVELS = {
+LOG_LEVELS: dict[str, Callable[[str], bool]] = {
     "ALL": lambda kind: True,
     "ERROR": lambda kind: kind.endswith(("Failed", "TimedOut", "Aborted")),
     "FATAL": lambda kind: kind in ("ExecutionFailed", "ExecutionTimedOut", "ExecutionAborted"),
@@ -165,7 +165,7 @@ class StepFunctionsService:
             if execution.status == "RUNNING":
                 self._end(execution, "ABORTED", cause="the embedded cloud stopped")
         self.engine.stop()
-        self.roles.forget()
+        self.roles.close()
 
     def inventory(self) -> dict[str, list[str]]:
         """State machines and running executions."""
@@ -258,10 +258,10 @@ class StepFunctionsService:
         machine_arn, _, qualifier = arn.rpartition(":")
         if qualifier.isdigit() and machine_arn in self.machines:
             machine = self.machines[machine_arn]
-            version = machine.versions.get(int(qualifier))
-            if version is None:
+            published = machine.versions.get(int(qualifier))
+            if published is None:
                 raise AwsError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")
-            return machine, version["parsed"], version["roleArn"], arn, None
+            return machine, published["parsed"], published["roleArn"], arn, None
         machine = self._machine(arn)
         return machine, machine.parsed, machine.role_arn, None, None
 

@@ -1,12 +1,12 @@
 """Calls that a service makes with somebody's role: the same endpoint, the same IAM check, the same refusals."""
 
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import boto3
 from botocore.config import Config
 
-from keepwarm_localcloud.service import AwsError, Caller
+from keepwarm_localcloud.service import Caller
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
@@ -57,15 +57,15 @@ class RoleCalls:
         with self._lock:
             session = self._sessions.get(role_arn)
             if session is None:
-                keys = self._cloud.credentials.issue(role_arn)
+                keys = self._cloud.credentials.issue(role_arn, "keepwarm-service")
                 session = boto3.session.Session(
-                    aws_access_key_id=keys.access_key,
-                    aws_secret_access_key=keys.secret_key,
+                    aws_access_key_id=keys.access_key_id,
+                    aws_secret_access_key=keys.secret_access_key,
                     aws_session_token=keys.session_token,
                     region_name=self._cloud.region,
                 )
                 self._sessions[role_arn] = session
-                self._callers[role_arn] = Caller(keys.access_key, role_arn)
+                self._callers[role_arn] = Caller(keys.access_key_id, role_arn)
         return session
 
     def client(self, role_arn: str, service: str) -> Any:
@@ -93,9 +93,9 @@ class RoleCalls:
         """Check one action of the role.
 
         Raises:
-            AwsError: `AccessDeniedException`, as AWS words it.
+            AwsError: `AccessDenied`, as AWS words it.
         """
-        self._cloud.iam.authorize(self.caller(role_arn), action, resource)
+        self._cloud.authorize(self.caller(role_arn), action, resource)
 
     def function(self, role_arn: str, name: str, payload: bytes, kind: str) -> InvokeResult:
         """Invoke a function as the role, without a detour over HTTP.
@@ -105,7 +105,7 @@ class RoleCalls:
         """
         arn = self.function_arn(name)
         self.authorize(role_arn, "lambda:InvokeFunction", arn)
-        service: Invoker = self._cloud.service("lambda", object)  # type: ignore[assignment]
+        service: Invoker = cast("Invoker", self._cloud.service("lambda", object))
         return service.invoke(arn, payload, kind=kind, caller=self.caller(role_arn))
 
     def function_arn(self, name: str) -> str:
@@ -114,7 +114,7 @@ class RoleCalls:
             return name
         return f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:function:{name}"
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Drop every client and session."""
         with self._lock:
             for client in self._clients.values():
@@ -122,6 +122,3 @@ class RoleCalls:
             self._clients.clear()
             self._sessions.clear()
             self._callers.clear()
-
-
-__all__ = ["AwsError", "InvokeResult", "Invoker", "RoleCalls"]

@@ -7,13 +7,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from keepwarm_localcloud.clock import Clock, RealClock
+from keepwarm_localcloud.clock import Clock
 
 LOG = logging.getLogger(__name__)
-
-POLL_S = 0.02
-"""How often a clock that is driven by hand is read, in real seconds."""
-
 
 @dataclass(order=True, slots=True)
 class Timer:
@@ -21,7 +17,7 @@ class Timer:
 
     due_s: float
     order: int
-    action: Callable[[], None] | None = field(compare=False)
+    action: Callable[[], object] | None = field(compare=False)
 
     def cancel(self) -> None:
         """Forget the action; safe at any time."""
@@ -55,7 +51,7 @@ class Timers:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def at(self, due_s: float, action: Callable[[], None]) -> Timer:
+    def at(self, due_s: float, action: Callable[[], object]) -> Timer:
         """Run `action` when the clock reaches `due_s` (seconds since the epoch)."""
         timer = Timer(due_s, next(self._order), action)
         with self._changed:
@@ -63,7 +59,7 @@ class Timers:
             self._changed.notify_all()
         return timer
 
-    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
+    def after(self, seconds: float, action: Callable[[], object]) -> Timer:
         """Run `action` when `seconds` of the clock have passed."""
         return self.at(self._clock.now_s() + max(seconds, 0.0), action)
 
@@ -75,7 +71,7 @@ class Timers:
                 # One broken timer must not end the others; the log is where an engineer looks.
                 LOG.exception("a timer failed")
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> Callable[[], object] | None:
         with self._changed:
             while not self._stopping:
                 now_s = self._clock.now_s()
@@ -84,10 +80,8 @@ class Timers:
                     if action is not None:
                         return action
                     continue
-                wait_s = self._heap[0].due_s - now_s if self._heap else None
-                if isinstance(self._clock, RealClock):
-                    self._changed.wait(wait_s)
+                if self._heap:
+                    self._clock.wait_until(self._changed, self._heap[0].due_s)
                 else:
-                    # A clock that is moved by hand may move between the reading above and the wait.
-                    self._changed.wait(POLL_S)
+                    self._changed.wait()
         return None
