@@ -1,0 +1,199 @@
+"""Prices from a dated data file: per region, with the pages they come from, overridable, no network.
+
+The file is `data/prices.json`. An override file is JSON of the same shape and may hold any part of it; its
+own `dated` is required, so that nobody takes a stale figure for the shipped one.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from pathlib import Path
+
+from keepwarm_planner.errors import PlannerError
+
+DATA = Path(__file__).parent / "data" / "prices.json"
+DEFAULT_REGION = "us-east-1"
+SECONDS_PER_HOUR = 3600.0
+HOURS_PER_MONTH = 730.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """List prices of one region in USD, first tier, without free tier. None: not known, see `needed`."""
+
+    region: str
+    dated: str
+    """Day the file was last checked, ISO 8601."""
+    sources: Mapping[str, str]
+    """Price page per service."""
+    notes: tuple[str, ...]
+    lambda_gb_s_x86: float
+    lambda_gb_s_arm: float
+    lambda_request: float
+    provisioned_gb_s_x86: float
+    """Keeping a GB initialised for a second."""
+    provisioned_gb_s_arm: float
+    provisioned_duration_gb_s_x86: float
+    """Running on a provisioned environment, per GB and second, on top of keeping it."""
+    provisioned_duration_gb_s_arm: float
+    ephemeral_gb_s: float
+    """Per GB of /tmp above 512 MB and second of duration."""
+    snapstart_cache_gb_s: float | None
+    snapstart_restore_gb: float | None
+    managed_instances_fee: float
+    """Fee of Lambda managed instances over the EC2 price, as a fraction."""
+    sfn_transition: float
+    sqs_request: float
+    s3_put: float
+    s3_get: float
+    s3_gb_month: float
+    ddb_write: float
+    """Per write request unit, on demand."""
+    ddb_read: float
+    logs_gb: float
+    fargate_vcpu_hour: float
+    fargate_gb_hour: float
+    ec2_hour: Mapping[str, float] = field(default_factory=dict)
+    """Per hour of an instance, by type."""
+
+    def lambda_gb_s(self, arm: bool) -> float:
+        """On-demand duration, per GB and second."""
+        return self.lambda_gb_s_arm if arm else self.lambda_gb_s_x86
+
+    def provisioned_gb_s(self, arm: bool) -> float:
+        """Keeping a GB initialised for a second."""
+        return self.provisioned_gb_s_arm if arm else self.provisioned_gb_s_x86
+
+    def provisioned_duration_gb_s(self, arm: bool) -> float:
+        """Duration on provisioned environments, per GB and second."""
+        return self.provisioned_duration_gb_s_arm if arm else self.provisioned_duration_gb_s_x86
+
+    def instance_hour(self, instance_type: str) -> float:
+        """Price per hour of an EC2 instance type; refused when the file does not have it."""
+        if instance_type not in self.ec2_hour:
+            raise PlannerError(
+                "KW510",
+                f"prices of {self.region}",
+                repr(instance_type),
+                ", ".join(sorted(self.ec2_hour)),
+                fix="name another type or add its price with --prices",
+            )
+        return self.ec2_hour[instance_type]
+
+    def needed(self, name: str) -> float:
+        """A price that may be missing; refused when it is."""
+        value = getattr(self, name)
+        if value is None:
+            raise PlannerError(
+                "KW510",
+                f"prices of {self.region}",
+                f"no {name}",
+                "a number",
+                because="the shipped file has it for us-* regions only",
+                fix="add it with --prices",
+            )
+        return float(value)
+
+
+_NUMBERS = {f.name for f in fields(Prices)} - {"region", "dated", "sources", "notes", "ec2_hour"}
+_MAY_MISS = {"snapstart_cache_gb_s", "snapstart_restore_gb"}
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise PlannerError("KW503", str(path), e.strerror or str(e), "a readable price file") from e
+    except UnicodeDecodeError as e:
+        raise PlannerError("KW511", str(path), str(e), "UTF-8 text") from e
+    except json.JSONDecodeError as e:
+        raise PlannerError("KW511", str(path), e.msg, "JSON", line=e.lineno) from e
+    if not isinstance(document, dict):
+        raise PlannerError("KW511", str(path), type(document).__name__, "a JSON object")
+    return document
+
+
+def _object(value: object, who: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise PlannerError("KW511", who, repr(value)[:40], "a JSON object")
+    return value
+
+
+def _price(value: object, who: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        raise PlannerError("KW511", who, repr(value)[:40], "a finite number of USD, 0 or more")
+    return float(value)
+
+
+def regions() -> list[str]:
+    """Regions of the shipped file."""
+    return sorted(_object(_read(DATA)["regions"], str(DATA)))
+
+
+def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
+    """Prices of a region.
+
+    Raises:
+        PlannerError: KW510 for a region that neither file has, KW511 for a malformed file, KW503 for an
+            unreadable one.
+    """
+    base = _read(DATA)
+    known = _object(base["regions"], str(DATA))
+    sources = {str(k): str(v) for k, v in _object(base["sources"], str(DATA)).items()}
+    notes = base["notes"]
+    merged = dict(_object(known.get(region, {}), region))
+    dated = str(base["dated"])
+    extra_regions: dict[str, object] = {}
+    if overrides is not None:
+        own = _read(overrides)
+        unknown = set(own) - {"schema", "dated", "currency", "sources", "notes", "regions"}
+        if unknown:
+            raise PlannerError(
+                "KW511", str(overrides), f"key {min(unknown)!r}", "dated, currency, sources, notes, regions"
+            )
+        if "dated" not in own:
+            raise PlannerError(
+                "KW511", str(overrides), "no 'dated'", "the day the prices were read, like 2026-09-20"
+            )
+        if own.get("currency", "USD") != "USD":
+            raise PlannerError("KW511", str(overrides), f"currency {own['currency']!r}", "USD")
+        extra_regions = _object(own.get("regions", {}), f"{overrides} regions")
+        if region in extra_regions:
+            changes = _object(extra_regions[region], f"{overrides} {region}")
+            hours = {
+                **_object(merged.get("ec2_hour", {}), region),
+                **_object(changes.get("ec2_hour", {}), region),
+            }
+            merged = {**merged, **changes, "ec2_hour": hours}
+            dated = f"{dated}, overridden {own['dated']}"
+            sources |= {str(k): str(v) for k, v in _object(own.get("sources", {}), str(overrides)).items()}
+    if not merged:
+        raise PlannerError(
+            "KW510",
+            "--region",
+            repr(region),
+            ", ".join(sorted({*known, *extra_regions})),
+            fix="choose one of them or give the region's prices with --prices",
+        )
+    unknown = set(merged) - _NUMBERS - {"ec2_hour"}
+    if unknown:
+        raise PlannerError("KW511", f"prices of {region}", f"key {min(unknown)!r}", "the keys of the shipped file")
+    missing = _NUMBERS - set(merged)
+    if missing:
+        raise PlannerError("KW511", f"prices of {region}", f"no {min(missing)!r}", "every key of the shipped file")
+    numbers: dict[str, float | None] = {
+        name: None
+        if merged[name] is None and name in _MAY_MISS
+        else _price(merged[name], f"prices of {region} {name}")
+        for name in _NUMBERS
+    }
+    hours = _object(merged.get("ec2_hour", {}), region)
+    return Prices(
+        region=region,
+        dated=dated,
+        sources=sources,
+        notes=tuple(str(n) for n in notes) if isinstance(notes, list) else (),
+        ec2_hour={name: _price(value, f"prices of {region} {name}") for name, value in hours.items()},
+        **numbers,  # type: ignore[arg-type]
+    )
