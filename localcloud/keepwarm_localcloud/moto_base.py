@@ -6,6 +6,7 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterable
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from keepwarm_localcloud.service import Request, Response
@@ -54,7 +55,7 @@ class Moto:
         self._applications: dict[str, Any] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._locks_lock = threading.Lock()
-        self._before: dict[str, list[Callable[[Request], None]]] = {}
+        self._before: dict[str, list[Callable[[Request], None]]] = {"monitoring": [self._zone_metrics]}
         self._preloading: threading.Thread | None = None
         self._stopping = False
 
@@ -131,6 +132,14 @@ class Moto:
             if account is not None:
                 account.reset()
         self._dispatcher = None
+
+    def _zone_metrics(self, request: Request) -> None:
+        # moto stamps metric data sent without a time with a moment that has no zone, and then fails to compare it
+        # with the zoned moments of a query.
+        data = self.backend("cloudwatch").metric_data
+        for datum in data:
+            if datum.timestamp.tzinfo is None:
+                datum.timestamp = datum.timestamp.replace(tzinfo=UTC)
 
     def _load(self) -> None:
         if self._dispatcher is not None:

@@ -9,6 +9,27 @@ from keepwarm_localcloud.service import AwsError, Request, Response
 
 _SENDER_LIMIT: Final = 500
 
+_SQS_CODES: Final = {
+    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueNameExists": "QueueAlreadyExists",
+    **{
+        name: f"AWS.SimpleQueueService.{name}"
+        for name in (
+            "BatchEntryIdsNotDistinct",
+            "BatchRequestTooLong",
+            "EmptyBatchRequest",
+            "InvalidBatchEntryId",
+            "MessageNotInflight",
+            "PurgeQueueInProgress",
+            "QueueDeletedRecently",
+            "TooManyEntriesInBatchRequest",
+            "UnsupportedOperation",
+        )
+    },
+}
+"""Codes of the former query protocol of SQS, which SDKs still show.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html"""
+
 
 def request_id() -> str:
     """A new request id."""
@@ -56,7 +77,7 @@ def render_error(request: Request, error: AwsError) -> Response:
         # SQS keeps the error codes of its former query protocol in a header of its own.
         if request.service == "sqs":
             side = "Sender" if error.status < _SENDER_LIMIT else "Receiver"
-            headers["x-amzn-query-error"] = f"{error.code};{side}"
+            headers["x-amzn-query-error"] = f"{_SQS_CODES.get(error.code, error.code)};{side}"
             document["__type"] = f"com.amazonaws.sqs#{error.code.rpartition('.')[2]}"
         else:
             document["__type"] = error.code
