@@ -240,7 +240,8 @@ def build_function(
             fix="name one of them",
         )
     platform = Platform.of(target, architecture, python_version)
-    sources = _sources(SOURCES / name, "") | _sources(SOURCES / "keepwarm_runtime", "keepwarm_runtime/")
+    sources = _sources(SOURCES / name, "") | _sources(SOURCES / "common", "")
+    sources |= _sources(SOURCES / "keepwarm_runtime", "keepwarm_runtime/")
     if "handler.py" not in sources:
         raise BundleError(
             "KW197",

@@ -1,0 +1,39 @@
+"""Entry of `classify`: S3 events from the burst queue, one workflow for each document."""
+
+import time
+from typing import Any
+
+import classification
+import magika  # noqa: F401 - so that its import counts as imports and not as load
+from keepwarm_runtime.warm import WARM
+
+import keepwarm_runtime.invocation as runtime
+from keepwarm_runtime.batch import run_batch
+from keepwarm_runtime.phases import measure
+
+MODEL = WARM.model()
+with measure("load"):
+    LABELLER = classification.load(MODEL.directory)
+with measure("warmup"):
+    LABELLER.identify_bytes(classification.SAMPLE)
+
+
+@runtime.handler(service="classify")
+def handler(event: Any, invocation: runtime.Invocation) -> Any:
+    """Label the documents of a batch; what can never succeed is parked with its reason."""
+    invocation.used(MODEL)
+    start = classification.starter(WARM.aws(), WARM.settings.need("workflow_arn"), invocation.deadline)
+    collaborators: dict[str, Any] = {"s3": WARM.s3(), "labeller": LABELLER, "start": start}
+    return run_batch(
+        event,
+        lambda record: classification.classify(
+            record,
+            deadline=invocation.deadline,
+            now_epoch_s=time.time(),
+            invocation=invocation,
+            **collaborators,
+        ),
+        park=lambda record, fault: WARM.park(reason=str(fault), code=fault.code, body=record.body),
+        deadline=invocation.deadline,
+        invocation=invocation,
+    )
