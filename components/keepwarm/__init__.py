@@ -1,1 +1,86 @@
-"""Pulumi components for serverless AI runtimes."""
+"""Pulumi components for serverless AI runtimes. Import components, their inputs and enumerations from here.
+
+Names load on first use (PEP 562): `keepwarm.limits` is plain numbers, and whoever wants those should not pay for
+pulumi-aws.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepwarm.admission import Admission, AdmissionArgs
+    from keepwarm.bindings import (
+        AdmissionBinding,
+        FunctionBindings,
+        Integrity,
+        LedgerBinding,
+        ModelBinding,
+        QueueBinding,
+        ServiceBinding,
+        StoreBinding,
+        WarmTarget,
+        WorkflowBinding,
+    )
+    from keepwarm.burst_queue import BurstQueue, BurstQueueArgs, IntakeSource
+    from keepwarm.data_bucket import DataBucket, DataBucketArgs
+    from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
+    from keepwarm.errors import InvalidArgs
+    from keepwarm.grants import Statement
+    from keepwarm.model_registry import Lock, ModelRegistry, ModelRegistryArgs, SeedModel
+    from keepwarm.preprocessing_function import PreprocessingFunction, PreprocessingFunctionArgs
+    from keepwarm.runtime_function import Architecture, RuntimeFunction, RuntimeFunctionArgs
+    from keepwarm.warm_pool import WarmMode, WarmPool, WarmPoolArgs, WarmSchedule
+
+_MODULES: dict[str, str] = {
+    "Admission": "admission",
+    "AdmissionArgs": "admission",
+    "AdmissionBinding": "bindings",
+    "Architecture": "runtime_function",
+    "BurstQueue": "burst_queue",
+    "BurstQueueArgs": "burst_queue",
+    "DataBucket": "data_bucket",
+    "DataBucketArgs": "data_bucket",
+    "EffectLedger": "effect_ledger",
+    "EffectLedgerArgs": "effect_ledger",
+    "FunctionBindings": "bindings",
+    "IntakeSource": "burst_queue",
+    "Integrity": "bindings",
+    "InvalidArgs": "errors",
+    "LedgerBinding": "bindings",
+    "Lock": "model_registry",
+    "ModelBinding": "bindings",
+    "ModelRegistry": "model_registry",
+    "ModelRegistryArgs": "model_registry",
+    "PreprocessingFunction": "preprocessing_function",
+    "PreprocessingFunctionArgs": "preprocessing_function",
+    "QueueBinding": "bindings",
+    "RuntimeFunction": "runtime_function",
+    "RuntimeFunctionArgs": "runtime_function",
+    "SeedModel": "model_registry",
+    "ServiceBinding": "bindings",
+    "Statement": "grants",
+    "StoreBinding": "bindings",
+    "WarmMode": "warm_pool",
+    "WarmPool": "warm_pool",
+    "WarmPoolArgs": "warm_pool",
+    "WarmSchedule": "warm_pool",
+    "WarmTarget": "bindings",
+    "WorkflowBinding": "bindings",
+}
+
+__all__ = sorted(_MODULES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    """Load the module that defines `name`, once."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'keepwarm' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"keepwarm.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *_MODULES})

@@ -1,8 +1,8 @@
-"""Quotas and limits of AWS that this project builds on, each once, with its unit and the AWS page that states it.
+"""Quotas and limits of AWS that this project builds on: each once, with its unit and the AWS page stating it.
 
-Plain numbers, importable without Pulumi's provider packages: the planner and the embedded cloud read them too. A
-quota that an account can have raised says so; the figure is AWS's default. Sizes written MB by AWS are binary here
-(AWS counts 1 MB as 1,048,576 bytes in these quotas), which the names ending in ``_BYTES`` spell out.
+Plain numbers, importable without Pulumi's provider packages: the planner and the embedded cloud read them
+too. A quota that an account can have raised says so; the figure is AWS's default. Sizes written MB by AWS are
+binary here (AWS counts 1 MB as 1,048,576 bytes in these quotas), as the names ending in ``_BYTES`` spell out.
 """
 
 from typing import Final, NamedTuple
@@ -11,7 +11,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
-# --- Lambda: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html ------------------------------
+# --- Lambda: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 
 LAMBDA_TIMEOUT_MIN_S: Final = 1
 LAMBDA_TIMEOUT_MAX_S: Final = 900
@@ -81,8 +81,8 @@ LAMBDA_INIT_MAX_S: Final = 10
 """Init phase of an on-demand environment; one that is late is restarted inside the first invocation's time:
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
 LAMBDA_PROVISIONED_INIT_MIN_S: Final = 130
-"""Init phase with provisioned concurrency, SnapStart or managed instances: the larger of 130 s and the function's
-timeout (same page)."""
+"""Init phase with provisioned concurrency, SnapStart or managed instances: the larger of 130 s and the
+function's timeout (same page)."""
 LAMBDA_RESTORE_MAX_S: Final = 10
 """Time SnapStart restore hooks get: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html"""
 
@@ -91,7 +91,7 @@ LAMBDA_ASYNC_RETRIES_MAX: Final = 2
 LAMBDA_ASYNC_EVENT_AGE_MIN_S: Final = 60
 LAMBDA_ASYNC_EVENT_AGE_MAX_S: Final = 21_600
 
-# --- Lambda concurrency: https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html ---------------------
+# --- Lambda concurrency: https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
 
 LAMBDA_ACCOUNT_CONCURRENCY: Final = 1000
 """Account default per region; can be raised (new accounts start lower)."""
@@ -108,7 +108,7 @@ LAMBDA_PROVISIONED_RATE_PER_MIN: Final = 6000
 """Provisioned environments started per minute and function:
 https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html"""
 
-# --- Lambda SnapStart: https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html --------------------------------
+# --- Lambda SnapStart: https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html
 
 SNAPSTART_EPHEMERAL_MAX_MB: Final = 512
 SNAPSTART_RUNTIMES: Final = frozenset(
@@ -133,7 +133,7 @@ SNAPSTART_EXCLUDES: Final = (
     "$LATEST",
 )
 
-# --- Lambda runtimes: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html ---------------------------
+# --- Lambda runtimes: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 
 LAMBDA_RUNTIMES: Final = frozenset(
     {
@@ -157,10 +157,10 @@ LAMBDA_RUNTIMES: Final = frozenset(
         "ruby3.4",
     }
 )
-"""Runtimes AWS still patches (control Lambda.2); a deprecated one is refused although AWS may still run it."""
+"""Runtimes AWS still patches (control Lambda.2); a deprecated one is refused even where AWS still runs it."""
 LAMBDA_ARCHITECTURES: Final = frozenset({"arm64", "x86_64"})
 
-# --- Lambda event source mapping of SQS: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html -
+# --- Lambda event source mapping of SQS: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 
 ESM_BATCH_DEFAULT: Final = 10
 ESM_BATCH_MAX: Final = 10_000
@@ -177,12 +177,12 @@ ESM_POLLERS_ADDED_PER_MIN: Final = 300
 """Same page: five concurrent batches at first, up to 300 more invocations per minute."""
 ESM_CONCURRENCY_DEFAULT_MAX: Final = 1250
 ESM_VISIBILITY_TIMEOUTS: Final = 6
-"""Recommended visibility timeout: six function timeouts plus the batching window; below one timeout the mapping is
-refused."""
+"""Recommended visibility timeout: six function timeouts plus the batching window; below one timeout the
+mapping is refused."""
 ESM_RECEIVES_MIN: Final = 5
 """Recommended least maxReceiveCount, so that throttles do not spend a message's chances."""
 
-# --- SQS: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html ---------
+# --- SQS: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 
 SQS_RETENTION_MIN_S: Final = 60
 SQS_RETENTION_MAX_S: Final = 1_209_600
@@ -204,7 +204,7 @@ SQS_RECEIVES_MIN: Final = 1
 SQS_RECEIVES_MAX: Final = 1000
 SQS_NAME_MAX_CHARS: Final = 80
 
-# --- Step Functions: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html ---------------------
+# --- Step Functions: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 
 SFN_NAME_MAX_CHARS: Final = 80
 """State machine, execution and state names."""
@@ -219,17 +219,18 @@ SFN_NAME_REUSE_S: Final = 7_776_000
 """An execution name of a standard state machine can't be used again for 90 days:
 https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html"""
 
-# --- DynamoDB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html ------------------
+# --- DynamoDB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 
 DYNAMODB_ITEM_MAX_BYTES: Final = 400 * KIB
 DYNAMODB_PARTITION_KEY_MAX_BYTES: Final = 2048
 DYNAMODB_SORT_KEY_MAX_BYTES: Final = 1024
 DYNAMODB_TRANSACTION_MAX_ITEMS: Final = 100
 DYNAMODB_BATCH_WRITE_MAX_ITEMS: Final = 25
+DYNAMODB_BATCH_READ_MAX_ITEMS: Final = 100
 DYNAMODB_PARTITION_WRITES_PER_S: Final = 1000
 DYNAMODB_PARTITION_READS_PER_S: Final = 3000
 
-# --- S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html ----------------------------------------
+# --- S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 S3_BUCKET_NAME_MIN_CHARS: Final = 3
 S3_BUCKET_NAME_MAX_CHARS: Final = 63
@@ -242,7 +243,7 @@ S3_PREFIX_WRITES_PER_S: Final = 3500
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html"""
 S3_POLICY_MAX_BYTES: Final = 20 * KIB
 
-# --- ECS: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html -------------------------
+# --- ECS: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
 
 ECS_TASKS_PER_SERVICE_MAX: Final = 5000
 ECS_CONTAINERS_PER_TASK_MAX: Final = 10
@@ -269,7 +270,7 @@ ECS_GPU_AMI_PARAMETER: Final = "/aws/service/ecs/optimized-ami/amazon-linux-2023
 ECS_AMI_PARAMETER: Final = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html"""
 
-# --- CloudWatch: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html ------------
+# --- CloudWatch: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
 
 EMF_METRICS_MAX: Final = 100
 EMF_DIMENSIONS_MAX: Final = 30
@@ -278,7 +279,7 @@ EMF_NAME_MAX_CHARS: Final = 1024
 EMF_NAMESPACE_MAX_CHARS: Final = 255
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
 LOG_EVENT_MAX_BYTES: Final = 1 * MIB
-"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html (256 KiB until 2025)."""
+"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html (256 KiB before)"""
 LOG_RETENTION_DAYS: Final = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 )
@@ -288,7 +289,7 @@ ALARM_PERIODS_S: Final = frozenset({10, 20, 30})
 """Allowed below one minute, else multiples of 60:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
 
-# --- Application Auto Scaling: https://docs.aws.amazon.com/autoscaling/application/userguide/ ---------------------
+# --- Application Auto Scaling: https://docs.aws.amazon.com/autoscaling/application/userguide/
 
 SCALING_STEPS_MAX: Final = 20
 SCALING_SCHEDULES_MAX: Final = 200
@@ -297,7 +298,7 @@ SCALING_UTILISATION_MAX: Final = 0.9
 """Target of LambdaProvisionedConcurrencyUtilization:
 https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html"""
 
-# --- IAM and KMS --------------------------------------------------------------------------------------------------
+# --- IAM and KMS
 
 IAM_ROLE_NAME_MAX_CHARS: Final = 64
 IAM_INLINE_POLICY_MAX_CHARS: Final = 10_240
@@ -308,7 +309,7 @@ KMS_DELETION_WINDOW_MAX_DAYS: Final = 30
 """https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html"""
 
 
-# --- EC2 instances with GPUs: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html ------------------------
+# --- EC2 instances with GPUs: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
 
 
 class GpuInstance(NamedTuple):

@@ -1,0 +1,113 @@
+"""IAM documents: rendering of statements, trust policies that no other account can use."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from keepwarm._args import Checks, Problem, known
+from keepwarm.grants import UNAVOIDABLE, Statement
+
+VERSION = "2012-10-17"
+
+
+def document(statements: Sequence[Statement]) -> pulumi.Output[str]:
+    """Statements as the text of a policy document."""
+    rendered: list[dict[str, Any]] = []
+    for statement in statements:
+        entry: dict[str, Any] = {
+            "Effect": "Allow",
+            "Action": statement["actions"],
+            "Resource": statement["resources"],
+        }
+        conditions = statement.get("conditions")
+        if conditions:
+            entry["Condition"] = conditions
+        rendered.append(entry)
+    return pulumi.Output.json_dumps({"Version": VERSION, "Statement": rendered})
+
+
+def raw_document(statements: Sequence[Mapping[str, Any]]) -> pulumi.Output[str]:
+    """Statements in IAM's own words (resource policies: principals, denials) as the text of a document."""
+    return pulumi.Output.json_dumps({"Version": VERSION, "Statement": list(statements)})
+
+
+def account(parent: pulumi.Resource) -> pulumi.Output[str]:
+    """The account the parent's provider deploys into."""
+    return aws.get_caller_identity_output(opts=pulumi.InvokeOutputOptions(parent=parent)).account_id
+
+
+def partition(parent: pulumi.Resource) -> pulumi.Output[str]:
+    """The partition (``aws``, ``aws-cn``, ``aws-us-gov``) the parent's provider deploys into."""
+    return aws.get_partition_output(opts=pulumi.InvokeOutputOptions(parent=parent)).partition
+
+
+def region(parent: pulumi.Resource) -> pulumi.Output[str]:
+    """The region the parent's provider deploys into."""
+    return aws.get_region_output(opts=pulumi.InvokeOutputOptions(parent=parent)).region
+
+
+def trust(service: str, account_id: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Let one AWS service take the role, only on behalf of this account (confused deputy)."""
+    return raw_document(
+        [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+            }
+        ]
+    )
+
+
+def trust_instances() -> pulumi.Output[str]:
+    """Let EC2 instances take the role. EC2 sends no source account, so there is no condition to set."""
+    return raw_document(
+        [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]
+    )
+
+
+def check_grants(checks: Checks, key: str, statements: Sequence[Statement]) -> list[Statement]:
+    """Refuse wildcards in a caller's statements; unknown resources are checked when they resolve."""
+    checked: list[Statement] = []
+    for index, statement in enumerate(statements):
+        at = f"{key}[{index}]"
+        checks.unknown(at, statement, Statement)
+        actions = statement.get("actions", [])
+        for action in actions:
+            if "*" in action or "?" in action or ":" not in action:
+                checks.add(
+                    "KW137",
+                    f"{at}.actions",
+                    repr(action),
+                    "actions spelt out as 'service:Action'",
+                    "a wildcard also grants what the service adds tomorrow",
+                    "list the actions, or use a verb of keepwarm.grants",
+                )
+        free = bool(actions) and all(action in UNAVOIDABLE for action in actions)
+
+        def test(resource: Any, at: str = at, free: bool = free) -> Problem | None:
+            if isinstance(resource, str) and resource.strip("*") == "" and not free:
+                return Problem(
+                    "KW137",
+                    f"{at}.resources",
+                    repr(resource),
+                    "ARNs",
+                    "it grants the actions on everything in the account",
+                    "name the resource",
+                )
+            return None
+
+        resources = [checks.holds(test, resource) for resource in statement.get("resources", [])]
+        entry: Statement = {"actions": actions, "resources": resources}
+        if "conditions" in statement:
+            entry["conditions"] = statement["conditions"]
+        checked.append(entry)
+    return checked
+
+
+def same_arn(left: pulumi.Input[str], right: pulumi.Input[str]) -> bool:
+    """Whether two ARNs are known and equal."""
+    return known(left) and known(right) and left == right

@@ -1,0 +1,234 @@
+"""What one component tells another: plain values that cross the component boundary of any language.
+
+Each component returns its binding from a method (``queue.binding()``); a program in another language builds the same
+object from the component's outputs. `environment` and `statements` turn bindings into what a function needs: the
+variables it reads and the grants it holds.
+"""
+
+from enum import StrEnum
+from typing import NotRequired, TypedDict
+
+import pulumi
+
+from keepwarm import grants
+from keepwarm.grants import Statement
+
+
+class Integrity(StrEnum):
+    """How a loaded model is protected from change after it was verified."""
+
+    FILE = "file"
+    SEALED = "sealed"
+
+
+class ModelBinding(TypedDict):
+    """A model that a function or task loads when it starts."""
+
+    bucket: pulumi.Input[str]
+    """Name of the registry's bucket."""
+    bucket_arn: pulumi.Input[str]
+    """ARN of the registry's bucket."""
+    ref: pulumi.Input[str]
+    """``name@sha256:<64 hex>`` pins a manifest; ``name:channel`` follows a channel, which pins it."""
+    size_mb: NotRequired[pulumi.Input[float]]
+    """Size of the model's files in MB, for the disk and memory checks. Default: not checked."""
+    working_mb: NotRequired[pulumi.Input[float]]
+    """Memory and disk the function needs beside the model, in MB. Default: 128."""
+    load_s: NotRequired[pulumi.Input[float]]
+    """Estimated time to fetch, verify and load the model, in seconds, checked against the init phase. Default: not
+    checked."""
+    integrity: NotRequired[Integrity]
+    """``sealed`` also holds the model in memory (memfd), ``file`` maps it from disk. Default: file."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key the registry is encrypted with. Default: none (SSE-S3)."""
+
+
+class LedgerBinding(TypedDict):
+    """The effect ledger a function keeps its effects in."""
+
+    table: pulumi.Input[str]
+    """Name of the DynamoDB table."""
+    table_arn: pulumi.Input[str]
+    """ARN of the DynamoDB table."""
+    bucket: pulumi.Input[str]
+    """Bucket for results too large for a record."""
+    bucket_arn: pulumi.Input[str]
+    """ARN of that bucket."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key both are encrypted with. Default: none (AWS owned keys)."""
+
+
+class AdmissionBinding(TypedDict):
+    """The permits a function takes before it calls a scarce service."""
+
+    table: pulumi.Input[str]
+    """Name of the DynamoDB table."""
+    table_arn: pulumi.Input[str]
+    """ARN of the DynamoDB table."""
+    pool: pulumi.Input[str]
+    """Pool the permits come from."""
+    permits: pulumi.Input[int]
+    """Permits of the pool: requests the service really takes at a time."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key the table is encrypted with. Default: none (AWS owned key)."""
+
+
+class ServiceBinding(TypedDict):
+    """A model service, found through Cloud Map."""
+
+    namespace: pulumi.Input[str]
+    """Cloud Map namespace."""
+    name: pulumi.Input[str]
+    """Cloud Map service; also the `Service` dimension of the `Backlog` metric."""
+
+
+class QueueBinding(TypedDict):
+    """A burst queue and how its one consumer reads it."""
+
+    url: pulumi.Input[str]
+    """URL of the queue."""
+    arn: pulumi.Input[str]
+    """ARN of the queue."""
+    parked_url: pulumi.Input[str]
+    """URL of the dead-letter queue."""
+    parked_arn: pulumi.Input[str]
+    """ARN of the dead-letter queue."""
+    consumer_timeout_s: pulumi.Input[int]
+    """Function timeout the queue was sized for, in seconds."""
+    batch_size: pulumi.Input[int]
+    """Most messages per invocation."""
+    batch_window_s: pulumi.Input[int]
+    """Longest time to gather a batch, in seconds."""
+    max_concurrency: pulumi.Input[int]
+    """Most concurrent invocations the event source makes."""
+    ordered: NotRequired[bool]
+    """Whether it is a FIFO queue. Default: false."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key the queues are encrypted with. Default: none (SSE-SQS)."""
+
+
+class StoreBinding(TypedDict):
+    """A bucket for results and intermediate documents."""
+
+    bucket: pulumi.Input[str]
+    """Name of the bucket."""
+    bucket_arn: pulumi.Input[str]
+    """ARN of the bucket."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key the bucket is encrypted with. Default: none (SSE-S3)."""
+
+
+class WorkflowBinding(TypedDict):
+    """A state machine a function starts."""
+
+    arn: pulumi.Input[str]
+    """ARN of the state machine."""
+
+
+class WarmTarget(TypedDict):
+    """The alias a WarmPool keeps warm, with what decides whether it may."""
+
+    function_name: pulumi.Input[str]
+    """Name of the function."""
+    alias: pulumi.Input[str]
+    """Alias that callers use, never ``$LATEST``."""
+    compatibility_key: pulumi.Input[str]
+    """Digest of everything a warm environment depends on."""
+    reserved_concurrency: NotRequired[pulumi.Input[int]]
+    """Reserved concurrency of the function. Default: none reserved."""
+    snap_start: NotRequired[bool]
+    """Whether versions are snapshotted. Default: false."""
+    weighted: NotRequired[bool]
+    """Whether the alias splits its traffic between versions. Default: false."""
+
+
+class FunctionBindings(TypedDict):
+    """What a function may be bound to; every binding brings its variables and its grants."""
+
+    model: NotRequired[ModelBinding]
+    """Model it loads. Default: none."""
+    ledger: NotRequired[LedgerBinding]
+    """Ledger its side effects go through. Default: none."""
+    admission: NotRequired[AdmissionBinding]
+    """Permits it takes before it calls a scarce service. Default: none."""
+    service: NotRequired[ServiceBinding]
+    """Model service it calls. Default: none."""
+    workflow: NotRequired[WorkflowBinding]
+    """State machine it starts. Default: none."""
+    results: NotRequired[StoreBinding]
+    """Bucket it writes results and intermediate documents to, and reads them from. Default: none."""
+    sources: NotRequired[list[StoreBinding]]
+    """Buckets it reads documents from. Default: none."""
+    dead_letters: NotRequired[QueueBinding]
+    """Queue whose dead-letter queue it parks hopeless work in. Default: none."""
+
+
+def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
+    """Variables `keepwarm_runtime` reads, for what the function is bound to."""
+    env: dict[str, pulumi.Input[str]] = {}
+    if "model" in bindings:
+        env["KEEPWARM_MODEL_BUCKET"] = bindings["model"]["bucket"]
+        env["KEEPWARM_MODEL_REF"] = bindings["model"]["ref"]
+    if "ledger" in bindings:
+        env["KEEPWARM_LEDGER_TABLE"] = bindings["ledger"]["table"]
+        env["KEEPWARM_CLAIM_BUCKET"] = bindings["ledger"]["bucket"]
+    if "admission" in bindings:
+        admission = bindings["admission"]
+        env["KEEPWARM_ADMISSION_TABLE"] = admission["table"]
+        env["KEEPWARM_ADMISSION_POOL"] = admission["pool"]
+        env["KEEPWARM_ADMISSION_PERMITS"] = pulumi.Output.from_input(admission["permits"]).apply(
+            lambda permits: str(int(permits))
+        )
+    if "service" in bindings:
+        env["KEEPWARM_SERVICE_NAMESPACE"] = bindings["service"]["namespace"]
+        env["KEEPWARM_SERVICE_NAME"] = bindings["service"]["name"]
+    if "workflow" in bindings:
+        env["KEEPWARM_WORKFLOW_ARN"] = bindings["workflow"]["arn"]
+    if "results" in bindings:
+        env["KEEPWARM_RESULTS_BUCKET"] = bindings["results"]["bucket"]
+    if "dead_letters" in bindings:
+        env["KEEPWARM_DEAD_LETTER_URL"] = bindings["dead_letters"]["parked_url"]
+    return env
+
+
+def statements(bindings: FunctionBindings) -> list[Statement]:
+    """Grants for what the function is bound to: the resources by name, one verb per statement."""
+    granted: list[Statement] = []
+    if "model" in bindings:
+        granted.append(grants.read_models(bindings["model"]["bucket_arn"]))
+    if "ledger" in bindings:
+        ledger = bindings["ledger"]
+        granted += [
+            grants.keep_effects(ledger["table_arn"]),
+            grants.read_objects(ledger["bucket_arn"], "claims/"),
+            grants.write_objects(ledger["bucket_arn"], "claims/"),
+        ]
+    if "admission" in bindings:
+        granted.append(grants.take_permits(bindings["admission"]["table_arn"]))
+    if "service" in bindings:
+        granted.append(grants.discover(bindings["service"]["namespace"], bindings["service"]["name"]))
+    if "workflow" in bindings:
+        granted.append(grants.start_workflow(bindings["workflow"]["arn"]))
+    if "results" in bindings:
+        results = bindings["results"]["bucket_arn"]
+        granted += [grants.read_objects(results), grants.write_objects(results), grants.list_objects(results)]
+    granted += [grants.read_objects(source["bucket_arn"]) for source in bindings.get("sources", [])]
+    if "dead_letters" in bindings:
+        granted.append(grants.send_messages(bindings["dead_letters"]["parked_arn"]))
+    return granted + _key_grants(bindings)
+
+
+def _key_grants(bindings: FunctionBindings) -> list[Statement]:
+    granted: list[Statement] = []
+    if "model" in bindings and "kms_key_arn" in bindings["model"]:
+        granted.append(grants.decrypt(bindings["model"]["kms_key_arn"]))
+    granted += [grants.decrypt(s["kms_key_arn"]) for s in bindings.get("sources", []) if "kms_key_arn" in s]
+    if "ledger" in bindings and "kms_key_arn" in bindings["ledger"]:
+        granted.append(grants.encrypt(bindings["ledger"]["kms_key_arn"]))
+    if "admission" in bindings and "kms_key_arn" in bindings["admission"]:
+        granted.append(grants.decrypt(bindings["admission"]["kms_key_arn"]))
+    if "results" in bindings and "kms_key_arn" in bindings["results"]:
+        granted.append(grants.encrypt(bindings["results"]["kms_key_arn"]))
+    if "dead_letters" in bindings and "kms_key_arn" in bindings["dead_letters"]:
+        granted.append(grants.encrypt(bindings["dead_letters"]["kms_key_arn"]))
+    return granted
