@@ -73,7 +73,9 @@ class Logs:
             at_s: Seconds since the epoch; default now, by the cloud's clock.
         """
         values = [float(value)] if isinstance(value, (int, float)) else [float(v) for v in value]
-        stamp = datetime.fromtimestamp(self._cloud.clock.now_s() if at_s is None else at_s, UTC)
+        moment_s = self._cloud.clock.now_s() if at_s is None else at_s
+        # moto keeps moments in UTC without a zone and cannot compare them with zoned ones.
+        stamp = datetime.fromtimestamp(moment_s, UTC).replace(tzinfo=None)
         dims = [{"Name": k, "Value": v} for k, v in sorted((dimensions or {}).items())]
         data = [
             {"MetricName": name, "Value": v, "Unit": unit, "Dimensions": dims, "Timestamp": stamp}

@@ -5,8 +5,8 @@ import io
 import sys
 import threading
 import urllib.parse
+import warnings
 from collections.abc import Callable, Iterable
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from keepwarm_localcloud.service import Request, Response
@@ -55,7 +55,7 @@ class Moto:
         self._applications: dict[str, Any] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._locks_lock = threading.Lock()
-        self._before: dict[str, list[Callable[[Request], None]]] = {"monitoring": [self._zone_metrics]}
+        self._before: dict[str, list[Callable[[Request], None]]] = {}
         self._preloading: threading.Thread | None = None
         self._stopping = False
 
@@ -133,20 +133,15 @@ class Moto:
                 account.reset()
         self._dispatcher = None
 
-    def _zone_metrics(self, request: Request) -> None:
-        # moto stamps metric data sent without a time with a moment that has no zone, and then fails to compare it
-        # with the zoned moments of a query.
-        data = self.backend("cloudwatch").metric_data
-        for datum in data:
-            if datum.timestamp.tzinfo is None:
-                datum.timestamp = datum.timestamp.replace(tzinfo=UTC)
-
     def _load(self) -> None:
         if self._dispatcher is not None:
             return
         with self._import_lock:
             if self._dispatcher is None:
-                from moto.moto_server import werkzeug_app
+                with warnings.catch_warnings():
+                    # Its dependencies warn of options they lack (SOCKS); nobody here can act on that.
+                    warnings.simplefilter("ignore")
+                    from moto.moto_server import werkzeug_app
 
                 self._dispatcher = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
 
