@@ -1,0 +1,121 @@
+"""Deployment packages: checked as Lambda checks them, unzipped once per digest, shared read-only by environments."""
+
+import base64
+import hashlib
+import io
+import os
+import shutil
+import stat
+import threading
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from keepwarm import limits
+from keepwarm_localcloud.lambda_.errors import invalid
+from keepwarm_localcloud.service import AwsError
+
+REQUEST_MAX_BYTES = 70_167_211
+"""Body of a request with a package in it, as AWS states it when it refuses one (50 MB in base64 and its JSON)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One unzipped deployment package or layer."""
+
+    sha256: str
+    """Base64, as the API shows it."""
+    size: int
+    """Zipped bytes."""
+    unzipped: int
+    directory: Path
+    archive: Path
+
+
+class CodeStore:
+    """Packages on disk, one folder per content digest."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._packages: dict[str, Package] = {}
+
+    def add(self, archive: bytes, *, direct: bool = False) -> Package:
+        """Check and unzip a package; the same bytes are unzipped once.
+
+        Args:
+            archive: the zip file.
+            direct: it came in the request itself, where the smaller limit holds.
+
+        Raises:
+            AwsError: not a zip, empty, too large, or with paths that leave the folder.
+        """
+        if direct and len(archive) > limits.LAMBDA_ZIP_UPLOAD_MAX_BYTES:
+            raise AwsError(
+                "RequestEntityTooLargeException",
+                f"Request must be smaller than {REQUEST_MAX_BYTES} bytes for the CreateFunction operation",
+                413,
+            )
+        digest = hashlib.sha256(archive)
+        with self._lock:
+            known = self._packages.get(digest.hexdigest())
+            if known is None:
+                known = self._unzip(archive, digest.hexdigest(), base64.b64encode(digest.digest()).decode())
+                self._packages[digest.hexdigest()] = known
+        return known
+
+    def _unzip(self, archive: bytes, digest: str, sha256: str) -> Package:
+        target = self._directory / digest
+        unpacked = self._directory / f"{digest}.part"
+        try:
+            with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+                infos = opened.infolist()
+                unzipped = sum(i.file_size for i in infos)
+                if not infos:
+                    raise invalid("Uploaded file must be a non-empty zip")
+                if unzipped > limits.LAMBDA_UNZIPPED_MAX_BYTES:
+                    raise invalid(
+                        f"Unzipped size must be smaller than {limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes"
+                    )
+                unpacked.mkdir(parents=True)
+                for info in infos:
+                    _extract(opened, info, unpacked)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+            shutil.rmtree(unpacked, ignore_errors=True)
+            raise invalid(
+                "Could not unzip uploaded file. Please check your file, then try to upload again."
+            ) from error
+        unpacked.rename(target)
+        kept = self._directory / f"{digest}.zip"
+        kept.write_bytes(archive)
+        return Package(sha256, len(archive), unzipped, target, kept)
+
+
+def _extract(opened: zipfile.ZipFile, info: zipfile.ZipInfo, root: Path) -> None:
+    """Write one member with the permission bits it carries (a `bootstrap` must stay executable).
+
+    Raises:
+        ValueError: its path, or the target of its link, leaves the folder.
+    """
+    name = PurePosixPath(info.filename)
+    if name.is_absolute() or ".." in name.parts:
+        raise ValueError(f"the member {info.filename!r} leaves the package")
+    path = root / name
+    if info.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = info.external_attr >> 16
+    if stat.S_ISLNK(mode):
+        link = opened.read(info).decode()
+        if not (path.parent / link).resolve().is_relative_to(root.resolve()):
+            raise ValueError(f"the link {info.filename!r} leaves the package")
+        path.symlink_to(link)
+        return
+    with opened.open(info) as source, path.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    # Owner may always read; nobody writes: the package is shared by every environment of the version.
+    path.chmod((mode & 0o555) | 0o444 if mode else 0o444)
+    modified = time.mktime((*info.date_time, 0, 0, -1))
+    os.utime(path, (modified, modified))

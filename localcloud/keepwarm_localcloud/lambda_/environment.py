@@ -1,0 +1,720 @@
+"""One execution environment: a real process under the Lambda Runtime API, from its start to its end.
+
+Life cycle as AWS states it: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+Every wait here is on the machine's clock: a process runs in real time whatever clock the embedded cloud has.
+"""
+
+import base64
+import contextlib
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keepwarm import limits
+from keepwarm_localcloud.errors import LocalCloudError
+from keepwarm_localcloud.lambda_.runtime_api import Gone, Late, RuntimeApi, RuntimeRequest
+from keepwarm_localcloud.lambda_.runtimes import Runtimes
+from keepwarm_localcloud.lambda_.watcher import Watcher
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+TAIL_BYTES = 4096
+"""Log that LogType=Tail gives back. https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
+_FLUSH_BYTES = 256 * 1024
+_NEXT_AFTER_ANSWER_S = 0.002
+"""How long a finished runtime may take to ask for the next event before it is frozen without having asked."""
+RESPONSE_MAX_BYTES = limits.LAMBDA_SYNC_PAYLOAD_MAX_BYTES + 100
+"""Lambda states 6,291,556 bytes when it refuses a response: 6 MB and 100 bytes."""
+
+
+class Pool(StrEnum):
+    """Who an environment is kept for."""
+
+    ON_DEMAND = "on-demand"
+    PROVISIONED = "provisioned"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything a version's environments start with; equal for all of them."""
+
+    function: str
+    version: str
+    arn: str
+    """Qualified ARN of the version."""
+    runtime: str
+    handler: str
+    role_arn: str
+    memory_mb: int
+    timeout_s: int
+    ephemeral_mb: int
+    code: Path
+    layers: tuple[Path, ...]
+    variables: dict[str, str]
+    log_group: str
+    json_log: bool
+    log_level: str
+    snap_start: bool
+    architecture: str = "x86_64"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation as the environment sees it."""
+
+    request_id: str
+    payload: bytes
+    arn: str
+    """ARN as invoked, with the alias or version in it when one was given."""
+    trace_id: str
+    client_context: str = ""
+    """Base64, as the API takes it."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an invocation came to."""
+
+    payload: bytes
+    error: str = ""
+    """`Unhandled` when the function failed."""
+    kind: str = "ok"
+    """`ok`, `error`, `timeout`, `exit`, `memory`, `storage`, `init_error` or `response_too_large`."""
+    duration_ms: float = 0.0
+    init_ms: float | None = None
+    max_memory_mb: int = 0
+    tail: bytes = b""
+    reusable: bool = True
+
+
+@dataclass(slots=True)
+class InitReport:
+    """What an init phase came to."""
+
+    ok: bool
+    duration_ms: float
+    error: dict[str, Any] = field(default_factory=dict)
+    kind: str = "ok"
+
+
+class Environment:
+    """A process, its private /tmp, its Runtime API and its log stream."""
+
+    def __init__(
+        self, cloud: "Cloud", launch: Launch, runtimes: Runtimes, root: Path, pool: Pool, watcher: Watcher
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.launch = launch
+        self.pool = pool
+        self.state = "new"
+        self.idle_since_s = 0.0
+        self.kill_reason = ""
+        self.used_mb = 0.0
+        self._cloud = cloud
+        self._runtimes = runtimes
+        self._watcher = watcher
+        self._root = root / self.id[:12]
+        self.tmp = self._root / "tmp"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._api: RuntimeApi | None = None
+        self._next: RuntimeRequest | None = None
+        self._frozen = False
+        self._access_key = ""
+        # Held while the process is initialised or invoked, so that nobody closes its files under that thread.
+        self._use = threading.RLock()
+        self._lines: list[str] = []
+        self._lines_bytes = 0
+        self._partial = b""
+        self._tail = bytearray()
+        day = datetime.fromtimestamp(cloud.clock.now_s(), UTC).strftime("%Y/%m/%d")
+        self.log_stream = f"{day}/[{launch.version}]{self.id}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None before the start."""
+        return self._child.pid if self._child else None
+
+    @property
+    def alive(self) -> bool:
+        """The process runs (or is frozen)."""
+        return self._child is not None and self._child.poll() is None
+
+    # --- init phase ---------------------------------------------------------------------------------------------
+
+    def init(self, limit_s: float) -> InitReport:
+        """Start the process and run the init phase: until the runtime asks for its first event.
+
+        Args:
+            limit_s: seconds the phase may take before the process is killed.
+        """
+        with self._use:
+            return self._init(limit_s)
+
+    def _init(self, limit_s: float) -> InitReport:
+        # A second init in the same environment (after a failed one) keeps its /tmp, as on AWS.
+        self._release_process()
+        started = time.monotonic()
+        self._set_state("init")
+        try:
+            self._spawn()
+        except LocalCloudError as error:
+            return self._init_failed(
+                started, "exit", "Runtime.InvalidEntrypoint", f"RequestId: {self.id} {error}"
+            )
+        assert self._api is not None
+        self._watcher.add(self)
+        try:
+            return self._init_answers(started, started + limit_s)
+        except Late:
+            self._kill("timeout")
+            return self._init_failed(
+                started, "timeout", "Sandbox.Timedout", f"Init phase timed out after {limit_s:.2f} seconds"
+            )
+        except Gone:
+            return self._init_failed(started, *self._death("Runtime.ExitError"))
+        finally:
+            self._watcher.remove(self)
+            self._api.drain_log()
+
+    def _init_answers(self, started: float, deadline: float) -> InitReport:
+        assert self._api is not None
+        while True:
+            request = self._api.next_request(deadline)
+            if request.path.endswith("/invocation/next"):
+                self._next = request
+                self._set_state("idle")
+                return InitReport(True, (time.monotonic() - started) * 1000)
+            if request.path.endswith("/restore/next"):
+                # No snapshot is taken here: the environment goes straight on to its after-restore hooks.
+                request.answer("200 OK")
+                continue
+            request.answer("202 Accepted")
+            if request.path.endswith(("/init/error", "/restore/error")):
+                error = _json_object(request.body)
+                kind = request.headers.get("lambda-runtime-function-error-type", "Runtime.Unknown")
+                report = self._init_failed(started, "init_error", kind, "")
+                report.error = {**report.error, **error}
+                return report
+
+    def _init_failed(self, started: float, kind: str, error_type: str, message: str) -> InitReport:
+        duration_ms = (time.monotonic() - started) * 1000
+        if self._api is not None:
+            self._api.drain_log()
+        status = "timeout" if kind == "timeout" else "error"
+        self._platform(
+            f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: init\tStatus: {status}\tError Type: {error_type}",
+            "platform.initReport",
+            {"status": status, "errorType": error_type, "metrics": {"durationMs": round(duration_ms, 3)}},
+        )
+        return InitReport(False, duration_ms, {"errorType": error_type, "errorMessage": message}, kind)
+
+    def _spawn(self) -> None:
+        """Start the process.
+
+        Raises:
+            LocalCloudError: KW607, the system refused the program.
+        """
+        launch = self.launch
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        # One byte over the limit proves that it was passed; the rest of a larger body is counted, not kept.
+        self._api = RuntimeApi(body_limit=RESPONSE_MAX_BYTES)
+        self.kill_reason = ""
+        argv, variables = self._program()
+        session = self._cloud.credentials.issue(launch.role_arn, launch.function)
+        self._access_key = session.access_key_id
+        variables |= session.as_environment()
+        variables |= {"AWS_LAMBDA_RUNTIME_API": self._api.address, "TMPDIR": str(self.tmp)}
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read_fd, False)
+        try:
+            self._child = self._cloud.processes.spawn(
+                argv,
+                kind="environment",
+                name=f"{launch.function}:{launch.version} {self.pool} {self.id[:8]}",
+                env={**launch.variables, **variables},
+                cwd=launch.code,
+                stdout=write_fd,
+                stderr=write_fd,
+            )
+        except LocalCloudError:
+            os.close(read_fd)
+            raise
+        finally:
+            os.close(write_fd)
+        self._api.attach(self._child, read_fd, self._on_log)
+        self._limit(self._child.pid)
+        self._set_state("init")
+
+    def _limit(self, pid: int) -> None:
+        if not hasattr(resource, "prlimit"):
+            return
+        files, storage = limits.LAMBDA_FILE_DESCRIPTORS_MAX, self.launch.ephemeral_mb * limits.MIB
+        # A process that ended at once has no limits to set; its death is read in the init phase.
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (storage, storage))
+            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+
+    def _program(self) -> tuple[list[str], dict[str, str]]:
+        """Command line and environment variables, as AWS sets them.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+        """
+        launch = self.launch
+        kind = "provisioned-concurrency" if self.pool is Pool.PROVISIONED else "on-demand"
+        paths = ["/usr/local/bin", "/usr/bin", "/bin", *(str(layer / "bin") for layer in launch.layers)]
+        libraries = [
+            str(launch.code),
+            str(launch.code / "lib"),
+            *(str(layer / "lib") for layer in launch.layers),
+        ]
+        variables = {
+            "_HANDLER": launch.handler,
+            "AWS_REGION": self._cloud.region,
+            "AWS_DEFAULT_REGION": self._cloud.region,
+            "AWS_LAMBDA_FUNCTION_NAME": launch.function,
+            "AWS_LAMBDA_FUNCTION_VERSION": launch.version,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(launch.memory_mb),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if launch.snap_start else kind,
+            "AWS_LAMBDA_LOG_GROUP_NAME": launch.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": self.log_stream,
+            "AWS_ENDPOINT_URL": self._cloud.endpoint,
+            "LAMBDA_TASK_ROOT": str(launch.code),
+            "TZ": ":UTC",
+            "LANG": "en_US.UTF-8",
+            "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        }
+        if launch.json_log:
+            variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+        if launch.log_level:
+            variables["AWS_LAMBDA_LOG_LEVEL"] = launch.log_level
+        if not launch.runtime.startswith("python"):
+            roots = (launch.code, *launch.layers)
+            program = next(
+                (r / "bootstrap" for r in roots if (r / "bootstrap").is_file()), roots[0] / "bootstrap"
+            )
+            return [str(program)], {
+                **variables,
+                "PATH": os.pathsep.join(paths),
+                "LAMBDA_RUNTIME_DIR": "/var/runtime",
+            }
+        python = self._runtimes.python(launch.runtime)
+        packages = [str(launch.code)]
+        for layer in launch.layers:
+            packages += [str(layer / "python" / "lib" / f"python{python.minor}" / "site-packages")]
+            packages += [str(layer / "python")]
+        packages.append(str(python.directory))
+        variables |= {
+            "PATH": os.pathsep.join([str(python.interpreter.parent), *paths]),
+            "LAMBDA_RUNTIME_DIR": str(python.directory),
+            "PYTHONPATH": str(python.directory),
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{launch.runtime}",
+            "_KEEPWARM_PATH": os.pathsep.join(packages),
+        }
+        # -S: no site-packages of this machine; -B: a package is read-only, as on AWS no bytecode is written into it.
+        return [str(python.interpreter), "-S", "-B", str(python.bootstrap)], variables
+
+    # --- invoke phase -------------------------------------------------------------------------------------------
+
+    def invoke(self, call: Call, *, init: InitReport | None, deadline_s: float | None = None) -> Outcome:
+        """Hand one event to the runtime and wait for its answer, the end of the process, or the timeout.
+
+        Args:
+            call: the invocation.
+            init: the init phase that this invocation paid for, None when the environment was warm.
+            deadline_s: end of the invocation (monotonic) when part of its time is already used up.
+        """
+        with self._use:
+            return self._invoke(call, init, deadline_s)
+
+    def _invoke(self, call: Call, init: InitReport | None, deadline_s: float | None) -> Outcome:
+        if self._api is None:
+            # The cloud closed between the start of this environment and its first event.
+            return _failed(
+                "exit", "Runtime.ExitError", f"RequestId: {call.request_id} Error: environment stopped"
+            )
+        started = time.monotonic()
+        deadline = started + self.launch.timeout_s if deadline_s is None else deadline_s
+        self._thaw()
+        self._set_state("busy")
+        if init is None:
+            self._tail.clear()
+        self._platform(
+            f"START RequestId: {call.request_id} Version: {self.launch.version}",
+            "platform.start",
+            {"requestId": call.request_id, "version": self.launch.version},
+        )
+        self._watcher.add(self)
+        try:
+            outcome = self._exchange(call, deadline)
+        except Late:
+            self._kill("timeout")
+            outcome = self._timed_out(call)
+        except Gone:
+            kind, error_type, message = self._death("Runtime.ExitError")
+            outcome = _failed(kind, error_type, f"RequestId: {call.request_id} Error: {message}")
+        finally:
+            self._watcher.remove(self)
+        outcome.duration_ms = (time.monotonic() - started) * 1000
+        self._finish(call, outcome, init)
+        return outcome
+
+    def fail(self, call: Call, outcome: Outcome) -> Outcome:
+        """End an invocation that never reached a runtime: its lines of log are written all the same."""
+        with self._use:
+            version = self.launch.version
+            text = f"START RequestId: {call.request_id} Version: {version}"
+            self._platform(text, "platform.start", {"requestId": call.request_id, "version": version})
+            self._report(call, outcome)
+            outcome.tail = bytes(self._tail[-TAIL_BYTES:])
+            self._flush()
+        return outcome
+
+    def _exchange(self, call: Call, deadline: float) -> Outcome:
+        assert self._api is not None
+        if self._next is None:
+            self._next = self._await_next(deadline)
+        left_s = deadline - time.monotonic()
+        headers = (
+            "Content-Type: application/json\r\n"
+            f"Lambda-Runtime-Aws-Request-Id: {call.request_id}\r\n"
+            f"Lambda-Runtime-Deadline-Ms: {int((time.time() + left_s) * 1000)}\r\n"
+            f"Lambda-Runtime-Invoked-Function-Arn: {call.arn}\r\n"
+            # Without this header AWS's own runtime client crashes.
+            f"Lambda-Runtime-Trace-Id: {call.trace_id}\r\n"
+        )
+        if call.client_context:
+            context = base64.b64decode(call.client_context).decode("utf-8", "replace")
+            headers += f"Lambda-Runtime-Client-Context: {context}\r\n"
+        self._next.answer("200 OK", headers, call.payload)
+        self._next = None
+        prefix = f"/2018-06-01/runtime/invocation/{call.request_id}/"
+        while True:
+            request = self._api.next_request(deadline)
+            if request.path == prefix + "response":
+                return self._response(request)
+            if request.path == prefix + "error":
+                request.answer("202 Accepted")
+                return Outcome(_with_request_id(request.body), "Unhandled", "error")
+            if request.path.endswith("/invocation/next"):
+                # Asking for an event without having answered the last one: the invocation stays open until it ends.
+                self._next = request
+                continue
+            request.answer("400 Bad Request", "", b'{"errorType":"InvalidRequestID"}')
+
+    def _response(self, request: RuntimeRequest) -> Outcome:
+        if request.size > RESPONSE_MAX_BYTES:
+            request.answer("413 Request Entity Too Large", "", b'{"errorType":"RequestEntityTooLarge"}')
+            outcome = _failed(
+                "response_too_large",
+                "Function.ResponseSizeTooLarge",
+                f"Response payload size exceeded maximum allowed payload size ({RESPONSE_MAX_BYTES} bytes).",
+            )
+            return outcome
+        request.answer("202 Accepted")
+        return Outcome(request.body)
+
+    def _await_next(self, deadline: float) -> RuntimeRequest:
+        assert self._api is not None
+        while True:
+            request = self._api.next_request(deadline)
+            if request.path.endswith("/invocation/next"):
+                return request
+            request.answer("403 Forbidden", "", b'{"errorType":"InvalidStateTransition"}')
+
+    def _timed_out(self, call: Call) -> Outcome:
+        message = f"Task timed out after {self.launch.timeout_s:.2f} seconds"
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        if not self.launch.json_log:
+            self._line(f"{stamp} {call.request_id} {message}")
+        return _failed("timeout", "Sandbox.Timedout", f"RequestId: {call.request_id} Error: {message}")
+
+    def _finish(self, call: Call, outcome: Outcome, init: InitReport | None) -> None:
+        assert self._api is not None
+        self._api.drain_log()
+        if outcome.reusable:
+            self._rest()
+        outcome.init_ms = init.duration_ms if init and init.ok else None
+        outcome.max_memory_mb = self._peak_mb()
+        used = self.storage_bytes()
+        if outcome.kind == "ok" and used > self.launch.ephemeral_mb * limits.MIB:
+            self._kill("storage")
+            kind, error_type, message = self._death("Runtime.ExitError")
+            failed = _failed(kind, error_type, f"RequestId: {call.request_id} Error: {message}")
+            outcome.payload, outcome.error, outcome.kind, outcome.reusable = (
+                failed.payload,
+                "Unhandled",
+                kind,
+                False,
+            )
+        self._report(call, outcome)
+        outcome.tail = bytes(self._tail[-TAIL_BYTES:])
+        self._flush()
+
+    def _report(self, call: Call, outcome: Outcome) -> None:
+        launch = self.launch
+        self._flush_partial()
+        billed = math.ceil(outcome.duration_ms + (outcome.init_ms or 0.0))
+        status = {"ok": "", "error": "", "timeout": "timeout"}.get(outcome.kind, "error")
+        error_type = "Runtime.OutOfMemory" if outcome.kind == "memory" else _error_type(outcome.payload)
+        if not launch.json_log:
+            self._line(f"END RequestId: {call.request_id}")
+        text = (
+            f"REPORT RequestId: {call.request_id}\tDuration: {outcome.duration_ms:.2f} ms\tBilled Duration: {billed} ms"
+            f"\tMemory Size: {launch.memory_mb} MB\tMax Memory Used: {outcome.max_memory_mb} MB\t"
+        )
+        if outcome.init_ms is not None:
+            text += f"Init Duration: {outcome.init_ms:.2f} ms\t"
+        if status:
+            text += f"Status: {status}" + (f"\tError Type: {error_type}" if status == "error" else "")
+        metrics = {
+            "durationMs": round(outcome.duration_ms, 3),
+            "billedDurationMs": billed,
+            "memorySizeMB": launch.memory_mb,
+            "maxMemoryUsedMB": outcome.max_memory_mb,
+        }
+        if outcome.init_ms is not None:
+            metrics["initDurationMs"] = round(outcome.init_ms, 3)
+        record = {"requestId": call.request_id, "status": status or "success", "metrics": metrics}
+        self._platform(text, "platform.report", record)
+
+    def _rest(self) -> None:
+        """Wait a moment for the runtime to ask for its next event, then freeze it."""
+        assert self._api is not None
+        if self._next is None:
+            try:
+                self._next = self._await_next(time.monotonic() + _NEXT_AFTER_ANSWER_S)
+            except Late:
+                # Handlers that leave work behind are frozen in the middle of it, as on AWS.
+                self._next = None
+            except Gone:
+                # Found again, and the environment dropped, by the next acquire.
+                self._next = None
+        self._freeze()
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def set_idle(self) -> None:
+        """Note the moment from which the idle time counts."""
+        self.idle_since_s = self._cloud.clock.now_s()
+        self._set_state("frozen" if self._frozen else "idle")
+
+    def _freeze(self) -> None:
+        if self._watcher.freeze and self._child is not None and not self._frozen:
+            self._frozen = True
+            self._cloud.processes.signal(self._child, signal.SIGSTOP)
+
+    def freeze(self) -> None:
+        """Stop the process until the next invocation, as Lambda freezes an environment between events."""
+        self._freeze()
+
+    def _thaw(self) -> None:
+        if self._frozen and self._child is not None:
+            self._frozen = False
+            self._cloud.processes.signal(self._child, signal.SIGCONT)
+
+    def _kill(self, reason: str) -> None:
+        self.kill_reason = self.kill_reason or reason
+        if self._child is not None:
+            # Its figures go with the process.
+            self.used_mb = max(self.used_mb, float(self._peak_mb()))
+            self._cloud.processes.signal(self._child, signal.SIGKILL)
+            self._child.wait()
+
+    def kill(self, reason: str) -> None:
+        """Kill the process from outside (memory or storage limit); whoever waits for it learns why.
+
+        Args:
+            reason: `memory` or `storage`.
+        """
+        self.kill_reason = self.kill_reason or reason
+        if self._child is not None:
+            self._cloud.processes.signal(self._child, signal.SIGKILL)
+
+    def _death(self, error_type: str) -> tuple[str, str, str]:
+        """Kind, error type and message of a process that ended, with advice in the log where there is some."""
+        assert self._child is not None
+        status = self._child.wait()
+        if self._api is not None:
+            self._api.drain_log()
+        launch = self.launch
+        who = f"lambda {launch.function}:{launch.version}"
+        if self.kill_reason == "memory":
+            advice = math.ceil(self.used_mb * 1.25 / 64) * 64
+            self._line(
+                f"KW622 {who}: got {self.used_mb:.0f} MB of memory in use; allowed {launch.memory_mb} MB; because the "
+                f"function's MemorySize is its limit and Lambda kills what exceeds it; fix: set MemorySize to at least "
+                f"{min(advice, limits.LAMBDA_MEMORY_MAX_MB)} MB, or hold less at once"
+            )
+            return "memory", error_type, "Runtime exited with error: signal: killed"
+        if self.kill_reason == "storage":
+            used_mb = self.storage_bytes() / limits.MIB
+            self._line(
+                f"KW623 {who}: got {used_mb:.0f} MB in /tmp; allowed {launch.ephemeral_mb} MB; because "
+                "EphemeralStorage limits it (on AWS the write itself fails with ENOSPC); fix: raise "
+                "EphemeralStorage, or delete what is no longer needed"
+            )
+            return "storage", error_type, "[Errno 28] No space left on device (EphemeralStorage exceeded)"
+        if status < 0:
+            name = signal.Signals(-status).name.removeprefix("SIG").lower()
+            word = {"kill": "killed", "segv": "segmentation fault", "abrt": "aborted"}.get(name, name)
+            return "exit", error_type, f"Runtime exited with error: signal: {word}"
+        if status == 0:
+            return "exit", error_type, "Runtime exited without providing a reason"
+        return "exit", error_type, f"Runtime exited with error: exit status {status}"
+
+    def _peak_mb(self) -> int:
+        """Highest resident memory so far; pages of files beyond the limit would be given back, so never more."""
+        peak_kb = 0
+        if self._child is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                status = Path(f"/proc/{self._child.pid}/status").read_text()
+                peak_kb = int(status.split("VmHWM:", 1)[1].split(None, 1)[0])
+        return min(math.ceil(max(peak_kb / 1024, self.used_mb)), self.launch.memory_mb)
+
+    def storage_bytes(self) -> int:
+        """Bytes on disk under this environment's /tmp."""
+        total, todo = 0, [self.tmp]
+        while todo:
+            # Files come and go under a running function.
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(todo.pop()):
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(Path(entry.path))
+                    else:
+                        with contextlib.suppress(OSError):
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
+        return total
+
+    def stop(self, why: str) -> None:
+        """End the process and remove everything the environment had. Idempotent; waits for who still uses it."""
+        if self._child is not None:
+            self._cloud.processes.signal(self._child, signal.SIGKILL)
+        with self._use:
+            if self.state in ("stopped", "failed"):
+                return
+            self._release_process()
+            self._flush()
+            shutil.rmtree(self._root, ignore_errors=True)
+            self._set_state("failed" if why == "failed" else "stopped", why=why)
+
+    def _release_process(self) -> None:
+        """End what is left of the process and close its sockets, pipes and credentials."""
+        if self._child is not None:
+            self._cloud.processes.end(self._child)
+        if self._api is not None:
+            self._api.drain_log()
+            self._flush_partial()
+            self._api.close()
+        if self._access_key:
+            self._cloud.credentials.revoke(self._access_key)
+        self._api = self._child = self._next = None
+        self._frozen = False
+
+    def _set_state(self, state: str, **facts: Any) -> None:
+        self.state = state
+        self._cloud.journal.write(
+            "environment",
+            function=self.launch.function,
+            version=self.launch.version,
+            environment=self.id,
+            state=state,
+            pool=str(self.pool),
+            pid=self.pid,
+            **facts,
+        )
+
+    # --- log ----------------------------------------------------------------------------------------------------
+
+    def log_tail(self) -> str:
+        """The last 4 KB of the log."""
+        return bytes(self._tail[-TAIL_BYTES:]).decode("utf-8", "replace")
+
+    def _on_log(self, data: bytes) -> None:
+        *whole, self._partial = (self._partial + data).split(b"\n")
+        for line in whole:
+            self._line(line.decode("utf-8", "replace"))
+
+    def _line(self, line: str) -> None:
+        # awslambdaric separates the lines of one event by carriage returns.
+        line = line.replace("\r", "\n")
+        self._lines.append(line)
+        self._lines_bytes += len(line)
+        self._tail += line.encode() + b"\n"
+        if len(self._tail) > 4 * TAIL_BYTES:
+            del self._tail[: -2 * TAIL_BYTES]
+        if self._lines_bytes > _FLUSH_BYTES:
+            self._flush()
+
+    def _flush_partial(self) -> None:
+        if self._partial:
+            partial, self._partial = self._partial, b""
+            self._line(partial.decode("utf-8", "replace"))
+
+    def _platform(self, text: str, kind: str, record: dict[str, Any]) -> None:
+        if self.launch.json_log:
+            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+            text = json.dumps({"time": stamp, "type": kind, "record": record})
+        self._line(text)
+
+    def _flush(self) -> None:
+        if self._lines:
+            lines, self._lines, self._lines_bytes = self._lines, [], 0
+            self._cloud.logs.put(self.launch.log_group, self.log_stream, lines)
+
+
+def _failed(kind: str, error_type: str, message: str) -> Outcome:
+    payload = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
+    return Outcome(payload, "Unhandled", kind, reusable=False)
+
+
+def failed_init(report: InitReport, call: Call, timeout_s: int) -> Outcome:
+    """The answer of an invocation whose environment could not be initialised, also not a second time."""
+    error = {"errorMessage": "", **report.error}
+    if report.kind == "init_error":
+        error["requestId"] = call.request_id
+    elif report.kind == "timeout":
+        message = f"Task timed out after {timeout_s:.2f} seconds"
+        error = {
+            "errorType": "Sandbox.Timedout",
+            "errorMessage": f"RequestId: {call.request_id} Error: {message}",
+        }
+    else:
+        error["errorMessage"] = f"RequestId: {call.request_id} Error: {error['errorMessage']}"
+    kind = report.kind if report.kind in ("timeout", "memory", "storage") else "init_error"
+    return Outcome(
+        json.dumps(error).encode(), "Unhandled", kind, duration_ms=report.duration_ms, reusable=False
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return {}
+    if isinstance(parsed, str):
+        # awslambdaric encodes the error of an init phase twice.
+        return _json_object(parsed.encode())
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _with_request_id(body: bytes) -> bytes:
+    return body or b"null"
+
+
+def _error_type(payload: bytes) -> str:
+    return str(_json_object(payload).get("errorType", "Unhandled"))

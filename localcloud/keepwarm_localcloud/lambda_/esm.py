@@ -1,0 +1,519 @@
+"""Event source mappings of SQS queues: pollers with the semantics AWS documents, and no message lost or burnt.
+
+A batch is received only when the mapping has a free slot, so that `MaximumConcurrency` never costs a message one of
+its receives; a throttled invocation is tried again while the messages are still hidden.
+https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+"""
+
+import json
+import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from keepwarm import limits
+from keepwarm_localcloud.lambda_ import patterns
+from keepwarm_localcloud.lambda_.errors import conflict, invalid, refuse
+from keepwarm_localcloud.lambda_.functions import Functions, Params, page
+from keepwarm_localcloud.lambda_.invocations import Invocations
+from keepwarm_localcloud.lambda_.model import Function
+from keepwarm_localcloud.service import AwsError, Caller
+from keepwarm_localcloud.sqs import Message, SqsService
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+_POLL_S = 0.05
+"""Real seconds between looks at an empty queue."""
+_RETRY_FIRST_S = 0.5
+_RETRY_MAX_S = 20.0
+_BATCH_BYTES = limits.LAMBDA_SYNC_PAYLOAD_MAX_BYTES
+_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+"""What the function's role needs: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+
+
+@dataclass(slots=True)
+class Mapping:
+    """One event source mapping."""
+
+    id: str
+    arn: str
+    queue_arn: str
+    function: str
+    qualifier: str | None
+    batch_size: int
+    window_s: int
+    max_concurrency: int | None
+    report_failures: bool
+    filters: list[str]
+    enabled: bool
+    modified_s: float
+    tags: dict[str, str] = field(default_factory=dict)
+    last_result: str = "No records processed"
+    metrics: list[str] = field(default_factory=list)
+
+    @property
+    def fifo(self) -> bool:
+        """The queue keeps order."""
+        return self.queue_arn.endswith(".fifo")
+
+
+class Mappings:
+    """The mappings and the operations on them."""
+
+    def __init__(self, cloud: "Cloud", functions: Functions, invocations: Invocations) -> None:
+        self._cloud = cloud
+        self._functions = functions
+        self._invocations = invocations
+        self._lock = threading.Lock()
+        self._mappings: dict[str, Mapping] = {}
+        self._pollers: dict[str, Poller] = {}
+
+    def all(self) -> list[str]:
+        """Identifiers of all mappings."""
+        with self._lock:
+            return list(self._mappings)
+
+    def tags_of(self, arn: str) -> dict[str, str] | None:
+        """Tags of the mapping with an ARN; None when the ARN is no mapping's."""
+        with self._lock:
+            return next((m.tags for m in self._mappings.values() if m.arn == arn), None)
+
+    def create_event_source_mapping(self, p: Params) -> Params:
+        """CreateEventSourceMapping."""
+        queue_arn = p.get("EventSourceArn", "")
+        if queue_arn.count(":") != 5 or queue_arn.split(":")[2] != "sqs":
+            raise refuse(
+                "KW625",
+                f"EventSourceArn: got {queue_arn or 'none'}; allowed here SQS queues; because the embedded cloud polls "
+                "no streams; fix: use a queue",
+            )
+        function, qualifier = self._functions.find(p["FunctionName"])
+        self._functions.version(function, qualifier)
+        identity = str(uuid.uuid4())
+        arn = f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:event-source-mapping:{identity}"
+        mapping = Mapping(
+            identity, arn, queue_arn, function.name, qualifier, limits.ESM_BATCH_DEFAULT, 0, None, False, [],
+            p.get("Enabled", True), self._cloud.clock.now_s(), dict(p.get("Tags") or {}),
+        )  # fmt: skip
+        self._apply(mapping, p)
+        self._check(mapping, function)
+        with self._lock:
+            for other in self._mappings.values():
+                if (other.queue_arn, other.function, other.qualifier) == (
+                    queue_arn,
+                    function.name,
+                    qualifier,
+                ):
+                    raise conflict(
+                        f'An event source mapping with SQS arn (" {queue_arn} ") and function '
+                        f'(" {function.name} ") already '
+                        f"exists. Please update or delete the existing mapping with UUID {other.id}"
+                    )
+            self._mappings[identity] = mapping
+            self._start(mapping)
+        return self._view(mapping, "Creating")
+
+    def update_event_source_mapping(self, p: Params) -> Params:
+        """UpdateEventSourceMapping."""
+        mapping = self._find(p)
+        changed = Mapping(**{name: getattr(mapping, name) for name in Mapping.__slots__})
+        if p.get("FunctionName"):
+            function, qualifier = self._functions.find(p["FunctionName"])
+            changed.function, changed.qualifier = function.name, qualifier
+        function, _ = self._functions.find(changed.function)
+        self._functions.version(function, changed.qualifier)
+        self._apply(changed, p)
+        self._check(changed, function)
+        was = mapping.enabled
+        changed.enabled = p.get("Enabled", mapping.enabled)
+        changed.modified_s = self._cloud.clock.now_s()
+        with self._lock:
+            self._mappings[mapping.id] = changed
+            poller = self._pollers.pop(mapping.id, None)
+        if poller is not None:
+            poller.close()
+        with self._lock:
+            self._start(changed)
+        state = "Updating" if was == changed.enabled else "Enabling" if changed.enabled else "Disabling"
+        return self._view(changed, state)
+
+    def get_event_source_mapping(self, p: Params) -> Params:
+        """GetEventSourceMapping."""
+        mapping = self._find(p)
+        return self._view(mapping, "Enabled" if mapping.enabled else "Disabled")
+
+    def delete_event_source_mapping(self, p: Params) -> Params:
+        """DeleteEventSourceMapping; batches that run finish first."""
+        mapping = self._find(p)
+        with self._lock:
+            self._mappings.pop(mapping.id, None)
+            poller = self._pollers.pop(mapping.id, None)
+        if poller is not None:
+            poller.close()
+        return self._view(mapping, "Deleting")
+
+    def list_event_source_mappings(self, p: Params) -> Params:
+        """ListEventSourceMappings."""
+        wanted = None
+        if p.get("FunctionName"):
+            function, qualifier = self._functions.find(p["FunctionName"])
+            wanted = (function.name, qualifier)
+        with self._lock:
+            found = [
+                m
+                for m in self._mappings.values()
+                if (wanted is None or wanted == (m.function, m.qualifier))
+                and p.get("EventSourceArn") in (None, m.queue_arn)
+            ]
+        rows = [self._view(m, "Enabled" if m.enabled else "Disabled") for m in found]
+        return page(rows, p, "EventSourceMappings", "NextMarker")
+
+    def signal_close(self) -> None:
+        """Receive nothing more."""
+        with self._lock:
+            pollers = list(self._pollers.values())
+        for poller in pollers:
+            poller.signal_close()
+
+    def close(self) -> None:
+        """End every poller. Idempotent."""
+        with self._lock:
+            pollers = list(self._pollers.values())
+            self._pollers.clear()
+        for poller in pollers:
+            poller.close()
+
+    def _start(self, mapping: Mapping) -> None:
+        if mapping.enabled:
+            self._pollers[mapping.id] = Poller(self._cloud, self._functions, self._invocations, mapping)
+
+    def _find(self, p: Params) -> Mapping:
+        with self._lock:
+            found = self._mappings.get(p["UUID"])
+        if found is None:
+            raise AwsError("ResourceNotFoundException", "The resource you requested does not exist.", 404)
+        return found
+
+    @staticmethod
+    def _apply(mapping: Mapping, p: Params) -> None:
+        if p.get("BatchSize") is not None:
+            mapping.batch_size = int(p["BatchSize"])
+        if p.get("MaximumBatchingWindowInSeconds") is not None:
+            mapping.window_s = int(p["MaximumBatchingWindowInSeconds"])
+        if p.get("ScalingConfig") is not None:
+            mapping.max_concurrency = p["ScalingConfig"].get("MaximumConcurrency")
+        if p.get("FunctionResponseTypes") is not None:
+            mapping.report_failures = "ReportBatchItemFailures" in p["FunctionResponseTypes"]
+        if p.get("FilterCriteria") is not None:
+            mapping.filters = [f["Pattern"] for f in p["FilterCriteria"].get("Filters") or []]
+        if p.get("MetricsConfig") is not None:
+            mapping.metrics = list(p["MetricsConfig"].get("Metrics") or [])
+
+    def _check(self, mapping: Mapping, function: Function) -> None:
+        """Refuse what AWS refuses.
+
+        Raises:
+            AwsError: InvalidParameterValueException.
+        """
+        sqs = self._cloud.service("sqs", SqsService)
+        if not sqs.exists(mapping.queue_arn):
+            raise invalid(
+                "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. "
+                "SQS Error Message: The specified queue does not exist."
+            )
+        if mapping.fifo and mapping.batch_size > limits.ESM_BATCH_MAX_FIFO:
+            raise invalid(
+                f"Maximum batch size for FIFO queues is {limits.ESM_BATCH_MAX_FIFO}, got {mapping.batch_size}."
+            )
+        if mapping.fifo and mapping.window_s:
+            raise invalid("Batching window is not supported for FIFO queues.")
+        if mapping.batch_size > limits.ESM_BATCH_MAX_WITHOUT_WINDOW and mapping.window_s < 1:
+            raise invalid(
+                "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than "
+                f"{limits.ESM_BATCH_MAX_WITHOUT_WINDOW}"
+            )
+        for text in mapping.filters:
+            patterns.parse(text)
+        version = self._functions.version(function, mapping.qualifier)
+        visibility_s = int(sqs.attributes(mapping.queue_arn)["VisibilityTimeout"])
+        if visibility_s < version.timeout_s:
+            raise invalid(
+                f"Queue visibility timeout: {visibility_s} seconds is less than Function timeout: "
+                f"{version.timeout_s} seconds"
+            )
+        role = Caller(role_arn=version.config["Role"])
+        for action in _ACTIONS:
+            try:
+                self._cloud.authorize(role, action, mapping.queue_arn)
+            except AwsError as error:
+                verb = action.partition(":")[2]
+                raise invalid(
+                    f"The function execution role does not have permissions to call {verb} on SQS"
+                ) from error
+
+    def _view(self, mapping: Mapping, state: str) -> Params:
+        name = f"{mapping.function}:{mapping.qualifier}" if mapping.qualifier else mapping.function
+        answer: Params = {
+            "UUID": mapping.id,
+            "EventSourceMappingArn": mapping.arn,
+            "EventSourceArn": mapping.queue_arn,
+            "FunctionArn": self._functions.arn(name),
+            "BatchSize": mapping.batch_size,
+            "MaximumBatchingWindowInSeconds": mapping.window_s,
+            "State": state,
+            "StateTransitionReason": "USER_INITIATED",
+            "LastModified": mapping.modified_s,
+            "LastProcessingResult": mapping.last_result,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"] if mapping.report_failures else [],
+        }
+        if mapping.max_concurrency is not None:
+            answer["ScalingConfig"] = {"MaximumConcurrency": mapping.max_concurrency}
+        if mapping.filters:
+            answer["FilterCriteria"] = {"Filters": [{"Pattern": f} for f in mapping.filters]}
+        if mapping.metrics:
+            answer["MetricsConfig"] = {"Metrics": mapping.metrics}
+        return answer
+
+
+class Poller:
+    """Receives for one mapping: one thread receives, a worker per batch invokes."""
+
+    def __init__(
+        self, cloud: "Cloud", functions: Functions, invocations: Invocations, mapping: Mapping
+    ) -> None:
+        self._cloud = cloud
+        self._functions = functions
+        self._invocations = invocations
+        self._mapping = mapping
+        self._sqs = cloud.service("sqs", SqsService)
+        self._patterns = [patterns.parse(text) for text in mapping.filters]
+        self._wake = threading.Condition()
+        self._active = 0
+        self._busy_since_s: float | None = None
+        self._closed = False
+        self._workers = ThreadPoolExecutor(
+            mapping.max_concurrency or limits.ESM_CONCURRENCY_DEFAULT_MAX, f"keepwarm-esm-{mapping.id[:8]}"
+        )
+        self._thread = threading.Thread(target=self._run, name=f"keepwarm-esm-{mapping.id[:8]}", daemon=True)
+        self._thread.start()
+
+    def signal_close(self) -> None:
+        """Receive nothing more; what runs may finish."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+
+    def close(self) -> None:
+        """End the poller after the batches that run. Idempotent."""
+        self.signal_close()
+        self._thread.join()
+        self._workers.shutdown(wait=True)
+
+    def _slots(self) -> int:
+        """Batches that may run at once now: MaximumConcurrency, or AWS's growth from 5 by 300 a minute."""
+        if self._mapping.max_concurrency is not None:
+            return self._mapping.max_concurrency
+        since_s = 0.0 if self._busy_since_s is None else self._cloud.clock.now_s() - self._busy_since_s
+        grown = limits.ESM_POLLERS_START + int(since_s / 60 * limits.ESM_POLLERS_ADDED_PER_MIN)
+        return min(grown, limits.ESM_CONCURRENCY_DEFAULT_MAX)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._closed and self._active >= self._slots():
+                    self._wake.wait(_POLL_S)
+                if self._closed:
+                    return
+            messages = self._gather()
+            if not messages:
+                with self._wake:
+                    if not self._active:
+                        self._busy_since_s = None
+                    self._wake.wait(_POLL_S)
+                continue
+            with self._wake:
+                self._busy_since_s = self._busy_since_s or self._cloud.clock.now_s()
+                self._active += 1
+            self._workers.submit(self._batch, messages)
+
+    def _gather(self) -> list[Message]:
+        """Receive one batch: until it is full, its bytes are, or the window has passed since the first message."""
+        size, taken = self._mapping.batch_size, list[Message]()
+        until_s: float | None = None
+        used = 0
+        while not self._closed:
+            found = self._receive(min(limits.SQS_BATCH_MAX, size - len(taken)))
+            taken += found
+            used += sum(len(m.body.encode()) for m in found)
+            now_s = self._cloud.clock.now_s()
+            if taken and until_s is None:
+                until_s = now_s + self._mapping.window_s
+            full = len(taken) >= size or used + limits.SQS_MESSAGE_MAX_BYTES * 2 > _BATCH_BYTES
+            if full or until_s is None or (not found and now_s >= until_s):
+                break
+            if not found:
+                with self._wake:
+                    self._wake.wait(_POLL_S)
+            elif size <= limits.SQS_BATCH_MAX and not self._mapping.window_s:
+                break
+        return taken
+
+    def _receive(self, count: int) -> list[Message]:
+        mapping = self._mapping
+        try:
+            function, _ = self._functions.find(mapping.function)
+            version = self._functions.version(function, mapping.qualifier)
+            role = Caller(role_arn=version.config["Role"])
+            self._cloud.authorize(role, "sqs:ReceiveMessage", mapping.queue_arn)
+            return self._sqs.receive(mapping.queue_arn, count)
+        except AwsError as error:
+            # A function, queue or permission that is gone stops the flow, not the mapping: it may come back.
+            self._result(f"PROBLEM: {error.code}: {error.message}")
+            return []
+
+    def _batch(self, messages: list[Message]) -> None:
+        received_s = self._cloud.clock.now_s()
+        try:
+            wanted = self._filtered(messages)
+            if wanted:
+                self._invoke(wanted, received_s)
+        finally:
+            with self._wake:
+                self._active -= 1
+                self._wake.notify_all()
+
+    def _filtered(self, messages: list[Message]) -> list[Message]:
+        if not self._patterns:
+            return messages
+        wanted = []
+        for message in messages:
+            record = self._record(message)
+            try:
+                record["body"] = json.loads(message.body)
+            except ValueError:
+                record["body"] = message.body
+            if any(patterns.matches(pattern, record) for pattern in self._patterns):
+                wanted.append(message)
+            else:
+                self._delete(message)
+        return wanted
+
+    def _invoke(self, messages: list[Message], received_s: float) -> None:
+        mapping = self._mapping
+        event = json.dumps({"Records": [self._record(m) for m in messages]}).encode()
+        visibility_s = int(self._sqs.attributes(mapping.queue_arn)["VisibilityTimeout"])
+        delay_s = _RETRY_FIRST_S
+        throttles = 0
+        while True:
+            try:
+                result = self._invocations.invoke(mapping.function, event, qualifier=mapping.qualifier)
+                break
+            except AwsError as error:
+                now_s = self._cloud.clock.now_s()
+                again = (
+                    error.code == "TooManyRequestsException" and now_s + delay_s < received_s + visibility_s
+                )
+                if not again or self._closed:
+                    self._note(messages, len(messages), f"PROBLEM: {error.code}: {error.message}", throttles)
+                    return
+                throttles += 1
+                with self._wake:
+                    self._cloud.clock.wait_until(self._wake, now_s + delay_s)
+                delay_s = min(delay_s * 2, _RETRY_MAX_S)
+        failed = self._failures(messages, result.payload, result.function_error)
+        for message in messages:
+            if message.message_id not in failed:
+                self._delete(message)
+        outcome = "PROBLEM: Function call failed" if result.function_error else "OK"
+        self._note(messages, len(failed), outcome, throttles)
+
+    def _failures(self, messages: Sequence[Message], payload: bytes, error: str) -> set[str]:
+        """Ids of the messages that stay in the queue; an answer that can't be read keeps them all.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+        """
+        every = {m.message_id for m in messages}
+        if error:
+            return every
+        if not self._mapping.report_failures:
+            return set()
+        try:
+            answer = json.loads(payload) if payload.strip() else None
+        except ValueError:
+            return every
+        if answer is None or answer == "":
+            return set()
+        if not isinstance(answer, dict):
+            return every
+        failures = answer.get("batchItemFailures")
+        if failures is None:
+            return set()
+        if not isinstance(failures, list):
+            return every
+        ids = [f.get("itemIdentifier") if isinstance(f, dict) else None for f in failures]
+        if not all(isinstance(i, str) and i in every for i in ids):
+            return every
+        return {i for i in ids if isinstance(i, str)}
+
+    def _delete(self, message: Message) -> None:
+        mapping = self._mapping
+        try:
+            function, _ = self._functions.find(mapping.function)
+            role = self._functions.version(function, mapping.qualifier).config["Role"]
+            self._cloud.authorize(Caller(role_arn=role), "sqs:DeleteMessage", mapping.queue_arn)
+            self._sqs.delete(mapping.queue_arn, message.receipt_handle)
+        except AwsError as error:
+            # The message stays and comes back, as it does on AWS when the delete is refused.
+            self._result(f"PROBLEM: {error.code}: {error.message}")
+
+    def _note(self, messages: list[Message], failed: int, result: str, throttles: int) -> None:
+        self._result(result)
+        mapping = self._mapping
+        self._cloud.journal.write(
+            "esm",
+            mapping=mapping.id,
+            function=mapping.function,
+            queue=mapping.queue_arn.rpartition(":")[2],
+            event="batch",
+            messages=len(messages),
+            failed=failed,
+            throttles=throttles,
+            result=result,
+            active=self._active,
+        )
+
+    def _result(self, text: str) -> None:
+        self._mapping.last_result = text
+
+    def _record(self, message: Message) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "messageId": message.message_id,
+            "receiptHandle": message.receipt_handle,
+            "body": message.body,
+            "attributes": message.attributes,
+            "messageAttributes": {n: _attribute(a) for n, a in message.message_attributes.items()},
+            "md5OfBody": message.md5,
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self._mapping.queue_arn,
+            "awsRegion": self._cloud.region,
+        }
+        if message.md5_of_attributes:
+            record["md5OfMessageAttributes"] = message.md5_of_attributes
+        return record
+
+
+def _attribute(attribute: dict[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "stringListValues": [],
+        "binaryListValues": [],
+        "dataType": attribute["DataType"],
+    }
+    if "StringValue" in attribute:
+        shown["stringValue"] = attribute["StringValue"]
+    if "BinaryValue" in attribute:
+        value = attribute["BinaryValue"]
+        shown["binaryValue"] = value.decode() if isinstance(value, bytes) else value
+    return shown

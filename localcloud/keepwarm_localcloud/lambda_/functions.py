@@ -1,0 +1,722 @@
+"""Functions, versions, aliases and layers: the part of the API that says what code there is."""
+
+import base64
+import copy
+import math
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from keepwarm import limits
+from keepwarm_localcloud.lambda_.code import CodeStore, Package
+from keepwarm_localcloud.lambda_.environment import Launch
+from keepwarm_localcloud.lambda_.errors import conflict, invalid, not_found, refuse
+from keepwarm_localcloud.lambda_.model import (
+    LATEST,
+    Alias,
+    Function,
+    LayerVersion,
+    Version,
+    split_reference,
+)
+from keepwarm_localcloud.lambda_.pools import Pools
+from keepwarm_localcloud.lambda_.runtimes import Runtimes
+from keepwarm_localcloud.service import AwsError
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+Params = dict[str, Any]
+
+_CODE_KEYS = ("ZipFile", "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri")
+_STALE_REVISION = (
+    "The RevisionId provided does not match the latest RevisionId. Call the GetFunction/GetAlias API to retrieve the "
+    "latest RevisionId"
+)
+
+
+def iso(now_s: float) -> str:
+    """A time as Lambda writes it: ISO 8601 with milliseconds and an offset without colon."""
+    return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
+
+
+class Functions:
+    """The registry of functions and layers, and the operations on it."""
+
+    def __init__(self, cloud: "Cloud", lock: threading.RLock, store: CodeStore, runtimes: Runtimes) -> None:
+        self._cloud = cloud
+        self._lock = lock
+        self._store = store
+        self._runtimes = runtimes
+        self.functions: dict[str, Function] = {}
+        self.layers: dict[str, dict[int, LayerVersion]] = {}
+        self._layer_numbers: dict[str, int] = {}
+        self.pools: Pools
+        """Set once by the service, which makes both."""
+
+    # --- lookups ------------------------------------------------------------------------------------------------
+
+    def arn(self, name: str) -> str:
+        """Unqualified ARN of a function name."""
+        return f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:function:{name}"
+
+    def find(self, reference: str, qualifier: str | None = None) -> tuple[Function, str | None]:
+        """Give a function and the qualifier a reference names.
+
+        Raises:
+            AwsError: ResourceNotFoundException.
+        """
+        name, qualifier = split_reference(reference, qualifier)
+        function = self.functions.get(name)
+        if function is None:
+            raise not_found(f"{self.arn(name)}{':' + qualifier if qualifier else ''}")
+        return function, qualifier
+
+    def version(self, function: Function, qualifier: str | None) -> Version:
+        """Give the version a qualifier stands for, without regard to weights.
+
+        Raises:
+            AwsError: ResourceNotFoundException.
+        """
+        if qualifier is None:
+            return function.latest
+        alias = function.aliases.get(qualifier)
+        found = function.versions.get(alias.version if alias else qualifier)
+        if found is None:
+            raise not_found(function.qualified_arn(qualifier))
+        return found
+
+    def launch(self, function: Function, version: Version) -> Launch:
+        """Give what environments of a version start with."""
+        config = version.config
+        logging = config["LoggingConfig"]
+        return Launch(
+            function=function.name,
+            version=version.number,
+            arn=function.qualified_arn(version.number),
+            runtime=config["Runtime"],
+            handler=config["Handler"],
+            role_arn=config["Role"],
+            memory_mb=version.memory_mb,
+            timeout_s=version.timeout_s,
+            ephemeral_mb=int(config["EphemeralStorage"]["Size"]),
+            code=version.package.directory,
+            layers=tuple(layer.directory for layer in version.layers),
+            variables=version.variables,
+            log_group=logging["LogGroup"],
+            json_log=logging["LogFormat"] == "JSON",
+            log_level=logging.get("ApplicationLogLevel", ""),
+            snap_start=version.snap_start,
+            architecture=config["Architectures"][0],
+        )
+
+    # --- functions ----------------------------------------------------------------------------------------------
+
+    def create_function(self, p: Params) -> Params:
+        """CreateFunction."""
+        name, qualifier = split_reference(p["FunctionName"])
+        if qualifier or len(name) > limits.LAMBDA_NAME_MAX_CHARS:
+            raise AwsError(
+                "ValidationException",
+                f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: "
+                f"Member must have length less than or equal to {limits.LAMBDA_NAME_MAX_CHARS}",
+            )
+        if name in self.functions:
+            raise conflict(f"Function already exist: {name}")
+        if p.get("PackageType") == "Image" or "ImageUri" in p["Code"]:
+            raise refuse(
+                "KW625",
+                "PackageType: got Image; allowed here Zip; because a container image can't run without Docker; fix: "
+                "build the function as a zip",
+            )
+        if not p.get("Runtime") or not p.get("Handler"):
+            raise invalid(
+                "Runtime and Handler are mandatory parameters for functions created with deployment packages."
+            )
+        self._check_role(p["Role"])
+        package = self._package(p["Code"])
+        now = iso(self._cloud.clock.now_s())
+        config = self._defaults(name)
+        self._merge(config, p)
+        layers = self._layers(p.get("Layers", []), package)
+        variables = dict((p.get("Environment") or {}).get("Variables") or {})
+        version = Version(
+            LATEST, config, package, layers, variables, str(uuid.uuid4()), now, p.get("Description", "")
+        )
+        self._check_config(version)
+        function = Function(name, self.arn(name), {LATEST: version}, tags=dict(p.get("Tags") or {}))
+        with self._lock:
+            if name in self.functions:
+                raise conflict(f"Function already exist: {name}")
+            self.functions[name] = function
+            if p.get("Publish"):
+                version = self._publish(function, p.get("Description", ""))
+        return self.configuration(function, version, qualified=version.number != LATEST)
+
+    def update_function_code(self, p: Params) -> Params:
+        """UpdateFunctionCode."""
+        function, _ = self.find(p["FunctionName"])
+        self._check_revision(p, function.latest.revision_id)
+        self._begin(function)
+        try:
+            package = self._package(p)
+            latest = function.latest
+            self._check_unzipped(package, latest.layers)
+            if p.get("DryRun"):
+                return self.configuration(function, latest)
+            config = copy.deepcopy(latest.config)
+            if p.get("Architectures"):
+                config["Architectures"] = list(p["Architectures"])
+            self._replace_latest(function, config=config, package=package)
+            with self._lock:
+                version = self._publish(function, "") if p.get("Publish") else function.latest
+        finally:
+            function.updating = False
+        return self.configuration(function, version, qualified=version.number != LATEST)
+
+    def update_function_configuration(self, p: Params) -> Params:
+        """UpdateFunctionConfiguration."""
+        function, _ = self.find(p["FunctionName"])
+        self._check_revision(p, function.latest.revision_id)
+        self._begin(function)
+        try:
+            latest = function.latest
+            config = copy.deepcopy(latest.config)
+            self._merge(config, p)
+            if "Role" in p:
+                self._check_role(p["Role"])
+            layers = self._layers(p["Layers"], latest.package) if "Layers" in p else latest.layers
+            variables = latest.variables
+            if "Environment" in p:
+                variables = dict((p["Environment"] or {}).get("Variables") or {})
+            changed = Version(
+                LATEST, config, latest.package, layers, variables, latest.revision_id, latest.modified,
+                p.get("Description", latest.description),
+            )  # fmt: skip
+            self._check_config(changed)
+            self._replace_latest(
+                function, config=config, layers=layers, variables=variables, description=changed.description
+            )
+        finally:
+            function.updating = False
+        return self.configuration(function, function.latest)
+
+    def get_function(self, p: Params) -> Params:
+        """GetFunction."""
+        function, qualifier = self.find(p["FunctionName"], p.get("Qualifier"))
+        version = self.version(function, qualifier)
+        location = version.package.archive.as_uri()
+        answer: Params = {
+            "Configuration": self.configuration(function, version, qualifier=qualifier),
+            "Code": {"RepositoryType": "S3", "Location": location},
+        }
+        if function.tags:
+            answer["Tags"] = dict(function.tags)
+        if function.reserved is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
+        return answer
+
+    def get_function_configuration(self, p: Params) -> Params:
+        """GetFunctionConfiguration."""
+        function, qualifier = self.find(p["FunctionName"], p.get("Qualifier"))
+        return self.configuration(function, self.version(function, qualifier), qualifier=qualifier)
+
+    def list_functions(self, p: Params) -> Params:
+        """ListFunctions."""
+        rows = []
+        for name in sorted(self.functions):
+            function = self.functions[name]
+            if p.get("FunctionVersion") == "ALL":
+                rows += [self.configuration(function, v, qualified=True) for v in function.versions.values()]
+            else:
+                rows.append(self.configuration(function, function.latest))
+        return page(rows, p, "Functions", "NextMarker")
+
+    def delete_function(self, p: Params) -> Params:
+        """DeleteFunction."""
+        function, qualifier = self.find(p["FunctionName"], p.get("Qualifier"))
+        with self._lock:
+            if qualifier is None:
+                self.functions.pop(function.name, None)
+            else:
+                self._delete_version(function, qualifier)
+        self.pools.forget(function.name, qualifier)
+        return {}
+
+    def _delete_version(self, function: Function, number: str) -> None:
+        if number == LATEST:
+            raise invalid("$LATEST version cannot be deleted without deleting the function.")
+        if number in function.aliases:
+            raise invalid("Alias qualifier cannot be used to delete a function; use DeleteAlias.")
+        users = [a.name for a in function.aliases.values() if number in (a.version, *a.shown_weights())]
+        if users:
+            raise conflict(
+                f"Version {number} can not be deleted because it is referenced by alias(es): {', '.join(users)}"
+            )
+        function.versions.pop(number, None)
+
+    def configuration(
+        self, function: Function, version: Version, *, qualified: bool = False, qualifier: str | None = None
+    ) -> Params:
+        """A version as the API shows it."""
+        qualifier = qualifier or (version.number if qualified else None)
+        config = copy.deepcopy(version.config)
+        apply_on = config["SnapStart"]["ApplyOn"]
+        config["SnapStart"]["OptimizationStatus"] = "On" if version.snap_start else "Off"
+        answer: Params = {
+            "FunctionName": function.name,
+            "FunctionArn": function.qualified_arn(qualifier),
+            **config,
+            "SnapStart": {
+                "ApplyOn": apply_on,
+                "OptimizationStatus": config["SnapStart"]["OptimizationStatus"],
+            },
+            "CodeSize": version.package.size,
+            "CodeSha256": version.package.sha256,
+            "Description": version.description,
+            "LastModified": version.modified,
+            "Version": version.number,
+            "RevisionId": version.revision_id,
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "PackageType": "Zip",
+            "RuntimeVersionConfig": {
+                "RuntimeVersionArn": f"arn:aws:lambda:{self._cloud.region}::runtime:keepwarm-{config['Runtime']}"
+            },
+        }
+        if version.variables:
+            answer["Environment"] = {"Variables": dict(version.variables)}
+        return answer
+
+    def _begin(self, function: Function) -> None:
+        with self._lock:
+            if function.updating:
+                raise conflict(
+                    "The operation cannot be performed at this time. An update is in progress for resource: "
+                    f"{function.arn}"
+                )
+            function.updating = True
+
+    def _replace_latest(self, function: Function, **changes: Any) -> None:
+        with self._lock:
+            latest = function.latest
+            values: dict[str, Any] = {
+                "config": latest.config,
+                "package": latest.package,
+                "layers": latest.layers,
+                "variables": latest.variables,
+                "description": latest.description,
+                **changes,
+            }
+            now = iso(self._cloud.clock.now_s())
+            new = Version(number=LATEST, revision_id=str(uuid.uuid4()), modified=now, **values)
+            function.versions[LATEST] = new
+        self.pools.retire(function.name, keep=(LATEST, new.revision_id))
+
+    # --- checks -------------------------------------------------------------------------------------------------
+
+    def _defaults(self, name: str) -> Params:
+        return {
+            "Timeout": limits.LAMBDA_TIMEOUT_DEFAULT_S,
+            "MemorySize": limits.LAMBDA_MEMORY_DEFAULT_MB,
+            "EphemeralStorage": {"Size": limits.LAMBDA_EPHEMERAL_DEFAULT_MB},
+            "TracingConfig": {"Mode": "PassThrough"},
+            "Architectures": ["x86_64"],
+            "SnapStart": {"ApplyOn": "None"},
+            "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{name}"},
+        }
+
+    def _merge(self, config: Params, p: Params) -> None:
+        for key in ("Runtime", "Role", "Handler", "Timeout", "MemorySize", "KMSKeyArn", "Architectures"):
+            if p.get(key) is not None:
+                config[key] = p[key]
+        for key in ("EphemeralStorage", "TracingConfig", "SnapStart", "VpcConfig", "CapacityProviderConfig"):
+            if p.get(key) is not None:
+                config[key] = copy.deepcopy(p[key])
+        if p.get("LoggingConfig") is not None:
+            config["LoggingConfig"] = {**config["LoggingConfig"], **p["LoggingConfig"]}
+            if config["LoggingConfig"]["LogFormat"] == "JSON":
+                config["LoggingConfig"].setdefault("ApplicationLogLevel", "INFO")
+                config["LoggingConfig"].setdefault("SystemLogLevel", "INFO")
+        if p.get("DeadLetterConfig") is not None:
+            target = p["DeadLetterConfig"].get("TargetArn")
+            config.pop("DeadLetterConfig", None)
+            if target:
+                config["DeadLetterConfig"] = {"TargetArn": target}
+        if p.get("FileSystemConfigs"):
+            raise refuse(
+                "KW625",
+                "FileSystemConfigs: got an EFS access point; allowed here none; because the embedded cloud has no "
+                "network file system; fix: leave it out of the local stack",
+            )
+        if p.get("Layers") is not None:
+            config["Layers"] = [
+                {"Arn": arn, "CodeSize": self._layer(arn).package.size} for arn in p["Layers"]
+            ]
+
+    def _check_config(self, version: Version) -> None:
+        """Refuse what AWS refuses about a version's settings together.
+
+        Raises:
+            AwsError: in AWS's words, where AWS publishes them.
+        """
+        config = version.config
+        runtime = config["Runtime"]
+        if runtime not in limits.LAMBDA_RUNTIMES:
+            raise invalid(
+                f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: "
+                f"[{', '.join(sorted(limits.LAMBDA_RUNTIMES))}] or be a valid ARN"
+            )
+        self._runtimes.check(runtime)
+        reserved = sorted(set(version.variables) & limits.LAMBDA_ENV_RESERVED)
+        if reserved:
+            raise invalid(
+                "Lambda was unable to configure your environment variables because the environment variables you have "
+                "provided contains reserved keys that are currently not supported for modification. Reserved keys used "
+                f"in this request: {', '.join(reserved)}"
+            )
+        size = sum(len(k.encode()) + len(v.encode()) for k, v in version.variables.items())
+        if size > limits.LAMBDA_ENV_MAX_BYTES:
+            raise invalid(
+                "Lambda was unable to configure your environment variables because the environment variables you have "
+                "provided exceeded the 4KB limit. String measured: "
+                f"{{{', '.join(f'{k!r}' for k in sorted(version.variables))}}} ({size} bytes)"
+            )
+        if config["SnapStart"]["ApplyOn"] == "PublishedVersions":
+            if runtime not in limits.SNAPSTART_RUNTIMES:
+                raise invalid(f"{runtime} is not supported for SnapStart enabled functions.")
+            if config["EphemeralStorage"]["Size"] > limits.SNAPSTART_EPHEMERAL_MAX_MB:
+                raise invalid(
+                    f"SnapStart is not supported with ephemeral storage greater than "
+                    f"{limits.SNAPSTART_EPHEMERAL_MAX_MB} MB."
+                )
+        logging = config["LoggingConfig"]
+        if logging["LogFormat"] == "Text" and {"ApplicationLogLevel", "SystemLogLevel"} & logging.keys():
+            raise invalid("ApplicationLogLevel and SystemLogLevel require LogFormat JSON.")
+
+    def _check_role(self, role_arn: str) -> None:
+        """Refuse a role that is missing or that Lambda may not assume.
+
+        Raises:
+            AwsError: InvalidParameterValueException, as AWS words it.
+        """
+        name = role_arn.rpartition("/")[2]
+        roles = self._cloud.moto_backend("iam").roles.values()
+        role = next((r for r in roles if r.name == name), None)
+        if role is None or "lambda.amazonaws.com" not in str(role.assume_role_policy_document):
+            raise invalid("The role defined for the function cannot be assumed by Lambda.")
+
+    def _check_revision(self, p: Params, current: str) -> None:
+        if p.get("RevisionId") not in (None, current):
+            raise AwsError("PreconditionFailedException", _STALE_REVISION, 412)
+
+    def _check_unzipped(self, package: Package, layers: tuple[Package, ...]) -> None:
+        total = package.unzipped + sum(layer.unzipped for layer in layers)
+        if total > limits.LAMBDA_UNZIPPED_MAX_BYTES:
+            raise invalid(
+                f"Function code combined with layers exceeds the maximum allowed size of "
+                f"{limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes. The actual size is {total} bytes."
+            )
+
+    def _package(self, code: Params) -> Package:
+        if code.get("ZipFile") is not None:
+            try:
+                return self._store.add(base64.b64decode(code["ZipFile"], validate=True), direct=True)
+            except ValueError as error:
+                raise invalid("Could not unzip uploaded file: the ZipFile is not base64.") from error
+        if not code.get("S3Bucket") or not code.get("S3Key"):
+            raise invalid("Please provide a source for function code.")
+        return self._store.add(self._object(code))
+
+    def _object(self, place: Params) -> bytes:
+        from botocore.exceptions import ClientError
+
+        where = {"Bucket": place["S3Bucket"], "Key": place["S3Key"]}
+        if place.get("S3ObjectVersion"):
+            where["VersionId"] = place["S3ObjectVersion"]
+        try:
+            body: bytes = self._cloud.boto("s3").get_object(**where)["Body"].read()
+        except ClientError as error:
+            found = error.response["Error"]
+            raise invalid(
+                f"Error occurred while GetObject. S3 Error Code: {found['Code']}. S3 Error Message: {found['Message']}"
+            ) from error
+        return body
+
+    # --- versions -----------------------------------------------------------------------------------------------
+
+    def publish_version(self, p: Params) -> Params:
+        """PublishVersion; the same code and configuration as the last one gives that one."""
+        function, _ = self.find(p["FunctionName"])
+        latest = function.latest
+        self._check_revision(p, latest.revision_id)
+        expected = p.get("CodeSha256")
+        if expected and expected != latest.package.sha256:
+            raise invalid(
+                f"CodeSHA256 ({expected}) is different from current CodeSHA256 in $LATEST ({latest.package.sha256}). "
+                "Please try again with the CodeSHA256 in $LATEST."
+            )
+        with self._lock:
+            version = self._publish(function, p.get("Description", ""))
+        return self.configuration(function, version, qualified=True)
+
+    def _publish(self, function: Function, description: str) -> Version:
+        latest = function.latest
+        last = function.versions.get(str(function.next_version - 1))
+        if last is not None and _same(last, latest):
+            return last
+        number = str(function.next_version)
+        function.next_version += 1
+        version = Version(
+            number,
+            copy.deepcopy(latest.config),
+            latest.package,
+            latest.layers,
+            dict(latest.variables),
+            str(uuid.uuid4()),
+            iso(self._cloud.clock.now_s()),
+            description or latest.description,
+        )
+        function.versions[number] = version
+        return version
+
+    def list_versions_by_function(self, p: Params) -> Params:
+        """ListVersionsByFunction."""
+        function, _ = self.find(p["FunctionName"])
+        rows = [self.configuration(function, v, qualified=True) for v in function.versions.values()]
+        return page(rows, p, "Versions", "NextMarker")
+
+    # --- aliases ------------------------------------------------------------------------------------------------
+
+    def create_alias(self, p: Params) -> Params:
+        """CreateAlias."""
+        function, _ = self.find(p["FunctionName"])
+        with self._lock:
+            if p["Name"] in function.aliases:
+                raise conflict(f"Alias already exists: {function.qualified_arn(p['Name'])}")
+            weights = self._weights(function, p["FunctionVersion"], p.get("RoutingConfig"))
+            self._check_version(function, p["FunctionVersion"])
+            alias = Alias(
+                p["Name"], p["FunctionVersion"], p.get("Description", ""), str(uuid.uuid4()), weights
+            )
+            function.aliases[alias.name] = alias
+        return self.alias(function, alias)
+
+    def update_alias(self, p: Params) -> Params:
+        """UpdateAlias; with provisioned concurrency on it, traffic moves once the new version's is READY."""
+        function, alias = self._alias(p)
+        self._check_revision(p, alias.revision_id)
+        with self._lock:
+            version = p.get("FunctionVersion") or alias.version
+            self._check_version(function, version)
+            weights = alias.weights
+            if p.get("RoutingConfig") is not None:
+                weights = self._weights(function, version, p["RoutingConfig"])
+            pool = self.pools.provisioned(function.name, alias.name)
+            if pool is not None and weights:
+                raise invalid("Alias with weights can not be used with Provisioned Concurrency")
+            if pool is not None and version == LATEST:
+                raise invalid(
+                    "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+                )
+            if pool is not None and version != alias.version:
+                before = alias.shifting_from or alias.version
+                alias.shifting_from = before if before != version else ""
+                self.provision(function, alias.name, version, pool.requested)
+            alias.version, alias.weights = version, weights
+            alias.description = p.get("Description", alias.description)
+            alias.revision_id = str(uuid.uuid4())
+        return self.alias(function, alias)
+
+    def provision(self, function: Function, qualifier: str, version: str, count: int) -> Any:
+        """Ask the pools for provisioned environments and let the alias follow when they are READY."""
+
+        def ready() -> None:
+            alias = function.aliases.get(qualifier)
+            if alias is not None:
+                alias.shifting_from = ""
+
+        launch = self.launch(function, function.versions[version])
+        return self.pools.provision(function, qualifier, version, launch, count, ready)
+
+    def get_alias(self, p: Params) -> Params:
+        """GetAlias."""
+        function, alias = self._alias(p)
+        return self.alias(function, alias)
+
+    def list_aliases(self, p: Params) -> Params:
+        """ListAliases."""
+        function, _ = self.find(p["FunctionName"])
+        wanted = p.get("FunctionVersion")
+        rows = [self.alias(function, a) for a in function.aliases.values() if wanted in (None, a.version)]
+        return page(rows, p, "Aliases", "NextMarker")
+
+    def delete_alias(self, p: Params) -> Params:
+        """DeleteAlias; deleting one that is gone is no error, as on AWS."""
+        function, _ = self.find(p["FunctionName"])
+        with self._lock:
+            function.aliases.pop(p["Name"], None)
+            function.policies.pop(p["Name"], None)
+            function.event_configs.pop(p["Name"], None)
+        self.pools.unprovision(function.name, p["Name"])
+        return {}
+
+    def alias(self, function: Function, alias: Alias) -> Params:
+        """An alias as the API shows it."""
+        answer: Params = {
+            "AliasArn": function.qualified_arn(alias.name),
+            "Name": alias.name,
+            "FunctionVersion": alias.version,
+            "Description": alias.description,
+            "RevisionId": alias.revision_id,
+        }
+        if alias.shown_weights():
+            answer["RoutingConfig"] = {"AdditionalVersionWeights": dict(alias.shown_weights())}
+        return answer
+
+    def _alias(self, p: Params) -> tuple[Function, Alias]:
+        function, _ = self.find(p["FunctionName"])
+        alias = function.aliases.get(p["Name"])
+        if alias is None:
+            raise AwsError(
+                "ResourceNotFoundException",
+                f"Cannot find alias arn: {function.qualified_arn(p['Name'])}",
+                404,
+            )
+        return function, alias
+
+    def _check_version(self, function: Function, version: str) -> None:
+        if version not in function.versions:
+            raise not_found(function.qualified_arn(version))
+
+    def _weights(self, function: Function, version: str, routing: Params | None) -> dict[str, float]:
+        weights = dict((routing or {}).get("AdditionalVersionWeights") or {})
+        if not weights:
+            return {}
+        if len(weights) > 1:
+            raise invalid("Number of items in AdditionalVersionWeights cannot be greater than 1")
+        if version == LATEST or LATEST in weights:
+            raise invalid("$LATEST is not supported for an alias pointing to more than 1 version")
+        if version in weights:
+            raise invalid(
+                f"Invalid function version {version}. Function version {version} is already included in routing."
+            )
+        for other, weight in weights.items():
+            self._check_version(function, other)
+            if not (math.isfinite(weight) and 0.0 <= weight <= 1.0):
+                raise invalid("Weights must be between 0.0 and 1.0")
+        return weights
+
+    # --- layers -------------------------------------------------------------------------------------------------
+
+    def publish_layer_version(self, p: Params) -> Params:
+        """PublishLayerVersion."""
+        name = p["LayerName"].rpartition(":")[2]
+        package = self._package(p["Content"])
+        with self._lock:
+            number = self._layer_numbers.get(name, 0) + 1
+            self._layer_numbers[name] = number
+            arn = f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:layer:{name}"
+            layer = LayerVersion(
+                name, number, f"{arn}:{number}", package, iso(self._cloud.clock.now_s()), p.get("Description", ""),
+                p.get("LicenseInfo", ""), list(p.get("CompatibleRuntimes", [])),
+                list(p.get("CompatibleArchitectures", [])),
+            )  # fmt: skip
+            self.layers.setdefault(name, {})[number] = layer
+        return self._layer_view(layer, content=True)
+
+    def get_layer_version(self, p: Params) -> Params:
+        """GetLayerVersion."""
+        name, number = p["LayerName"].rpartition(":")[2], int(p["VersionNumber"])
+        layer = self.layers.get(name, {}).get(number)
+        if layer is None:
+            raise AwsError("ResourceNotFoundException", "The resource you requested does not exist.", 404)
+        return self._layer_view(layer, content=True)
+
+    def get_layer_version_by_arn(self, p: Params) -> Params:
+        """GetLayerVersionByArn."""
+        return self._layer_view(self._layer(p["Arn"]), content=True)
+
+    def delete_layer_version(self, p: Params) -> Params:
+        """DeleteLayerVersion; functions that use it keep it."""
+        with self._lock:
+            versions = self.layers.get(p["LayerName"].rpartition(":")[2], {})
+            versions.pop(int(p["VersionNumber"]), None)
+        return {}
+
+    def list_layer_versions(self, p: Params) -> Params:
+        """ListLayerVersions, newest first."""
+        versions = self.layers.get(p["LayerName"].rpartition(":")[2], {})
+        rows = [self._layer_view(versions[n]) for n in sorted(versions, reverse=True)]
+        return page(rows, p, "LayerVersions", "NextMarker")
+
+    def list_layers(self, p: Params) -> Params:
+        """ListLayers."""
+        rows = []
+        for name, versions in sorted(self.layers.items()):
+            if versions:
+                newest = versions[max(versions)]
+                arn = newest.arn.rpartition(":")[0]
+                rows.append(
+                    {"LayerName": name, "LayerArn": arn, "LatestMatchingVersion": self._layer_view(newest)}
+                )
+        return page(rows, p, "Layers", "NextMarker")
+
+    def _layer(self, arn: str) -> LayerVersion:
+        name, _, number = arn.removeprefix("arn:").partition(":layer:")[2].partition(":")
+        layer = self.layers.get(name, {}).get(int(number) if number.isdigit() else 0)
+        if layer is None:
+            raise invalid(f"Layer version {arn} does not exist.")
+        return layer
+
+    def _layers(self, arns: list[str], package: Package) -> tuple[Package, ...]:
+        if len(arns) > limits.LAMBDA_LAYERS_MAX:
+            raise invalid(f"Cannot reference more than {limits.LAMBDA_LAYERS_MAX} layers.")
+        layers = [self._layer(arn) for arn in arns]
+        names = [layer.name for layer in layers]
+        if len(set(names)) < len(names):
+            raise invalid(
+                "Two different versions of the same layer are not allowed to be referenced in the same function."
+            )
+        packages = tuple(layer.package for layer in layers)
+        self._check_unzipped(package, packages)
+        return packages
+
+    def _layer_view(self, layer: LayerVersion, *, content: bool = False) -> Params:
+        answer: Params = {
+            "LayerVersionArn": layer.arn,
+            "Version": layer.number,
+            "Description": layer.description,
+            "CreatedDate": layer.created,
+            "CompatibleRuntimes": layer.runtimes,
+            "CompatibleArchitectures": layer.architectures,
+            "LicenseInfo": layer.license_info,
+        }
+        if content:
+            answer["LayerArn"] = layer.arn.rpartition(":")[0]
+            answer["Content"] = {
+                "Location": layer.package.archive.as_uri(),
+                "CodeSha256": layer.package.sha256,
+                "CodeSize": layer.package.size,
+            }
+        return answer
+
+
+def _same(published: Version, latest: Version) -> bool:
+    return (
+        published.package.sha256 == latest.package.sha256
+        and published.config == latest.config
+        and published.layers == latest.layers
+        and published.variables == latest.variables
+    )
+
+
+def page(rows: list[Params], p: Params, key: str, marker_key: str) -> Params:
+    """One page of a list: from `Marker`, at most `MaxItems` (50)."""
+    start = int(p["Marker"]) if str(p.get("Marker", "")).isdigit() else 0
+    size = min(int(p.get("MaxItems", 50)), 50)
+    answer: Params = {key: rows[start : start + size]}
+    if start + size < len(rows):
+        answer[marker_key] = str(start + size)
+    return answer

@@ -1,0 +1,66 @@
+"""CloudWatch metrics of Lambda, written by a thread of their own so that no invocation waits for them."""
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+_Key = tuple[str, str, str]
+
+
+class Metrics:
+    """Collects values and writes them in groups."""
+
+    def __init__(self, cloud: "Cloud") -> None:
+        self._cloud = cloud
+        self._wake = threading.Condition()
+        self._values: dict[_Key, list[float]] = defaultdict(list)
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, function: str, name: str, value: float, *, unit: str = "Count", resource: str = "") -> None:
+        """Add one value of a metric of `AWS/Lambda`.
+
+        Args:
+            function: value of the dimension FunctionName.
+            name: metric name.
+            value: the value.
+            unit: CloudWatch unit.
+            resource: value of the dimension Resource (`name:alias`), which some metrics have besides.
+        """
+        with self._wake:
+            self._values[f"{function}|{resource}", name, unit].append(value)
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="keepwarm-lambda-metrics", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+
+    def flush(self) -> None:
+        """Write everything collected so far."""
+        with self._wake:
+            values, self._values = self._values, defaultdict(list)
+        for (where, name, unit), numbers in values.items():
+            function, _, resource = where.partition("|")
+            dimensions = {"FunctionName": function} | ({"Resource": resource} if resource else {})
+            self._cloud.logs.metric("AWS/Lambda", name, numbers, unit=unit, dimensions=dimensions)
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._values and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                # Let a burst gather: one write of many values costs what a write of one costs.
+                self._wake.wait(0.2)
+            self.flush()
