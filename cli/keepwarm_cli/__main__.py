@@ -10,21 +10,28 @@ from typing import Annotated
 
 import typer
 
+from keepwarm_cli import plan
 from keepwarm_cli.errors import CliError
 
 app = typer.Typer(
+    rich_markup_mode=None,
     name="keepwarm",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Infrastructure as code for serverless AI runtimes: plan it, deploy it, prove it.",
 )
-local = typer.Typer(no_args_is_help=True, help="The embedded cloud: the same program, no account, no Docker.")
+local = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="The embedded cloud: the same program, no account, no Docker.",
+)
 model = typer.Typer(
     no_args_is_help=True, help="Publish, list, verify, promote and roll back models of a registry."
 )
 app.add_typer(local, name="local")
 app.add_typer(model, name="model")
+app.add_typer(plan.app, name="plan")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Bucket = Annotated[str | None, typer.Option(help="Registry bucket. Default: KEEPWARM_MODEL_BUCKET.")]

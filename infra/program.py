@@ -1,0 +1,275 @@
+"""The stack as a wiring diagram: one component per paragraph, from intake to result.
+
+`main` is what `pulumi up` and the embedded cloud run. Settings are read and checked before anything is created; bundles
+are built (or found built) before that is asked of a cloud.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from infra import bundles
+from infra.settings import NAMESPACE, FunctionSettings, Settings
+from infra.settings import Capacity as CapacitySetting
+from keepwarm import (
+    Admission,
+    Architecture,
+    BurstQueue,
+    Capacity,
+    DataBucket,
+    DurableWorkflow,
+    EffectLedger,
+    GpuService,
+    ModelRegistry,
+    Observability,
+    PreprocessingFunction,
+    RuntimeFunction,
+    SeedModel,
+    WarmPool,
+)
+from keepwarm_runtime.models import manifest as manifests
+
+POOL = "reader"
+"""Permit pool of the GPU service."""
+
+
+class BuildFailed(pulumi.RunError):
+    """A bundle can't be built; the line says which and why. Shown without a traceback."""
+
+
+def main() -> None:
+    """Read the settings of the current stack and declare everything."""
+    settings = Settings.load(_namespace({**get_config_env(), **CONFIG.get()}), pulumi.get_stack())
+    deploy(settings, build(settings))
+
+
+def models(config: Mapping[str, str]) -> dict[str, bundles.Model]:
+    """The models that a stack's program publishes, ready on disk; `config` as `main` would see it."""
+    Settings.load(_namespace(config))
+    return bundles.build_models()
+
+
+def build(settings: Settings) -> bundles.Build:
+    """Build the bundles of a stack, or find them built.
+
+    Raises:
+        BuildFailed: a bundle can't be built.
+    """
+    host = settings.gpu.capacity is CapacitySetting.LOCAL
+    try:
+        return bundles.build_all(
+            architecture=settings.runtime.architecture_name(),
+            python_version=settings.runtime.python_version(),
+            target="host" if host else "lambda",
+        )
+    except bundles.BundleError as error:
+        raise BuildFailed(str(error)) from None
+
+
+def deploy(settings: Settings, built: bundles.Build) -> None:
+    """Declare the stack."""
+    keep = settings.models.keep
+    days = settings.observability.log_retention_days
+
+    intake = DataBucket("intake", {"expire_days": 30, "keep_data": keep})
+
+    results = DataBucket("results", {"expire_days": 30, "expire_prefix": "work/", "keep_data": keep})
+
+    registry = ModelRegistry(
+        "models", {"models": [_seed(m, settings) for m in built.models.values()], "keep_models": keep}
+    )
+
+    queue = BurstQueue(
+        "burst",
+        {
+            "consumer_timeout_s": settings.functions.classify.timeout_s,
+            "batch_size": settings.burst.batch_size,
+            "batch_window_s": settings.burst.batch_window_s,
+            "max_concurrency": settings.burst.max_concurrency,
+            "max_receives": settings.burst.max_deliveries,
+            "deadline_s": settings.burst.deadline_s,
+            "intake": [{"bucket": intake.bucket, "bucket_arn": intake.arn}],
+        },
+    )
+
+    ledger = EffectLedger("effects", {"keep_records": keep})
+
+    reader = None
+    if settings.gpu.enabled:
+        reader = GpuService(
+            "reader",
+            {
+                "image": settings.gpu.image or built.image.uri,
+                "model": registry.binding("rapidocr", channel=settings.models.reader_channel),
+                "gpus": settings.gpu.gpus,
+                "capacity": _CAPACITY[settings.gpu.capacity],
+                "instance_types": list(settings.gpu.instance_types),
+                "min_tasks": settings.gpu.min_tasks,
+                "max_tasks": settings.gpu.max_tasks,
+                "concurrency_per_task": settings.gpu.permits_per_task,
+                "warm_instances": settings.gpu.warm_instances,
+                "termination_protection": keep,
+                "log_days": days,
+                **_network(settings),
+            },
+        )
+
+    admission = Admission("admission", {"pools": {POOL: reader.permits()}}) if reader else None
+
+    extract = RuntimeFunction(
+        "extract",
+        {
+            **_function("extract", settings, built),
+            "sources": [intake.binding()],
+            "results": results.binding(),
+        },
+    )
+
+    ocr = None
+    if reader and admission:
+        ocr = RuntimeFunction(
+            "ocr",
+            {
+                **_function("ocr", settings, built),
+                "service": reader.binding(),
+                "admission": admission.binding(POOL),
+                "sources": [intake.binding()],
+                "results": results.binding(),
+            },
+        )
+
+    enrich = RuntimeFunction("enrich", {**_function("enrich", settings, built), "results": results.binding()})
+
+    publish = RuntimeFunction(
+        "publish",
+        {**_function("publish", settings, built), "results": results.binding(), "ledger": ledger.binding()},
+    )
+
+    steps = {"extract": extract, "ocr": ocr, "enrich": enrich, "publish": publish}
+    workflow = DurableWorkflow(
+        "documents",
+        {
+            "functions": {label: step.arn for label, step in steps.items() if step is not None},
+            "dead_letters": queue.binding(),
+            "timeout_s": settings.workflow.deadline_s,
+            "log_days": days,
+        },
+    )
+
+    classify = PreprocessingFunction(
+        "classify",
+        {
+            **_function("classify", settings, built),
+            "queue": queue.binding(),
+            "model": registry.binding("magika", channel=settings.models.classifier_channel),
+            "workflow": workflow.binding(),
+            "sources": [intake.binding()],
+            "dead_letters": queue.binding(),
+        },
+    )
+
+    if settings.warm_pool.enabled:
+        WarmPool(
+            "warm",
+            {
+                "target": classify.warm_target(),
+                "environments": settings.warm_pool.size,
+                "max_environments": settings.warm_pool.max_size,
+                "target_utilisation": settings.warm_pool.target_utilization,
+                "schedules": [
+                    {
+                        "at": s.cron,
+                        "environments": s.min_size,
+                        "max_environments": s.max_size,
+                        "timezone": s.timezone,
+                    }
+                    for s in settings.warm_pool.schedules
+                ],
+            },
+        )
+
+    functions = {"classify": classify, **{k: v for k, v in steps.items() if v is not None}}
+    if settings.observability.enabled:
+        Observability(
+            "observe",
+            {
+                "functions": {label: f.function_name for label, f in functions.items()},
+                "queues": {"burst": queue.queue_name},
+                "parked_queues": {"burst": queue.parked_name},
+                "services": {"reader": reader.discovery_name} if reader else {},
+                "workflow_arn": workflow.arn,
+                "budgets_ms": {k.removesuffix("_ms"): v for k, v in settings.budget},
+                "alarm_topic_arns": [t for t in [settings.observability.alarm_topic_arn] if t],
+            },
+        )
+
+    pulumi.export("intake_bucket", intake.bucket)
+    pulumi.export("results_bucket", results.bucket)
+    pulumi.export("models_bucket", registry.bucket)
+    pulumi.export("queue_url", queue.url)
+    pulumi.export("dead_letter_url", queue.parked_url)
+    pulumi.export("workflow_arn", workflow.arn)
+    pulumi.export("classify_arn", classify.arn)
+    pulumi.export("functions", {label: f.function_name for label, f in functions.items()})
+
+
+_CAPACITY = {
+    CapacitySetting.ASG: Capacity.ASG,
+    CapacitySetting.MANAGED: Capacity.MANAGED,
+    # The embedded cloud has no instance below a task; a task that asks for no GPU runs as on Fargate.
+    CapacitySetting.LOCAL: Capacity.FARGATE,
+}
+
+
+def _function(label: str, settings: Settings, built: bundles.Build) -> Any:
+    """Arguments every function shares: its bundle, its size, its runtime."""
+    chosen: FunctionSettings = getattr(settings.functions, label)
+    bundle = built.functions[label]
+    args: dict[str, Any] = {
+        "code": pulumi.FileArchive(str(bundle.path)),
+        "handler": bundle.handler,
+        "runtime": f"python{settings.runtime.python_version()}",
+        "architecture": Architecture(settings.runtime.architecture_name()),
+        "memory_mb": chosen.memory_mb,
+        "timeout_s": chosen.timeout_s,
+        "ephemeral_mb": chosen.ephemeral_mb,
+        "unzipped_bytes": bundle.total_unzipped_bytes,
+        "log_days": settings.observability.log_retention_days,
+    }
+    if bundle.layers:
+        args["layer_archives"] = {layer.name: pulumi.FileArchive(str(layer.path)) for layer in bundle.layers}
+    if chosen.reserved_concurrency is not None:
+        args["reserved_concurrency"] = chosen.reserved_concurrency
+    return args
+
+
+def _seed(model: bundles.Model, settings: Settings) -> SeedModel:
+    """A built model as the registry publishes it, on the channel of the settings."""
+    channels = {"magika": settings.models.classifier_channel, "rapidocr": settings.models.reader_channel}
+    channel = channels[model.name]
+    manifest = manifests.parse(model.manifest.encode(), expected_digest=model.digest)
+    return {
+        "name": model.name,
+        "version": model.version,
+        "channel": channel,
+        "manifest": model.manifest,
+        "pointer": manifests.pointer(manifest, channel).decode(),
+        "files": {path: pulumi.FileAsset(str(file)) for path, file in model.files.items()},
+    }
+
+
+def _network(settings: Settings) -> Any:
+    """Network of the GPU service; empty takes the account's default VPC."""
+    if settings.network.vpc_id is None:
+        return {}
+    return {"vpc_id": settings.network.vpc_id, "subnet_ids": list(settings.network.subnet_ids)}
+
+
+def _namespace(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of our namespace without their prefix."""
+    prefix = f"{NAMESPACE}:"
+    found = {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
