@@ -92,6 +92,11 @@ class Checks:
                     f"set {prefix}{key}",
                 )
 
+    @property
+    def refused(self) -> bool:
+        """Whether anything was refused so far."""
+        return bool(self._problems)
+
     def add(self, code: str, key: str, got: str, allowed: str, because: str, fix: str) -> None:
         """Record a refusal."""
         self._problems.append(Problem(code, key, got, allowed, because, fix))

@@ -1,0 +1,365 @@
+"""A workflow whose progress outlives every function: a Step Functions state machine from a template."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+from pulumi_aws import cloudwatch, iam, sfn
+
+from keepwarm import _asl, _iam, grants, limits
+from keepwarm._args import Checks, plain, show
+from keepwarm._names import child as child_name
+from keepwarm.bindings import QueueBinding, WorkflowBinding
+from keepwarm.errors import InvalidArgs
+from keepwarm.grants import Statement
+
+TIMEOUT_S = 900
+STEP_TIMEOUT_S = 120
+RETRY_ATTEMPTS = 6
+RETRY_INTERVAL_S = 2
+RETRY_MAX_DELAY_S = 30
+LOG_DAYS = 30
+DOCUMENT_WORKFLOW = Path(__file__).parent / "templates" / "document_workflow.asl.json.j2"
+PLACEHOLDER_ACCOUNT = "000000000000"
+ALIAS_ARN = r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+"
+
+
+class WorkflowKind(StrEnum):
+    """Which kind of state machine runs the workflow."""
+
+    STANDARD = "standard"
+    EXPRESS = "express"
+
+
+class WorkflowLog(StrEnum):
+    """What the state machine logs; never the data of an execution."""
+
+    ALL = "all"
+    ERROR = "error"
+
+
+class DurableWorkflowArgs(TypedDict):
+    """Inputs of a DurableWorkflow."""
+
+    functions: dict[str, pulumi.Input[str]]
+    """ARN of the alias that does each step, by the step's name in the template; never an unqualified ARN."""
+    template: NotRequired[str]
+    """Amazon States Language as a jinja2 template with the values `functions`, `step_timeouts_s`, `timeout_s`,
+    `retry_attempts`, `retry_interval_s`, `retry_max_delay_s`, `dead_letter_url`, `partition` and `parameters`. Default:
+    the document workflow (extract, ocr, enrich, publish; what fails for good is parked)."""
+    parameters: NotRequired[dict[str, pulumi.Input[str]]]
+    """Further values of the template. Default: none."""
+    dead_letters: NotRequired[QueueBinding]
+    """Queue whose dead-letter queue takes the work that fails for good. Default: executions just fail."""
+    grants: NotRequired[list[Statement]]
+    """What the machine's role may do beside invoking the functions and parking. Default: nothing."""
+    kind: NotRequired[WorkflowKind]
+    """Standard machines keep every step for a year; express ones run for five minutes at most. Default: standard."""
+    timeout_s: NotRequired[pulumi.Input[int]]
+    """Longest execution in seconds. Default: 900."""
+    step_timeouts_s: NotRequired[dict[str, pulumi.Input[int]]]
+    """Longest attempt of each step in seconds, by the step's name. Default: 120 each."""
+    retry_attempts: NotRequired[pulumi.Input[int]]
+    """Retries of an overloaded or throttled step. Default: 6."""
+    retry_interval_s: NotRequired[pulumi.Input[int]]
+    """Wait before the first retry in seconds, doubled each time, with full jitter. Default: 2."""
+    retry_max_delay_s: NotRequired[pulumi.Input[int]]
+    """Longest wait between two attempts in seconds. Default: 30."""
+    log: NotRequired[WorkflowLog]
+    """Which events are logged; execution data never is. Default: all."""
+    log_days: NotRequired[pulumi.Input[int]]
+    """Days the logs are kept. Default: 30."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """KMS key of definition, history and logs. Default: keys owned by AWS."""
+
+
+class DurableWorkflow(pulumi.ComponentResource):
+    """Runs steps as checkpointed states, so that no function has to live as long as the work."""
+
+    arn: pulumi.Output[str]
+    """ARN of the state machine."""
+    machine_name: pulumi.Output[str]
+    """Name of the state machine, for metrics."""
+    role_arn: pulumi.Output[str]
+    """ARN of the role the machine runs with."""
+    log_group: pulumi.Output[str]
+    """Name of its log group."""
+
+    def __init__(
+        self, name: str, args: DurableWorkflowArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("keepwarm:index:DurableWorkflow", name, {}, opts)
+        checks = Checks("DurableWorkflow", name, args, DurableWorkflowArgs)
+        spec = _checked(checks, args)
+        child_name(checks, name, "machine", limits.SFN_NAME_MAX_CHARS)
+        checks.done()
+        child = pulumi.ResourceOptions(parent=self)
+        kms = args.get("kms_key_arn")
+
+        logs = cloudwatch.LogGroup(
+            f"{name}-logs",
+            # Step Functions writes to groups of this prefix without growing the account's one log resource policy:
+            # https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
+            name_prefix=f"/aws/vendedlogs/states/{name}-",
+            retention_in_days=spec["log_days"],
+            kms_key_id=kms,
+            opts=child,
+        )
+        role = iam.Role(
+            f"{name}-role",
+            assume_role_policy=_iam.trust("states.amazonaws.com", _iam.account(self)),
+            opts=child,
+        )
+        values = {**spec["values"], "partition": _iam.partition(self)}
+        definition = pulumi.Output.all(**values).apply(
+            lambda resolved: render(checks.owner, spec["template"], resolved, express=spec["express"])
+        )
+        derived = definition.apply(function_arns)
+        granted: list[Any] = [_log_delivery(), _tracing(), *spec["grants"]]
+        if "dead_letters" in args:
+            granted.append(grants.send_messages(args["dead_letters"]["parked_arn"]))
+            if "kms_key_arn" in args["dead_letters"]:
+                granted.append(grants.encrypt(args["dead_letters"]["kms_key_arn"]))
+        if kms is not None:
+            granted.append(grants.encrypt(kms))
+        policy = iam.RolePolicy(
+            f"{name}-policy",
+            role=role.name,
+            policy=derived.apply(
+                lambda arns: _iam.document(
+                    [{"actions": ["lambda:InvokeFunction"], "resources": list(arns)}, *granted]
+                    if arns
+                    else granted
+                )
+            ),
+            opts=child,
+        )
+        machine = sfn.StateMachine(
+            f"{name}-machine",
+            type=spec["kind"].value.upper(),
+            definition=definition,
+            role_arn=role.arn,
+            logging_configuration={
+                "level": spec["log"].value.upper(),
+                "include_execution_data": False,
+                "log_destination": pulumi.Output.concat(logs.arn, ":*"),
+            },
+            tracing_configuration={"enabled": True},
+            encryption_configuration={"type": "CUSTOMER_MANAGED_KMS_KEY", "kms_key_id": kms}
+            if kms is not None
+            else None,
+            # AWS proves at creation that the role may write to the log group.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+        )
+
+        self.arn = machine.arn
+        self.machine_name = machine.name
+        self.role_arn = role.arn
+        self.log_group = logs.name
+        self.register_outputs(
+            {
+                "arn": self.arn,
+                "machine_name": self.machine_name,
+                "role_arn": self.role_arn,
+                "log_group": self.log_group,
+            }
+        )
+
+    def binding(self) -> WorkflowBinding:
+        """What a function needs to start this workflow."""
+        return {"arn": self.arn}
+
+
+def render(owner: str, template: str, values: dict[str, Any], *, express: bool) -> str:
+    """The definition's text, checked as AWS checks it.
+
+    Raises:
+        InvalidArgs: the template does not render (KW153), or AWS would refuse the result (KW123, KW128-KW130, KW139).
+    """
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - JSON, not HTML
+    try:
+        text = environment.from_string(template).render(**values)
+    except jinja2.TemplateError as fault:
+        line = getattr(fault, "lineno", None)
+        where = "template" if line is None else f"template line {line}"
+        raise InvalidArgs(
+            f"KW153 {owner} {where}: got {show(str(fault))}; allowed values {', '.join(sorted(values))}; "
+            "because the definition is made from it; fix: correct the template or pass the value"
+        ) from None
+    definition, findings = _asl.parse(text)
+    if definition is not None:
+        findings = _asl.check(definition, express=express)
+    if findings:
+        lines = [
+            f"{f.code} {owner} {f.where}: got {f.got}; allowed {f.allowed}; because {f.because}; fix: {f.fix}"
+            for f in findings
+        ]
+        raise InvalidArgs("\n".join(lines))
+    return text
+
+
+def function_arns(definition: str) -> list[str]:
+    """ARNs of the functions a definition invokes, sorted: what its role may invoke, and nothing else."""
+    parsed, _ = _asl.parse(definition)
+    found: set[str] = set()
+    for _, state in _asl.walk(parsed or {}):
+        resource = str(state.get("Resource", ""))
+        target = resource if ":lambda:" in resource and ":states:::" not in resource else ""
+        if ":states:::lambda:invoke" in resource:
+            target = str((state.get("Parameters") or state.get("Arguments") or {}).get("FunctionName", ""))
+        if target:
+            found.add(target)
+    return sorted(found)
+
+
+def _checked(checks: Checks, args: DurableWorkflowArgs) -> dict[str, Any]:
+    kind = checks.choice("kind", WorkflowKind.STANDARD)
+    express = kind is WorkflowKind.EXPRESS
+    functions = args.get("functions", {})
+    timeouts = args.get("step_timeouts_s", {})
+    for step in timeouts:
+        if step not in functions:
+            checks.add(
+                "KW100",
+                f"step_timeouts_s.{step}",
+                "an unknown step",
+                f"one of {', '.join(sorted(functions))}",
+                "a timeout belongs to a step",
+                "remove it, or name the step in functions",
+            )
+    seconds: dict[str, Any] = {"code": "KW123", "unit": "seconds"}
+    longest = limits.SFN_EXPRESS_MAX_S if express else limits.SFN_STANDARD_MAX_S
+    values: dict[str, Any] = {
+        "functions": {
+            step: checks.text(
+                f"functions.{step}",
+                arn,
+                ALIAS_ARN,
+                code="KW140",
+                allowed="the ARN of a Lambda alias or version",
+                because="an unqualified ARN runs unpublished code and misses the warm pool",
+                fix="pass the arn output of a RuntimeFunction",
+            )
+            for step, arn in functions.items()
+        },
+        "timeout_s": checks.number(
+            "timeout_s",
+            min(TIMEOUT_S, longest),
+            1,
+            longest,
+            **{**seconds, "code": "KW129"},
+            because=f"a {kind.value} execution ends there",
+        ),
+        "step_timeouts_s": {
+            step: checks.number(
+                step,
+                STEP_TIMEOUT_S,
+                1,
+                limits.SFN_STANDARD_MAX_S,
+                **seconds,
+                because="a lost answer must be given up",
+                args=timeouts,
+                at="step_timeouts_s",
+            )
+            for step in functions
+        },
+        "retry_attempts": checks.number(
+            "retry_attempts",
+            RETRY_ATTEMPTS,
+            0,
+            99_999_999,
+            code="KW123",
+            unit="retries",
+            because="AWS takes no other count",
+        ),
+        "retry_interval_s": checks.number(
+            "retry_interval_s", RETRY_INTERVAL_S, 1, 99_999_999, **seconds, because="AWS takes no other wait"
+        ),
+        "retry_max_delay_s": checks.number(
+            "retry_max_delay_s",
+            RETRY_MAX_DELAY_S,
+            1,
+            31_622_399,
+            **seconds,
+            because="AWS takes no other wait",
+        ),
+        "dead_letter_url": args["dead_letters"]["parked_url"] if "dead_letters" in args else "",
+        "parameters": dict(args.get("parameters", {})),
+    }
+    spec: dict[str, Any] = {
+        "kind": kind,
+        "express": express,
+        "values": values,
+        "template": args.get("template") or DOCUMENT_WORKFLOW.read_text(),
+        "log": checks.choice("log", WorkflowLog.ALL),
+        "log_days": checks.retention("log_days", LOG_DAYS),
+        "grants": _iam.check_grants(checks, "grants", args.get("grants", [])),
+    }
+    if not checks.refused:
+        _preview(checks.owner, spec)
+    return spec
+
+
+def _preview(owner: str, spec: dict[str, Any]) -> None:
+    """Render with stand-ins for what is still unknown, so that a bad template fails before anything exists."""
+    values = spec["values"]
+    stand_ins = {
+        key: plain(value) if plain(value) is not None else fallback
+        for key, value, fallback in (
+            ("timeout_s", values["timeout_s"], TIMEOUT_S),
+            ("retry_attempts", values["retry_attempts"], RETRY_ATTEMPTS),
+            ("retry_interval_s", values["retry_interval_s"], RETRY_INTERVAL_S),
+            ("retry_max_delay_s", values["retry_max_delay_s"], RETRY_MAX_DELAY_S),
+            ("dead_letter_url", values["dead_letter_url"], "https://queue.invalid/parked"),
+        )
+    }
+    render(
+        owner,
+        spec["template"],
+        {
+            **stand_ins,
+            "partition": "aws",
+            "functions": {
+                step: plain(arn) or f"arn:aws:lambda:us-east-1:{PLACEHOLDER_ACCOUNT}:function:{step}:live"
+                for step, arn in values["functions"].items()
+            },
+            "step_timeouts_s": {
+                step: plain(value) or STEP_TIMEOUT_S for step, value in values["step_timeouts_s"].items()
+            },
+            "parameters": {key: plain(value) or "unknown" for key, value in values["parameters"].items()},
+        },
+        express=spec["express"],
+    )
+
+
+def _log_delivery() -> Statement:
+    """Log delivery takes no resource: https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html"""
+    return {
+        "actions": [
+            "logs:CreateLogDelivery",
+            "logs:GetLogDelivery",
+            "logs:UpdateLogDelivery",
+            "logs:DeleteLogDelivery",
+            "logs:ListLogDeliveries",
+            "logs:PutResourcePolicy",
+            "logs:DescribeResourcePolicies",
+            "logs:DescribeLogGroups",
+        ],
+        "resources": ["*"],
+    }
+
+
+def _tracing() -> Statement:
+    """X-Ray takes no resource: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xray-tracing.html"""
+    return {
+        "actions": [
+            "xray:PutTraceSegments",
+            "xray:PutTelemetryRecords",
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+        ],
+        "resources": ["*"],
+    }
