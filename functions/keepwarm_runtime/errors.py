@@ -48,6 +48,12 @@ The class says whether a retry can help (`retry`); Step Functions sees the class
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 CODES: dict[str, str] = {
     "KW300": "A runtime setting is missing or wrong.",
     "KW301": "The event, or the idempotency key in it, can't be used.",
@@ -247,10 +253,15 @@ class DeadlineExceeded(RuntimeFault):
 
 
 class DownstreamFault(RuntimeFault):
-    """The downstream refused for good (4xx other than 408, 425, 429)."""
+    """The downstream refused for good (4xx other than 408, 425, 429).
+
+    `status` is its HTTP status and `error` the `error` object of its JSON body, {} if there is none.
+    """
 
     code = "KW323"
     fix = "see the downstream's own log for the request id"
+    status = 0
+    error: Mapping[str, object] = MappingProxyType({})
 
 
 class AwsFault(RuntimeFault):

@@ -29,9 +29,12 @@ WORKFLOW_ARN = "KEEPWARM_WORKFLOW_ARN"
 RESULTS_BUCKET = "KEEPWARM_RESULTS_BUCKET"
 DEAD_LETTER_URL = "KEEPWARM_DEAD_LETTER_URL"
 METRIC_NAMESPACE = "KEEPWARM_METRIC_NAMESPACE"
+DOCUMENT_DEADLINE_S = "KEEPWARM_DOCUMENT_DEADLINE_S"
 
 DEFAULT_METRIC_NAMESPACE = "Keepwarm"
 DEFAULT_PERMITS = 1
+DEFAULT_DOCUMENT_DEADLINE_S = 900.0
+MAX_DOCUMENT_DEADLINE_S = 86_400.0
 MAX_PERMITS = 100
 """Permits of one pool: DynamoDB's BatchGetItem reads at most 100 items
 (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)."""
@@ -51,6 +54,7 @@ VARIABLES: dict[str, str] = {
     "results_bucket": RESULTS_BUCKET,
     "dead_letter_url": DEAD_LETTER_URL,
     "metric_namespace": METRIC_NAMESPACE,
+    "document_deadline_s": DOCUMENT_DEADLINE_S,
 }
 """Field of `Settings` -> environment variable."""
 
@@ -88,9 +92,11 @@ class Settings:
     """Queue for work that can never succeed."""
     metric_namespace: str
     """CloudWatch namespace. Default: `Keepwarm`."""
+    document_deadline_s: float
+    """Seconds from the arrival of a document to the moment its result is worthless, 1 to 86,400. Default: 900."""
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None, **arguments: str | int | None) -> Settings:
+    def from_env(cls, env: Mapping[str, str] | None = None, **arguments: str | float | None) -> Settings:
         """Read and check everything; an argument that is not None beats its variable.
 
         Raises:
@@ -128,9 +134,11 @@ class Settings:
         return str(value)
 
 
-def _checked(name: str, value: str) -> str | int | None:
+def _checked(name: str, value: str) -> str | float | None:
     if name == "admission_permits":
         return _permits(value)
+    if name == "document_deadline_s":
+        return _seconds(value)
     if not value:
         return _default(name)
     if any(character < " " or character == "\x7f" for character in value):
@@ -157,6 +165,20 @@ def _permits(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= MAX_PERMITS:
         raise ValueError(f"a whole number from 1 to {MAX_PERMITS}")
     return int(value)
+
+
+def _seconds(value: str) -> float:
+    if not value:
+        return DEFAULT_DOCUMENT_DEADLINE_S
+    problem = f"seconds from 1 to {MAX_DOCUMENT_DEADLINE_S:,.0f}"
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise ValueError(problem) from None
+    # Not a number compares as False with both bounds.
+    if not 1.0 <= seconds <= MAX_DOCUMENT_DEADLINE_S:
+        raise ValueError(problem)
+    return seconds
 
 
 def _model_ref(value: str) -> None:

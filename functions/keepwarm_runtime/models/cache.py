@@ -324,7 +324,7 @@ class ModelCache:
         """Hash a blob that is here; one that is wrong goes to quarantine."""
         path = self._path("blobs", file.sha256)
         try:
-            handle = open(path, "rb")
+            handle = open(path, "rb")  # noqa: SIM115  (closed below)
         except FileNotFoundError:
             return False
         with handle:
