@@ -35,7 +35,7 @@ typedef struct {
     /* on-demand, in creation order */
     double *dep, *created;
     uint64_t *idle, *sum;
-    int64_t n, room, alive;
+    int64_t n, room;
     /* busy, earliest departure on top */
     busy_t *heap;
     int64_t heap_n, heap_room;
@@ -181,7 +181,6 @@ static inline int take_token(core_t *c, double t) {
 }
 
 static inline int64_t on_demand_limit(const core_t *c) {
-    if (c->limit < 0) return INT64_MAX;
     int64_t held = c->size > c->busy_p ? c->size : c->busy_p;
     return c->limit > held ? c->limit - held : 0;
 }
@@ -210,14 +209,14 @@ static int start(core_t *c, double t, double arrived, double service) {
         return 1;
     }
     int64_t i;
+    if (c->limit >= 0 && c->heap_n - c->busy_p >= on_demand_limit(c)) return 0;
     while ((i = c->n ? highest(c->idle, c->sum, c->n) : -1) >= 0) {
         double until = c->dep[i] + c->timeout;
         clear_bit(c->idle, c->sum, i);
         if (until > t) break;
         c->stats[S_LIFE_OD] += until - c->created[i];
         c->created[i] = -1.0;
-        c->alive--;
-    }
+            }
     if (i >= 0) {
         c->dep[i] = t + service;
         c->failed |= push_busy(c, t + service, i);
@@ -226,12 +225,10 @@ static int start(core_t *c, double t, double arrived, double service) {
         finish_start(c, t, arrived, service, 0.0);
         return 1;
     }
-    if (c->alive >= on_demand_limit(c)) return 0;
     if (!take_token(c, t)) return -1;
     if (c->n == c->room && make_room(c)) { c->failed = -1; return 0; }
     double cold = draw_cold(c);
     i = c->n++;
-    c->alive++;
     c->dep[i] = t + (cold + service);
     c->created[i] = t;
     c->failed |= push_busy(c, t + (cold + service), i);

@@ -8,7 +8,7 @@ alive, never the trace.
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from math import frexp, inf, log
+from math import frexp, log
 from random import Random
 
 from keepwarm_planner.kernel.shape import BINS, BINS_PER_OCTAVE, LOWEST_EXPONENT, Cold, CoreDesign, S
@@ -49,7 +49,6 @@ class PyCore:
         self._dep: list[float] = []
         self._created: list[float] = []
         self._idle: list[int] = []
-        self._alive = 0
         self._room = RING_BLOCK
         self._heap: list[tuple[float, int]] = []
         self._queue: deque[tuple[float, float]] = deque()
@@ -85,9 +84,7 @@ class PyCore:
         self._tokens = tokens - 1.0 if tokens >= 1.0 else tokens
         return tokens >= 1.0
 
-    def _on_demand_limit(self) -> float:
-        if self.d.limit < 0:
-            return inf
+    def _on_demand_limit(self) -> int:
         return max(self.d.limit - max(self._size, self._busy_p), 0)
 
     def _finish_start(self, t: float, arrived: float, service: float, cold: float) -> None:
@@ -116,6 +113,8 @@ class PyCore:
             stats[S.BUSY_PROVISIONED] += service
             self._finish_start(t, arrived, service, 0.0)
             return 1
+        if self.d.limit >= 0 and len(self._heap) - self._busy_p >= self._on_demand_limit():
+            return 0
         while self._idle:
             i = -heappop(self._idle)
             until = self._dep[i] + self.d.timeout
@@ -128,9 +127,6 @@ class PyCore:
                 return 1
             stats[S.LIFE_OD] += until - self._created[i]
             self._created[i] = -1.0
-            self._alive -= 1
-        if self._alive >= self._on_demand_limit():
-            return 0
         if not self._take_token(t):
             return -1
         if len(self._dep) == self._room:
@@ -140,7 +136,6 @@ class PyCore:
         heappush(self._heap, (until, len(self._dep)))
         self._dep.append(until)
         self._created.append(t)
-        self._alive += 1
         stats[S.COLD] += 1.0
         stats[S.COLD_S] += cold
         stats[S.BUSY_OD] += service

@@ -1,0 +1,520 @@
+"""Many designs on one stream of arrivals, in flat memory.
+
+Arrivals are read or drawn once per replication and handed to every design, with the same services: what differs
+between two designs is then the design alone (common random numbers, one stream per cause). Each design is one
+core of the kernel. Every `tick_s` the schedules and the target tracking act, through the very functions of
+`keepwarm_runtime.scaling` that the runtime and the embedded cloud call.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil, fsum, inf
+
+from keepwarm_planner.errors import PlannerError
+from keepwarm_planner.estimate import Estimate, fraction_of, mean_of, ratio_of
+from keepwarm_planner.kernel import Kernel, choose
+from keepwarm_planner.kernel.shape import BINS, CoreDesign, S, quantile
+from keepwarm_planner.law import Law
+from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.traces import DAY_S, Source
+
+TICK_S = 60.0
+"""CloudWatch's resolution and with it that of schedules and target tracking."""
+
+ALLOCATION_LAG_S = 120.0
+"""Seconds from a scaling decision to ready environments when nothing better is known: AWS says provisioned
+concurrency takes "a minute or two"
+(https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html)."""
+
+MEMORY_MB = 1769
+"""A whole vCPU (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
+
+FREE_EPHEMERAL_MB = 512
+ROWS = 1440
+"""Rows of a timeline at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Target tracking of the provisioned pool's utilisation (0..1)."""
+
+    target: float
+    minimum: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """One configuration of a function. Times in seconds.
+
+    `schedule` holds (second of the day, provisioned size), daily, in rising order; it overrides `provisioned`.
+    With `tracking` a schedule sets the pool's minimum, as scheduled actions do on AWS.
+    """
+
+    name: str
+    provisioned: int = 0
+    schedule: tuple[tuple[float, int], ...] = ()
+    tracking: Tracking | None = None
+    max_concurrency: int | None = None
+    idle_timeout_s: float = 600.0
+    queue_limit: int = 0
+    """0 refuses what cannot start at once, -1 queues without bound."""
+    deadline_s: float = inf
+    """A queued request older than this is dropped."""
+    burst_limit: float = 0.0
+    """Environments created per `burst_window_s`; 0 for no limit."""
+    burst_window_s: float = 10.0
+    memory_mb: int = MEMORY_MB
+    arm: bool = False
+    ephemeral_mb: int = FREE_EPHEMERAL_MB
+
+    def __post_init__(self) -> None:
+        who = f"design {self.name!r}"
+        starts = [start for start, _ in self.schedule]
+        if starts != sorted(set(starts)) or (starts and not 0.0 <= starts[0] <= starts[-1] < DAY_S):
+            raise PlannerError("KW513", f"{who} schedule", starts, "rising seconds of the day, 0 to 86400")
+        if min([self.provisioned, *(size for _, size in self.schedule)]) < 0:
+            raise PlannerError("KW513", f"{who} provisioned", "a negative size", "0 or more")
+        if self.max_concurrency is not None and self.peak_provisioned > self.max_concurrency:
+            raise PlannerError(
+                "KW513",
+                f"{who} provisioned",
+                self.peak_provisioned,
+                f"at most max_concurrency {self.max_concurrency}",
+                because="the provisioned pool counts towards the function's concurrency",
+            )
+        if self.tracking is not None and not 0.0 < self.tracking.target <= 1.0:
+            raise PlannerError("KW513", f"{who} target", self.tracking.target, "a utilisation above 0 and up to 1")
+
+    @property
+    def peak_provisioned(self) -> int:
+        """Largest size that the settings name."""
+        sizes = [size for _, size in self.schedule] or [self.provisioned]
+        return max([*sizes, self.tracking.maximum if self.tracking else 0])
+
+    def scheduled(self, now_s: float) -> int:
+        """Size that settings ask for at a second of the run, before target tracking."""
+        if not self.schedule:
+            return self.provisioned
+        from keepwarm_runtime.scaling import scheduled_size
+
+        return scheduled_size(self.schedule, now_s % DAY_S, default=self.schedule[-1][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What arrives and how long it takes. `service` None: durations come with the trace."""
+
+    source: Source
+    service: Law | None
+    cold: Law
+    target_s: float = inf
+    """Latency within which an answer is worth having (Goodput)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a design did with a workload. Fractions are of all arrivals."""
+
+    design: Design
+    cold_fraction: Estimate
+    throttled_fraction: Estimate
+    dropped_fraction: Estimate
+    provisioned_fraction: Estimate
+    good_fraction: Estimate
+    instances: Estimate
+    """Environments that exist on average, the provisioned pool included."""
+    busy: Estimate
+    provisioned_size: Estimate
+    utilisation: Estimate
+    """Busy share of the provisioned pool's time."""
+    latency_s: dict[str, float]
+    wait_s: dict[str, float]
+    """Queue waits of the started: quantiles and the longest."""
+    wait_mean_s: Estimate
+    max_busy: float
+    max_queue: float
+    requests: int
+    cost_month: Estimate
+    """USD per month of 730 hours like the simulated time."""
+    cost_parts: dict[str, float]
+    timeline: list[dict[str, float]] = field(default_factory=list)
+    """Of the first replication."""
+
+    def as_dict(self, *, timeline: bool = False) -> dict[str, object]:
+        """For JSON."""
+        out: dict[str, object] = {"design": self.design.name, "requests": self.requests}
+        for name in (
+            "cold_fraction",
+            "throttled_fraction",
+            "dropped_fraction",
+            "provisioned_fraction",
+            "good_fraction",
+            "instances",
+            "busy",
+            "provisioned_size",
+            "utilisation",
+            "wait_mean_s",
+            "cost_month",
+        ):
+            out[name] = getattr(self, name).as_dict()
+        out |= {
+            "latency_s": self.latency_s,
+            "wait_s": self.wait_s,
+            "max_busy": self.max_busy,
+            "max_queue": self.max_queue,
+            "cost_parts": self.cost_parts,
+        }
+        if timeline:
+            out["timeline"] = self.timeline
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Outcomes of all designs, and what the run took."""
+
+    outcomes: list[Outcome]
+    kernel: str
+    kernel_note: str
+    requests: int
+    horizon_s: float
+    replications: int
+    cpu_s: float
+    wall_s: float
+
+
+class _Control:
+    """Schedules and target tracking of one design in one replication."""
+
+    def __init__(self, design: Design, lag_s: float) -> None:
+        self.d = design
+        self.lag = lag_s
+        self.size = design.scheduled(0.0)
+        self.pending: list[tuple[float, int]] = []
+        self.points: list[float | None] = []
+        self.last_out: float | None = None
+        self.last_in: float | None = None
+        self.busy_before = 0.0
+        self.size_s_before = 0.0
+        self.acts = bool(design.schedule) or design.tracking is not None
+
+    def step(self, now: float, stats: Sequence[float]) -> int | None:
+        """New size from now on, or None. `stats` are the core's cumulative figures now."""
+        d = self.d
+        wanted = d.scheduled(now)
+        if d.tracking is not None:
+            from keepwarm_runtime.scaling import TargetTracking, track
+
+            held = stats[S.PROVISIONED_S] - self.size_s_before
+            used = stats[S.BUSY_PROVISIONED] - self.busy_before
+            self.busy_before, self.size_s_before = stats[S.BUSY_PROVISIONED], stats[S.PROVISIONED_S]
+            self.points.append(min(used / held, 1.0) if held > 0.0 else None)
+            del self.points[:-15]
+            minimum = max(d.tracking.minimum, wanted)
+            policy = TargetTracking(
+                target=d.tracking.target, minimum=minimum, maximum=max(d.tracking.maximum, minimum)
+            )
+            current = self.pending[-1][1] if self.pending else self.size
+            wanted = track(
+                policy, current, self.points, now_s=now, last_out_s=self.last_out, last_in_s=self.last_in
+            )
+            if wanted > current:
+                self.last_out = now
+            elif wanted < current:
+                self.last_in = now
+        newest = self.pending[-1][1] if self.pending else self.size
+        if wanted != newest:
+            # scaling in takes effect at once, scaling out when the environments are ready
+            self.pending.append((now if wanted < newest else now + self.lag, wanted))
+        due = [size for at, size in self.pending if at <= now]
+        if not due:
+            return None
+        self.pending = [(at, size) for at, size in self.pending if at > now]
+        self.size = due[-1]
+        return self.size
+
+
+Advance = Callable[[float], None]
+
+
+def run(
+    designs: Sequence[Design],
+    workload: Workload,
+    prices: Prices,
+    *,
+    seed: int = 1,
+    replications: int = 5,
+    tick_s: float = TICK_S,
+    timeline: bool = False,
+    lag_s: float = ALLOCATION_LAG_S,
+    kernel: str | None = None,
+    progress: Advance | None = None,
+) -> Run:
+    """Simulates every design on the same arrivals and services. Same arguments, same figures."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    if not designs:
+        raise PlannerError("KW500", "run", "no design", "at least one")
+    if replications < 1:
+        raise PlannerError("KW500", "--replications", replications, "1 or more")
+    if workload.service is None and not workload.source.has_services:
+        raise PlannerError(
+            "KW500",
+            workload.source.name,
+            "no durations",
+            "a trace with duration_s or duration_ms, or --service",
+        )
+    chosen = choose(workload.source.expected() * len(designs) * replications, kernel)
+    passes = [
+        _Pass(designs, workload, chosen, f"{seed}/{r}", tick_s, timeline and r == 0, lag_s)
+        for r in range(replications)
+    ]
+    try:
+        if workload.source.fixed:
+            _feed(passes, workload, chosen, f"{seed}", progress)
+        else:
+            for i, one in enumerate(passes):
+                part = None
+                if progress is not None:
+                    part = _part(progress, i, replications)
+                _feed([one], workload, chosen, f"{seed}/{i}", part)
+        outcomes = [_outcome(designs[k], workload, prices, passes, k) for k in range(len(designs))]
+    finally:
+        for one in passes:
+            one.close()
+    return Run(
+        outcomes=outcomes,
+        kernel=chosen.name,
+        kernel_note=chosen.note,
+        requests=int(passes[0].rows[0][S.ARRIVALS]),
+        horizon_s=passes[0].end,
+        replications=replications,
+        cpu_s=time.process_time() - cpu,
+        wall_s=time.perf_counter() - wall,
+    )
+
+
+def _part(progress: Advance, i: int, n: int) -> Advance:
+    return lambda share: progress((i + share) / n)
+
+
+def _feed(
+    passes: "list[_Pass]", workload: Workload, kernel: Kernel, seed: str, progress: Advance | None
+) -> None:
+    source, law = workload.source, workload.service
+    horizon = source.horizon_s()
+    streams = [kernel.source(f"{p.seed}/services") for p in passes]
+    last = 0.0
+    for times, services in source.chunks(kernel, seed):
+        if not len(times):
+            continue
+        last = times[-1]
+        for one, stream in zip(passes, streams, strict=True):
+            drawn = services
+            if law is not None:
+                drawn = stream.fill(law.kind, law.mean, law.table, len(times))
+            assert drawn is not None
+            one.feed(times, drawn)
+        if progress is not None and horizon:
+            progress(min(last / horizon, 1.0))
+    for one in passes:
+        one.finish(horizon if horizon is not None else ceil(last / TICK_S + 1e-9) * TICK_S)
+
+
+class _Pass:
+    """One replication of all designs."""
+
+    def __init__(
+        self,
+        designs: Sequence[Design],
+        workload: Workload,
+        kernel: Kernel,
+        seed: str,
+        tick_s: float,
+        timeline: bool,
+        lag_s: float,
+    ) -> None:
+        self.seed = seed
+        self.tick = tick_s
+        self.next_tick = tick_s
+        self.timeline = timeline
+        self.controls = [_Control(d, lag_s) for d in designs]
+        self.acting = [i for i, c in enumerate(self.controls) if c.acts]
+        self.cores = [
+            kernel.core(core_design(d, workload), seed) for d in designs
+        ]
+        self.history: list[list[list[float]]] = [[] for _ in designs]
+        self.ticks: list[float] = []
+        self.rows: list[list[float]] = []
+        self.histograms: list[tuple[list[int], list[int]]] = []
+        self.end = 0.0
+
+    def feed(self, times: Sequence[float], services: Sequence[float]) -> None:
+        """A chunk to every core, cut where something acts."""
+        if not (self.acting or self.timeline):
+            for core in self.cores:
+                core.feed(times, services)
+            return
+        at, n = 0, len(times)
+        while at < n:
+            cut = bisect_left(times, self.next_tick, at)
+            if cut > at:
+                part, needs = times[at:cut], services[at:cut]
+                for core in self.cores:
+                    core.feed(part, needs)
+                at = cut
+            if at < n:
+                self._act(self.next_tick)
+
+    def _act(self, now: float) -> None:
+        record = self.timeline
+        for i, core in enumerate(self.cores):
+            if not (record or self.controls[i].acts):
+                continue
+            stats = core.read(now)
+            if record:
+                self.history[i].append(stats)
+            if self.controls[i].acts:
+                size = self.controls[i].step(now, stats)
+                if size is not None:
+                    core.resize(now, size)
+        if record:
+            self.ticks.append(now)
+        self.next_tick = now + self.tick
+
+    def finish(self, end: float) -> None:
+        """Runs the clock out and keeps the figures."""
+        if self.acting or self.timeline:
+            while self.next_tick <= end:
+                self._act(self.next_tick)
+        self.end = end
+        self.rows = [core.read(end) for core in self.cores]
+        self.histograms = [core.histograms() for core in self.cores]
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        for core in self.cores:
+            core.close()
+
+
+def core_design(design: Design, workload: Workload) -> CoreDesign:
+    """The design as the kernel takes it."""
+    return CoreDesign(
+        timeout=design.idle_timeout_s,
+        limit=-1 if design.max_concurrency is None else design.max_concurrency,
+        queue_limit=design.queue_limit,
+        deadline=design.deadline_s,
+        target=workload.target_s,
+        rate_limit=design.burst_limit,
+        rate_window=design.burst_window_s,
+        provisioned=design.scheduled(0.0),
+        cold_kind=workload.cold.kind,
+        cold_mean=workload.cold.mean,
+        cold_table=workload.cold.table,
+    )
+
+
+def cost_of(design: Design, stats: Sequence[float], prices: Prices) -> dict[str, float]:
+    """USD for what the figures say was used. Initialisation is billed as duration; a request is billed when it
+    starts; durations are not rounded up to a millisecond."""
+    gb = design.memory_mb / 1024.0
+    extra_gb = max(design.ephemeral_mb - FREE_EPHEMERAL_MB, 0) / 1024.0
+    on_demand_s = stats[S.BUSY_OD] + stats[S.COLD_S]
+    return {
+        "on_demand": on_demand_s * gb * prices.lambda_gb_s(design.arm),
+        "provisioned_idle": stats[S.PROVISIONED_S] * gb * prices.provisioned_gb_s(design.arm),
+        "provisioned_duration": stats[S.BUSY_PROVISIONED] * gb * prices.provisioned_duration_gb_s(design.arm),
+        "requests": stats[S.STARTED] * prices.lambda_request,
+        "ephemeral": (on_demand_s + stats[S.BUSY_PROVISIONED]) * extra_gb * prices.ephemeral_gb_s,
+    }
+
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def _outcome(
+    design: Design, workload: Workload, prices: Prices, passes: "list[_Pass]", k: int
+) -> Outcome:
+    rows = [p.rows[k] for p in passes]
+    ends = [p.end for p in passes]
+    arrivals = [r[S.ARRIVALS] for r in rows]
+
+    def fraction(*names: S) -> Estimate:
+        return fraction_of([fsum(r[n] for n in names) for r in rows], arrivals)
+
+    latency, wait = [0] * BINS, [0] * BINS
+    for p in passes:
+        for i, count in enumerate(p.histograms[k][0]):
+            latency[i] += count
+        for i, count in enumerate(p.histograms[k][1]):
+            wait[i] += count
+    started = int(fsum(r[S.STARTED] for r in rows))
+    # requests that did not wait stand in the lowest bin of the waits
+    wait[0] += started - sum(wait)
+    months = [HOURS_PER_MONTH * SECONDS_PER_HOUR / end if end else 0.0 for end in ends]
+    costs = [cost_of(design, r, prices) for r in rows]
+    parts = {name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(rows) for name in costs[0]}
+    return Outcome(
+        design=design,
+        cold_fraction=fraction(S.COLD),
+        throttled_fraction=fraction(S.REJECTED_LIMIT, S.REJECTED_RATE),
+        dropped_fraction=fraction(S.EXPIRED, S.OVERFLOW),
+        provisioned_fraction=fraction(S.PROVISIONED),
+        good_fraction=fraction(S.GOOD),
+        instances=mean_of([(r[S.LIFE_OD] + r[S.PROVISIONED_S]) / e for r, e in zip(rows, ends, strict=True)]),
+        busy=mean_of([r[S.IN_FLIGHT_S] / e for r, e in zip(rows, ends, strict=True)]),
+        provisioned_size=mean_of([r[S.PROVISIONED_S] / e for r, e in zip(rows, ends, strict=True)]),
+        utilisation=ratio_of([r[S.BUSY_PROVISIONED] for r in rows], [r[S.PROVISIONED_S] for r in rows]),
+        latency_s={name: quantile(latency, q) for name, q in QUANTILES.items()},
+        wait_s={
+            **{name: quantile(wait, q) if wait[0] < q * started else 0.0 for name, q in QUANTILES.items()},
+            "max": max(r[S.MAX_WAIT] for r in rows),
+        },
+        wait_mean_s=ratio_of([r[S.WAIT_S] for r in rows], [r[S.STARTED] for r in rows]),
+        max_busy=max(r[S.MAX_BUSY] for r in rows),
+        max_queue=max(r[S.MAX_QUEUE] for r in rows),
+        requests=int(fsum(arrivals)),
+        cost_month=mean_of([fsum(c.values()) * m for c, m in zip(costs, months, strict=True)]),
+        cost_parts=parts,
+        timeline=_timeline(passes[0], k),
+    )
+
+
+def _timeline(one: "_Pass", k: int) -> list[dict[str, float]]:
+    history = one.history[k]
+    if not history:
+        return []
+    step = max(1, ceil(len(history) / ROWS))
+    out: list[dict[str, float]] = []
+    before, start = [0.0] * len(S), 0.0
+    for i in range(step - 1, len(history), step):
+        now, at = history[i], one.ticks[i]
+        span = at - start
+        out.append(
+            {
+                "t_s": at,
+                "arrivals": now[S.ARRIVALS] - before[S.ARRIVALS],
+                "cold": now[S.COLD] - before[S.COLD],
+                "throttled": now[S.REJECTED_LIMIT]
+                + now[S.REJECTED_RATE]
+                - before[S.REJECTED_LIMIT]
+                - before[S.REJECTED_RATE],
+                "dropped": now[S.EXPIRED] + now[S.OVERFLOW] - before[S.EXPIRED] - before[S.OVERFLOW],
+                "busy": (now[S.IN_FLIGHT_S] - before[S.IN_FLIGHT_S]) / span,
+                "instances": (
+                    now[S.LIFE_OD] + now[S.PROVISIONED_S] - before[S.LIFE_OD] - before[S.PROVISIONED_S]
+                )
+                / span,
+                "provisioned": (now[S.PROVISIONED_S] - before[S.PROVISIONED_S]) / span,
+                "queue": now[S.QUEUE_NOW],
+            }
+        )
+        before, start = now, at
+    return out
+
+
+def with_provisioned(design: Design, size: int) -> Design:
+    """The same design with another constant pool."""
+    return replace(design, name=f"{design.name} provisioned={size}", provisioned=size, schedule=(), tracking=None)
