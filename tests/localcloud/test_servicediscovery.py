@@ -43,7 +43,9 @@ def test_given_registered_instances_when_discovered_then_only_the_healthy_ones(c
     _, service = _service(cloudmap, HealthCheckCustomConfig={"FailureThreshold": 1})
     for name in ("a", "b"):
         cloudmap.register_instance(
-            ServiceId=service, InstanceId=name, Attributes={"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": "80"}
+            ServiceId=service,
+            InstanceId=name,
+            Attributes={"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": "80"},
         )
     cloudmap.update_instance_custom_health_status(ServiceId=service, InstanceId="a", Status="UNHEALTHY")
     assert _found(cloudmap) == ["b"]

@@ -39,7 +39,9 @@ class Flow:
     def create(self, definition: dict[str, Any], **options: Any) -> str:
         self.count += 1
         options = {"name": f"m{self.count}", "roleArn": ROLE, **options}
-        return str(self.api.create_state_machine(definition=json.dumps(definition), **options)["stateMachineArn"])
+        return str(
+            self.api.create_state_machine(definition=json.dumps(definition), **options)["stateMachineArn"]
+        )
 
     def states(self, start: str, **states: Any) -> str:
         return self.create({"StartAt": start, "States": states})
@@ -163,7 +165,9 @@ def test_given_a_wait_of_an_hour_when_the_clock_moves_then_it_continues_only_the
 def test_given_parallel_branches_when_they_wait_then_they_wait_together(flow: Flow) -> None:
     branch = {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 60, "End": True}}}
     other = json.loads(json.dumps(branch).replace('"W"', '"V"'))
-    arn = flow.start(flow.states("P", P={"Type": "Parallel", "Branches": [branch, other], "End": True}), {"a": 1})
+    arn = flow.start(
+        flow.states("P", P={"Type": "Parallel", "Branches": [branch, other], "End": True}), {"a": 1}
+    )
     flow.until(arn, "WaitStateEntered", 2)
     flow.clock.advance(60)
     assert json.loads(flow.closed(arn)["output"]) == [{"a": 1}, {"a": 1}]
@@ -203,7 +207,11 @@ def test_given_a_map_when_run_then_items_are_selected_and_results_keep_their_ord
 
 def test_given_tolerated_failures_when_items_fail_then_the_map_succeeds_without_them(flow: Flow) -> None:
     states = {
-        "C": {"Type": "Choice", "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}], "Default": "A"},
+        "C": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}],
+            "Default": "A",
+        },
         "F": {"Type": "Fail", "Error": "Bad"},
         "A": END,
     }
@@ -214,10 +222,17 @@ def test_given_tolerated_failures_when_items_fail_then_the_map_succeeds_without_
 
 def _failing(retry: dict[str, Any]) -> dict[str, Any]:
     inner = {"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "Flaky", "Cause": "c"}}}
-    return {"Type": "Parallel", "Branches": [inner], "Retry": [{"ErrorEquals": ["Flaky"], **retry}], "End": True}
+    return {
+        "Type": "Parallel",
+        "Branches": [inner],
+        "Retry": [{"ErrorEquals": ["Flaky"], **retry}],
+        "End": True,
+    }
 
 
-def test_given_a_retrier_when_a_state_fails_then_it_backs_off_up_to_max_delay_on_the_clock(flow: Flow) -> None:
+def test_given_a_retrier_when_a_state_fails_then_it_backs_off_up_to_max_delay_on_the_clock(
+    flow: Flow,
+) -> None:
     retry = {"IntervalSeconds": 2, "BackoffRate": 3, "MaxAttempts": 3, "MaxDelaySeconds": 5}
     arn = flow.start(flow.states("P", P=_failing(retry)))
     for attempt, pause_s in enumerate((2, 5, 5), start=1):
@@ -305,7 +320,9 @@ def test_given_a_state_output_over_256_kib_when_it_ends_then_data_limit_exceeded
         ({"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": END}}, "SCHEMA_VALIDATION_FAILED"),
     ],
 )  # fmt: skip
-def test_given_bad_asl_when_created_then_invalid_definition_names_it(flow: Flow, definition: Any, code: str) -> None:
+def test_given_bad_asl_when_created_then_invalid_definition_names_it(
+    flow: Flow, definition: Any, code: str
+) -> None:
     text = definition if isinstance(definition, str) else json.dumps(definition)
     answer = flow.api.validate_state_machine_definition(definition=text)
     assert answer["result"] == "FAIL"
@@ -339,7 +356,8 @@ def test_given_versions_and_an_alias_when_started_then_the_version_runs(flow: Fl
     machine = flow.states("A", A={**END, "Result": 1})
     one = flow.api.publish_state_machine_version(stateMachineArn=machine)["stateMachineVersionArn"]
     flow.api.update_state_machine(
-        stateMachineArn=machine, definition=json.dumps({"StartAt": "A", "States": {"A": {**END, "Result": 2}}})
+        stateMachineArn=machine,
+        definition=json.dumps({"StartAt": "A", "States": {"A": {**END, "Result": 2}}}),
     )
     alias = flow.api.create_state_machine_alias(
         name="live", routingConfiguration=[{"stateMachineVersionArn": one, "weight": 100}]
@@ -372,11 +390,17 @@ def test_given_assigned_variables_when_read_later_then_they_keep_their_value(flo
     assert flow.output(machine) == {"x": 1}
 
 
-def test_given_a_thousand_executions_when_started_then_all_run_and_each_transition_is_cheap(flow: Flow) -> None:
+def test_given_a_thousand_executions_when_started_then_all_run_and_each_transition_is_cheap(
+    flow: Flow,
+) -> None:
     machine = flow.states(
         "A",
         A={"Type": "Pass", "Next": "B"},
-        B={"Type": "Choice", "Choices": [{"Variable": "$.a", "IsPresent": True, "Next": "C"}], "Default": "C"},
+        B={
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.a", "IsPresent": True, "Next": "C"}],
+            "Default": "C",
+        },
         C={"Type": "Wait", "Seconds": 5, "Next": "D"},
         D={"Type": "Succeed"},
     )

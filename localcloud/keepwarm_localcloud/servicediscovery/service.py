@@ -94,7 +94,9 @@ class ServiceDiscoveryService:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", request.target()).lower()
         method = getattr(self, f"_do_{name}", None)
         if method is None:
-            raise AwsError("UnknownOperationException", f"Cloud Map has no operation '{request.target()}' here")
+            raise AwsError(
+                "UnknownOperationException", f"Cloud Map has no operation '{request.target()}' here"
+            )
         with self._lock:
             return Response.of_json(method(request.json()), content_type=CONTENT_TYPE)
 
@@ -149,7 +151,10 @@ class ServiceDiscoveryService:
     def _dns(body: dict[str, Any]) -> dict[str, Any]:
         soa = body.get("Properties", {}).get("DnsProperties", {}).get("SOA", {"TTL": 15})
         zone = f"Z{secrets.token_hex(10).upper()}"
-        return {"DnsProperties": {"HostedZoneId": zone, "SOA": soa}, "HttpProperties": {"HttpName": body["Name"]}}
+        return {
+            "DnsProperties": {"HostedZoneId": zone, "SOA": soa},
+            "HttpProperties": {"HttpName": body["Name"]},
+        }
 
     def _create(
         self, body: dict[str, Any], kind: str, pattern: re.Pattern[str], properties: dict[str, Any]
@@ -160,7 +165,9 @@ class ServiceDiscoveryService:
         known = next((n for n in self.namespaces.values() if n.name == name), None)
         if known is not None:
             raise AwsError(
-                "NamespaceAlreadyExists", f"Namespace {name} already exists", extra={"NamespaceId": known.identity}
+                "NamespaceAlreadyExists",
+                f"Namespace {name} already exists",
+                extra={"NamespaceId": known.identity},
             )
         identity = f"ns-{secrets.token_hex(8)}"
         self.namespaces[identity] = Namespace(
@@ -242,7 +249,9 @@ class ServiceDiscoveryService:
         if dns and namespace.kind == "HTTP":
             raise AwsError("InvalidInput", "DnsConfig can't be specified for a service of an HTTP namespace")
         if body.get("HealthCheckConfig") and body.get("HealthCheckCustomConfig"):
-            raise AwsError("InvalidInput", "Only one of HealthCheckConfig and HealthCheckCustomConfig is allowed")
+            raise AwsError(
+                "InvalidInput", "Only one of HealthCheckConfig and HealthCheckCustomConfig is allowed"
+            )
         if body.get("HealthCheckConfig") and namespace.kind == "DNS_PRIVATE":
             raise AwsError("InvalidInput", "HealthCheckConfig is only for public DNS namespaces")
         known = next((s for s in self.services.values() if s.namespace is namespace and s.name == name), None)
@@ -261,7 +270,13 @@ class ServiceDiscoveryService:
 
     @staticmethod
     def _described(service: Registry) -> dict[str, Any]:
-        kind = "HTTP" if service.namespace.kind == "HTTP" else "DNS_HTTP" if service.body.get("DnsConfig") else "HTTP"
+        kind = (
+            "HTTP"
+            if service.namespace.kind == "HTTP"
+            else "DNS_HTTP"
+            if service.body.get("DnsConfig")
+            else "HTTP"
+        )
         return {
             "Id": service.identity, "Arn": service.arn, "Name": service.name, "Type": kind,
             "NamespaceId": service.namespace.identity, "InstanceCount": len(service.instances),
@@ -333,11 +348,17 @@ class ServiceDiscoveryService:
 
     def _do_list_instances(self, body: dict[str, Any]) -> dict[str, Any]:
         service = self._service(body.get("ServiceId", ""))
-        return {"Instances": [{"Id": i.identity, "Attributes": i.attributes} for i in service.instances.values()]}
+        return {
+            "Instances": [{"Id": i.identity, "Attributes": i.attributes} for i in service.instances.values()]
+        }
 
     def _do_get_instances_health_status(self, body: dict[str, Any]) -> dict[str, Any]:
         service = self._service(body.get("ServiceId", ""))
-        return {"Status": {i.identity: "HEALTHY" if i.healthy else "UNHEALTHY" for i in service.instances.values()}}
+        return {
+            "Status": {
+                i.identity: "HEALTHY" if i.healthy else "UNHEALTHY" for i in service.instances.values()
+            }
+        }
 
     def _do_update_instance_custom_health_status(self, body: dict[str, Any]) -> dict[str, Any]:
         service = self._service(body.get("ServiceId", ""))
@@ -379,7 +400,10 @@ class ServiceDiscoveryService:
             }
             for i in chosen
         ]  # fmt: skip
-        return {"Instances": instances[: body.get("MaxResults") or 100], "InstancesRevision": service.revision}
+        return {
+            "Instances": instances[: body.get("MaxResults") or 100],
+            "InstancesRevision": service.revision,
+        }
 
     def _do_discover_instances_revision(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"InstancesRevision": self._find(body).revision}

@@ -102,8 +102,16 @@ class Execution:
 
     def listed(self) -> dict[str, Any]:
         """Item of ListExecutions."""
-        keys = ("executionArn", "stateMachineArn", "name", "status", "startDate", "stopDate", "stateMachineVersionArn",
-                "stateMachineAliasArn")
+        keys = (
+            "executionArn",
+            "stateMachineArn",
+            "name",
+            "status",
+            "startDate",
+            "stopDate",
+            "stateMachineVersionArn",
+            "stateMachineAliasArn",
+        )
         return {k: v for k, v in self.describe().items() if k in keys}
 
 

@@ -73,7 +73,9 @@ Steps = Generator[Effect, Any, Any]
 class Fiber:
     """One generator being driven."""
 
-    def __init__(self, engine: "Engine", steps: Steps, done: Callable[[Any, BaseException | None], None]) -> None:
+    def __init__(
+        self, engine: "Engine", steps: Steps, done: Callable[[Any, BaseException | None], None]
+    ) -> None:
         self.engine = engine
         self.steps = steps
         self.done = done
@@ -218,7 +220,9 @@ class Engine:
     def _signal(self, fiber: Fiber, signal: Signal, ticket: int) -> None:
         signal.fiber, signal.ticket = fiber, ticket
         if signal.until_s is not None:
-            signal.timers.append(self.timers.at(signal.until_s, lambda: fiber.resume(ticket, error=signal.late())))
+            signal.timers.append(
+                self.timers.at(signal.until_s, lambda: fiber.resume(ticket, error=signal.late()))
+            )
         self.beat(signal)
 
         def begin() -> None:
@@ -236,7 +240,9 @@ class Engine:
         if signal.beat_timer is not None:
             signal.beat_timer.cancel()
         fiber, ticket = signal.fiber, signal.ticket
-        signal.beat_timer = self.timers.after(signal.beat_s, lambda: fiber.resume(ticket, error=signal.silent()))
+        signal.beat_timer = self.timers.after(
+            signal.beat_s, lambda: fiber.resume(ticket, error=signal.silent())
+        )
 
     def settle(self, signal: Signal, value: Any = None, error: Exception | None = None) -> bool:
         """Give a signal; False when the fiber no longer waits for it."""

@@ -16,7 +16,12 @@ from keepwarm_localcloud.stepfunctions.failures import StateFailure
 from keepwarm_localcloud.stepfunctions.interpreter import compact
 from keepwarm_localcloud.tasking.roles import InvokeResult
 
-CLIENTS = {"states": "stepfunctions", "sfn": "stepfunctions", "eventbridge": "events", "cloudwatch": "cloudwatch"}
+CLIENTS = {
+    "states": "stepfunctions",
+    "sfn": "stepfunctions",
+    "eventbridge": "events",
+    "cloudwatch": "cloudwatch",
+}
 """ASL's service name -> boto3's, where they differ."""
 PREFIXES = {
     "lambda": "Lambda",
@@ -67,7 +72,11 @@ def to_wire(shape: Any, value: Any) -> Any:
 def from_wire(shape: Any, value: Any) -> Any:
     """Turn an API answer into ASL's PascalCase JSON."""
     if shape.type_name == "structure" and isinstance(value, dict):
-        return {k[:1].upper() + k[1:]: from_wire(shape.members[k], v) for k, v in value.items() if k in shape.members}
+        return {
+            k[:1].upper() + k[1:]: from_wire(shape.members[k], v)
+            for k, v in value.items()
+            if k in shape.members
+        }
     if shape.type_name == "list" and isinstance(value, list):
         return [from_wire(shape.member, item) for item in value]
     if shape.type_name == "map" and isinstance(value, dict):

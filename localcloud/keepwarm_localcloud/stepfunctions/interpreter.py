@@ -118,7 +118,9 @@ class _Visit:
             return paths.read(text, data, self.context, self.scope)
         except PathError as error:
             # A template that can't be filled fails as ParameterPathFailure, which can be caught.
-            raise StateFailure("States.ParameterPathFailure", f"{error.cause} (state '{self.name}')") from error
+            raise StateFailure(
+                "States.ParameterPathFailure", f"{error.cause} (state '{self.name}')"
+            ) from error
 
 
 class Interpreter:
@@ -128,19 +130,29 @@ class Interpreter:
         self.host = host
         self.context = context
 
-    def run(self, machine: dict[str, Any], value: Any, previous: int, scope: Scope, extra: dict[str, Any]) -> Steps:
+    def run(
+        self, machine: dict[str, Any], value: Any, previous: int, scope: Scope, extra: dict[str, Any]
+    ) -> Steps:
         """Run from StartAt to the end; the value is (output, last event id)."""
         name = machine["StartAt"]
         while True:
             state = machine["States"][name]
             context = {**self.context, **extra}
-            context["State"] = {"Name": name, "EnteredTime": timestamp(self.host.clock.now_s()), "RetryCount": 0}
+            context["State"] = {
+                "Name": name,
+                "EnteredTime": timestamp(self.host.clock.now_s()),
+                "RetryCount": 0,
+            }
             visit = _Visit(name, state, value, context, scope, previous)
             kind = state["Type"]
             visit.event_id = self.host.event(
                 f"{kind}StateEntered",
                 previous,
-                stateEnteredEventDetails={"name": name, "input": compact(value), "inputDetails": {"truncated": False}},
+                stateEnteredEventDetails={
+                    "name": name,
+                    "input": compact(value),
+                    "inputDetails": {"truncated": False},
+                },
             )
             value, following = yield from self._state(visit)
             if len(compact(value).encode()) > MAX_PAYLOAD_BYTES:
@@ -152,7 +164,11 @@ class Interpreter:
             previous = self.host.event(
                 f"{kind}StateExited",
                 visit.event_id,
-                stateExitedEventDetails={"name": name, "output": compact(value), "outputDetails": {"truncated": False}},
+                stateExitedEventDetails={
+                    "name": name,
+                    "output": compact(value),
+                    "outputDetails": {"truncated": False},
+                },
             )
             if following is None:
                 return value, previous
@@ -217,7 +233,9 @@ class Interpreter:
         return self._narrow(visit, state.get("OutputPath", "$"), output), state.get("Next")
 
     def _effective(self, visit: _Visit) -> Any:
-        return visit.fill(visit.state["Parameters"], visit.input) if "Parameters" in visit.state else visit.input
+        return (
+            visit.fill(visit.state["Parameters"], visit.input) if "Parameters" in visit.state else visit.input
+        )
 
     def _pass(self, visit: _Visit) -> Steps:
         yield from ()
@@ -232,7 +250,9 @@ class Interpreter:
         yield from ()
         state = visit.state
         texts = [
-            str(visit.value(state[f"{key}Path"], visit.input)) if f"{key}Path" in state else state.get(key, "")
+            str(visit.value(state[f"{key}Path"], visit.input))
+            if f"{key}Path" in state
+            else state.get(key, "")
             for key in ("Error", "Cause")
         ]
         raise StateFailure(*texts)
@@ -243,12 +263,18 @@ class Interpreter:
             text = state["Timestamp"] if "Timestamp" in state else visit.read(state["TimestampPath"])
             moment = _parsed_time(text)
             if moment is None:
-                raise StateFailure("States.Runtime", f"The TimestampPath parameter does not reference a valid timestamp: {text}")
+                raise StateFailure(
+                    "States.Runtime",
+                    f"The TimestampPath parameter does not reference a valid timestamp: {text}",
+                )
             until_s = moment.timestamp()
         else:
             seconds = state["Seconds"] if "Seconds" in state else visit.read(state["SecondsPath"])
             if not isinstance(seconds, int | float) or seconds < 0:
-                raise StateFailure("States.Runtime", f"The SecondsPath parameter does not reference a valid number: {seconds}")
+                raise StateFailure(
+                    "States.Runtime",
+                    f"The SecondsPath parameter does not reference a valid number: {seconds}",
+                )
             until_s = now_s + seconds
         if until_s > now_s:
             yield Sleep(until_s)
@@ -285,7 +311,9 @@ class Interpreter:
         if f"{key}Path" in state:
             value = visit.read(state[f"{key}Path"])
             if not isinstance(value, int) or value <= 0:
-                raise StateFailure("States.Runtime", f"{key}Path must reference a positive integer, got {value!r}")
+                raise StateFailure(
+                    "States.Runtime", f"{key}Path must reference a positive integer, got {value!r}"
+                )
             return float(value)
         return float(state[key]) if key in state else None
 
@@ -351,7 +379,9 @@ class Interpreter:
         value = self._effective(visit)
         event = self.host.event("ParallelStateStarted", visit.event_id)
         extra = {"Map": visit.context["Map"]} if "Map" in visit.context else {}
-        children = [self.run(branch, value, event, dict(visit.scope), extra) for branch in visit.state["Branches"]]
+        children = [
+            self.run(branch, value, event, dict(visit.scope), extra) for branch in visit.state["Branches"]
+        ]
         try:
             results = yield Gather(children)
         except StateFailure as failure:
@@ -364,11 +394,19 @@ class Interpreter:
         state = visit.state
         items = visit.read(state["ItemsPath"]) if "ItemsPath" in state else visit.input
         if not isinstance(items, list):
-            raise StateFailure("States.Runtime", f"Reference path {state.get('ItemsPath', '$')} must point to an array")
+            raise StateFailure(
+                "States.Runtime", f"Reference path {state.get('ItemsPath', '$')} must point to an array"
+            )
         template = state.get("ItemSelector", state.get("Parameters"))
         processor = state["ItemProcessor"] if "ItemProcessor" in state else state["Iterator"]
-        limit = visit.read(state["MaxConcurrencyPath"]) if "MaxConcurrencyPath" in state else state.get("MaxConcurrency", 0)
-        event = self.host.event("MapStateStarted", visit.event_id, mapStateStartedEventDetails={"length": len(items)})
+        limit = (
+            visit.read(state["MaxConcurrencyPath"])
+            if "MaxConcurrencyPath" in state
+            else state.get("MaxConcurrency", 0)
+        )
+        event = self.host.event(
+            "MapStateStarted", visit.event_id, mapStateStartedEventDetails={"length": len(items)}
+        )
         batch = state.get("ItemBatcher", {}).get("MaxItemsPerBatch")
         children = []
         selected = [self._item(visit, template, index, item) for index, item in enumerate(items)]
@@ -394,7 +432,9 @@ class Interpreter:
         visit.context["Map"] = {"Item": {"Index": index, "Value": item}}
         return visit.fill(template, visit.input)
 
-    def _iteration(self, visit: _Visit, processor: dict[str, Any], index: int, item: Any, event: int) -> Steps:
+    def _iteration(
+        self, visit: _Visit, processor: dict[str, Any], index: int, item: Any, event: int
+    ) -> Steps:
         facts = {"name": visit.name, "index": index}
         event = self.host.event("MapIterationStarted", event, mapIterationStartedEventDetails=facts)
         extra = {"Map": {"Item": {"Index": index, "Value": item}}}

@@ -135,7 +135,9 @@ def _unique(values: list[Any]) -> list[Any]:
 
 def _merge(left: dict[str, Any], right: dict[str, Any], deep: bool) -> dict[str, Any]:
     if deep:
-        raise IntrinsicError("States.JsonMerge supports shallow merging only: the third argument must be false")
+        raise IntrinsicError(
+            "States.JsonMerge supports shallow merging only: the third argument must be false"
+        )
     return {**left, **right}
 
 
@@ -185,7 +187,11 @@ def evaluate(text: str, read: Callable[[str], Any]) -> Any:
 
 def _evaluate(call: Call, read: Callable[[str], Any], text: str) -> Any:
     values = [
-        _evaluate(a, read, text) if isinstance(a, Call) else read(a.text) if isinstance(a, PathArgument) else a
+        _evaluate(a, read, text)
+        if isinstance(a, Call)
+        else read(a.text)
+        if isinstance(a, PathArgument)
+        else a
         for a in call.arguments
     ]
     try:

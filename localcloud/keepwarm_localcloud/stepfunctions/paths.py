@@ -155,7 +155,7 @@ def _passes(node: Any, rule: tuple[str, str | None, str | None]) -> bool:
     if rule[2][0] in "'\"":
         literal = rule[2][1:-1]
     else:
-        literal = {"true": True, "false": False, "null": None}.get(rule[2], None)
+        literal = {"true": True, "false": False, "null": None}.get(rule[2])
         if rule[2] not in ("true", "false", "null"):
             literal = float(rule[2])
     left = found[0]
@@ -179,7 +179,11 @@ def _one(step: Step, node: Any) -> list[Any]:
         return list(node[slice(*step.value)]) if isinstance(node, list) else []
     if step.kind == "filter":
         return [child for child in _one(Step("all"), node) if _passes(child, step.value)]
-    return [hit for part in step.value for hit in _one(Step("name" if isinstance(part, str) else "index", part), node)]
+    return [
+        hit
+        for part in step.value
+        for hit in _one(Step("name" if isinstance(part, str) else "index", part), node)
+    ]
 
 
 def _select(steps: tuple[Step, ...], nodes: list[Any]) -> list[Any]:
@@ -247,7 +251,11 @@ def write(text: str, data: Any, value: Any) -> Any:
 
 
 def _put(text: str, node: Any, step: Step, value: Any) -> None:
-    fits = isinstance(node, dict) if step.kind == "name" else isinstance(node, list) and 0 <= step.value < len(node)
+    fits = (
+        isinstance(node, dict)
+        if step.kind == "name"
+        else isinstance(node, list) and 0 <= step.value < len(node)
+    )
     if not fits:
         raise PathError(f"Unable to apply ReferencePath {text}: no place for '{step.value}'")
     node[step.value] = value

@@ -57,7 +57,9 @@ class Machine:
 class _Run:
     """The host of one execution's interpreter."""
 
-    def __init__(self, service: "StepFunctionsService", execution: Execution, logger: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, service: "StepFunctionsService", execution: Execution, logger: Callable[[dict[str, Any]], None]
+    ) -> None:
         self.service, self.execution, self.logger = service, execution, logger
         self.clock: Clock = service.cloud.clock
         self.random = service.random
@@ -88,7 +90,9 @@ class _Run:
             if service == "states":
                 arn = answer["ExecutionArn"]
                 self._jobs[id(signal)] = ("execution", arn)
-                self.service.follow(arn, lambda child: self._child_ended(child, signal, resource.endswith(":2")))
+                self.service.follow(
+                    arn, lambda child: self._child_ended(child, signal, resource.endswith(":2"))
+                )
                 return
             if answer.get("Failures") or not answer.get("Tasks"):
                 raise StateFailure("ECS.AmazonECSException", compact(answer.get("Failures", [])))
@@ -193,7 +197,9 @@ class StepFunctionsService:
             raise AwsError("InvalidArn", f"Invalid Role Arn: '{role}'")
         kind = body.get("type", "STANDARD")
         if kind not in ("STANDARD", "EXPRESS"):
-            raise AwsError("ValidationException", f"Value '{kind}' at 'type' must be one of [STANDARD, EXPRESS]")
+            raise AwsError(
+                "ValidationException", f"Value '{kind}' at 'type' must be one of [STANDARD, EXPRESS]"
+            )
         parsed = self._checked(body.get("definition", ""), kind)
         arn = self._arn("stateMachine", name)
         log = self._logging(body.get("loggingConfiguration"))
@@ -202,14 +208,27 @@ class StepFunctionsService:
             known = self.machines.get(arn)
             if known is not None:
                 same = (known.definition, known.role_arn, known.kind, known.logging) == (
-                    body["definition"], role, kind, log)
+                    body["definition"],
+                    role,
+                    kind,
+                    log,
+                )
                 if not same:
                     raise AwsError("StateMachineAlreadyExists", f"State Machine Already Exists: '{arn}'")
                 machine = known
             else:
                 machine = Machine(
-                    arn, name, body["definition"], parsed, role, kind, self.cloud.clock.now_s(), str(uuid.uuid4()),
-                    log, body.get("tracingConfiguration") or {"enabled": False}, tags,
+                    arn,
+                    name,
+                    body["definition"],
+                    parsed,
+                    role,
+                    kind,
+                    self.cloud.clock.now_s(),
+                    str(uuid.uuid4()),
+                    log,
+                    body.get("tracingConfiguration") or {"enabled": False},
+                    tags,
                     body.get("encryptionConfiguration") or {"type": "AWS_OWNED_KEY"},
                 )
                 self.machines[arn] = machine
@@ -230,15 +249,21 @@ class StepFunctionsService:
     def _logging(given: dict[str, Any] | None) -> dict[str, Any]:
         config = {"level": "OFF", "includeExecutionData": False, **(given or {})}
         if config["level"] not in LOG_LEVELS:
-            raise AwsError("InvalidLoggingConfiguration", f"Invalid Logging Configuration: level {config['level']}")
+            raise AwsError(
+                "InvalidLoggingConfiguration", f"Invalid Logging Configuration: level {config['level']}"
+            )
         if config["level"] != "OFF" and not config.get("destinations"):
             raise AwsError(
-                "InvalidLoggingConfiguration", "Invalid Logging Configuration: Must specify exactly one Log Destination."
+                "InvalidLoggingConfiguration",
+                "Invalid Logging Configuration: Must specify exactly one Log Destination.",
             )
         for destination in config.get("destinations", []):
             group = destination.get("cloudWatchLogsLogGroup", {}).get("logGroupArn", "")
             if not group.endswith(":*"):
-                raise AwsError("InvalidLoggingConfiguration", f"Invalid Logging Configuration: Log Destination '{group}' must end with ':*'")
+                raise AwsError(
+                    "InvalidLoggingConfiguration",
+                    f"Invalid Logging Configuration: Log Destination '{group}' must end with ':*'",
+                )
         return config
 
     def _machine(self, arn: str) -> Machine:
@@ -290,11 +315,22 @@ class StepFunctionsService:
     def _update_state_machine(self, body: dict[str, Any]) -> dict[str, Any]:
         machine = self._machine(body.get("stateMachineArn", ""))
         parsed = self._checked(body["definition"], machine.kind) if "definition" in body else machine.parsed
-        log = self._logging(body["loggingConfiguration"]) if "loggingConfiguration" in body else machine.logging
-        if not set(body) & {"definition", "roleArn", "loggingConfiguration", "tracingConfiguration",
-                            "encryptionConfiguration", "publish"}:
-            raise AwsError("MissingRequiredParameter", "Either the definition, the role ARN, the LoggingConfiguration, "
-                           "or the TracingConfiguration must be specified")
+        log = (
+            self._logging(body["loggingConfiguration"]) if "loggingConfiguration" in body else machine.logging
+        )
+        if not set(body) & {
+            "definition",
+            "roleArn",
+            "loggingConfiguration",
+            "tracingConfiguration",
+            "encryptionConfiguration",
+            "publish",
+        }:
+            raise AwsError(
+                "MissingRequiredParameter",
+                "Either the definition, the role ARN, the LoggingConfiguration, "
+                "or the TracingConfiguration must be specified",
+            )
         with self._lock:
             machine.parsed, machine.logging = parsed, log
             machine.definition = body.get("definition", machine.definition)
@@ -347,7 +383,9 @@ class StepFunctionsService:
     def _publish_state_machine_version(self, body: dict[str, Any]) -> dict[str, Any]:
         machine = self._machine(body.get("stateMachineArn", ""))
         if body.get("revisionId") not in (None, machine.revision):
-            raise AwsError("ConflictException", "Failed to publish the State Machine version: the revision changed")
+            raise AwsError(
+                "ConflictException", "Failed to publish the State Machine version: the revision changed"
+            )
         arn = self._publish(machine, body.get("description", ""))
         return {"stateMachineVersionArn": arn, "creationDate": self.cloud.clock.now_s()}
 
@@ -363,7 +401,9 @@ class StepFunctionsService:
         arn = body.get("stateMachineVersionArn", "")
         for alias in self.aliases.values():
             if any(r["stateMachineVersionArn"] == arn for r in alias["routingConfiguration"]):
-                raise AwsError("ConflictException", f"Version to be deleted must not be referenced by an alias: {arn}")
+                raise AwsError(
+                    "ConflictException", f"Version to be deleted must not be referenced by an alias: {arn}"
+                )
         machine_arn, _, number = arn.rpartition(":")
         if machine_arn in self.machines and number.isdigit():
             self.machines[machine_arn].versions.pop(int(number), None)
@@ -386,7 +426,10 @@ class StepFunctionsService:
         routes: list[dict[str, Any]] = body.get("routingConfiguration", [])
         machines = {r["stateMachineVersionArn"].rpartition(":")[0] for r in routes}
         if not 1 <= len(routes) <= 2 or sum(r["weight"] for r in routes) != 100 or len(machines) != 1:
-            raise AwsError("ValidationException", "An alias routes to one or two versions of one state machine whose weights add up to 100")
+            raise AwsError(
+                "ValidationException",
+                "An alias routes to one or two versions of one state machine whose weights add up to 100",
+            )
         for route in routes:
             self._resolve(route["stateMachineVersionArn"])
         return routes
@@ -394,7 +437,10 @@ class StepFunctionsService:
     def _alias(self, body: dict[str, Any]) -> dict[str, Any]:
         alias = self.aliases.get(body.get("stateMachineAliasArn", ""))
         if alias is None:
-            raise AwsError("ResourceNotFound", f"Request references a resource that does not exist: {body.get('stateMachineAliasArn')}")
+            raise AwsError(
+                "ResourceNotFound",
+                f"Request references a resource that does not exist: {body.get('stateMachineAliasArn')}",
+            )
         return alias
 
     def _describe_state_machine_alias(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -446,7 +492,9 @@ class StepFunctionsService:
         try:
             value = json.loads(text)
         except ValueError as error:
-            raise AwsError("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from error
+            raise AwsError(
+                "InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'"
+            ) from error
         if len(text.encode()) > MAX_PAYLOAD_BYTES:
             raise AwsError(
                 "ValidationException",
@@ -464,7 +512,16 @@ class StepFunctionsService:
                         return known
                     raise AwsError("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
             execution = Execution(
-                arn, name, machine.arn, parsed, machine.kind, role, text, self.cloud.clock.now_s(), version, alias
+                arn,
+                name,
+                machine.arn,
+                parsed,
+                machine.kind,
+                role,
+                text,
+                self.cloud.clock.now_s(),
+                version,
+                alias,
             )
             self._forget_oldest()
             self.executions[arn] = execution
@@ -492,7 +549,9 @@ class StepFunctionsService:
             },
             "StateMachine": {"Id": machine.arn, "Name": machine.name},
         }  # fmt: skip
-        self.cloud.journal.write("execution", state_machine=machine.name, execution=execution.name, status="RUNNING")
+        self.cloud.journal.write(
+            "execution", state_machine=machine.name, execution=execution.name, status="RUNNING"
+        )
         first = run.event(
             "ExecutionStarted", 0,
             executionStartedEventDetails={
@@ -500,9 +559,13 @@ class StepFunctionsService:
             },
         )  # fmt: skip
         if limit_s:
-            execution.timer = self.engine.timers.at(now_s + limit_s, lambda: self._end(execution, "TIMED_OUT"))
+            execution.timer = self.engine.timers.at(
+                now_s + limit_s, lambda: self._end(execution, "TIMED_OUT")
+            )
         steps = Interpreter(run, context).run(execution.machine, value, first, {}, {})
-        execution.fiber = self.engine.spawn(steps, lambda result, error: self._ended(execution, result, error))
+        execution.fiber = self.engine.spawn(
+            steps, lambda result, error: self._ended(execution, result, error)
+        )
 
     def _ended(self, execution: Execution, result: Any, error: BaseException | None) -> None:
         if error is None:
@@ -559,21 +622,29 @@ class StepFunctionsService:
                 "execution_arn": execution.arn,
                 "event_timestamp": str(int(self.cloud.clock.now_s() * 1000)),
             }
-            self.cloud.logs.put(groups[0], f"states/{machine.name}/{execution.name}"[:512], [json.dumps(line)])
+            self.cloud.logs.put(
+                groups[0], f"states/{machine.name}/{execution.name}"[:512], [json.dumps(line)]
+            )
 
         return write
 
     def _start_sync_execution(self, body: dict[str, Any]) -> dict[str, Any]:
         machine, *_ = self._resolve(body.get("stateMachineArn", ""))
         if machine.kind != "EXPRESS":
-            raise AwsError("StateMachineTypeNotSupported", "This operation is not supported by this type of state machine")
+            raise AwsError(
+                "StateMachineTypeNotSupported",
+                "This operation is not supported by this type of state machine",
+            )
         execution = self._begin(body)
         done = threading.Event()
         self.follow(execution.arn, lambda _: done.set())
         done.wait()
         answer = execution.describe()
         duration_ms = int(((execution.stopped_s or 0.0) - execution.started_s) * 1000)
-        answer["billingDetails"] = {"billedDurationInMilliseconds": max(100, duration_ms), "billedMemoryUsedInMB": 64}
+        answer["billingDetails"] = {
+            "billedDurationInMilliseconds": max(100, duration_ms),
+            "billedMemoryUsedInMB": 64,
+        }
         return answer
 
     def follow(self, arn: str, then: Callable[[Execution], None]) -> None:
@@ -629,7 +700,10 @@ class StepFunctionsService:
     def _list_executions(self, body: dict[str, Any]) -> dict[str, Any]:
         machine, *_ = self._resolve(body.get("stateMachineArn", ""))
         if machine.kind == "EXPRESS":
-            raise AwsError("StateMachineTypeNotSupported", "This operation is not supported by this type of state machine")
+            raise AwsError(
+                "StateMachineTypeNotSupported",
+                "This operation is not supported by this type of state machine",
+            )
         status = body.get("statusFilter")
         items = [
             e.listed() for e in reversed(list(self.executions.values()))

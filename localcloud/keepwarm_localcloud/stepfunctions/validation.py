@@ -118,7 +118,9 @@ class _Check:
             self.wrong(f"{at}/TimeoutSeconds", "Value is not a positive integer")
         states = machine.get("States")
         if not isinstance(states, dict) or not states:
-            self.wrong(f"{at}/States", "The value for the field 'States' must be an object with at least one state")
+            self.wrong(
+                f"{at}/States", "The value for the field 'States' must be an object with at least one state"
+            )
             return
         start = machine.get("StartAt")
         if not isinstance(start, str):
@@ -163,7 +165,9 @@ class _Check:
     def state(self, state: dict[str, Any], states: dict[str, Any], at: str) -> None:
         kind = state.get("Type")
         if kind not in FIELDS:
-            self.wrong(f"{at}/Type", f"The value for the field 'Type' must be one of {sorted(FIELDS)}, got {kind!r}")
+            self.wrong(
+                f"{at}/Type", f"The value for the field 'Type' must be one of {sorted(FIELDS)}, got {kind!r}"
+            )
             return
         if state.get("QueryLanguage", "JSONPath") != "JSONPath":
             self.wrong(f"{at}/QueryLanguage", _JSONATA)
@@ -175,7 +179,14 @@ class _Check:
                 self.wrong(at, "Exactly one of 'Next' and 'End' is required")
             elif "Next" in state:
                 self.target(state["Next"], states, f"{at}/Next")
-        for key in ("InputPath", "OutputPath", "ItemsPath", "SecondsPath", "TimestampPath", "TimeoutSecondsPath"):
+        for key in (
+            "InputPath",
+            "OutputPath",
+            "ItemsPath",
+            "SecondsPath",
+            "TimestampPath",
+            "TimeoutSecondsPath",
+        ):
             self.path(state.get(key), f"{at}/{key}")
         self.path(state.get("ResultPath"), f"{at}/ResultPath", reference=True)
         for key in ("Parameters", "ResultSelector", "ItemSelector", "Assign"):
@@ -269,13 +280,18 @@ class _Check:
             self.wrong(f"{at}/Resource", reason)
         waits = resource.endswith((".sync", ".sync:2", ".waitForTaskToken"))
         if self.express and waits:
-            self.wrong(f"{at}/Resource", "Express state machine does not support '.sync' or '.waitForTaskToken' service integrations")
+            self.wrong(
+                f"{at}/Resource",
+                "Express state machine does not support '.sync' or '.waitForTaskToken' service integrations",
+            )
         for key in ("TimeoutSeconds", "HeartbeatSeconds"):
             if key in state and not _whole(state[key], 1):
                 self.wrong(f"{at}/{key}", "Value is not a positive integer")
             if key in state and f"{key}Path" in state:
                 self.wrong(at, f"Only one of '{key}' and '{key}Path' is allowed")
-        if _whole(state.get("HeartbeatSeconds"), 1) and state["HeartbeatSeconds"] >= state.get("TimeoutSeconds", 1e12):
+        if _whole(state.get("HeartbeatSeconds"), 1) and state["HeartbeatSeconds"] >= state.get(
+            "TimeoutSeconds", 1e12
+        ):
             self.wrong(f"{at}/HeartbeatSeconds", "HeartbeatSeconds must be smaller than TimeoutSeconds")
 
     def _choice(self, state: dict[str, Any], states: dict[str, Any], at: str) -> None:
@@ -314,7 +330,9 @@ class _Check:
     def _wait(self, state: dict[str, Any], _states: dict[str, Any], at: str) -> None:
         given = [k for k in ("Seconds", "SecondsPath", "Timestamp", "TimestampPath") if k in state]
         if len(given) != 1:
-            self.wrong(at, "Exactly one of 'Seconds', 'SecondsPath', 'Timestamp' and 'TimestampPath' is required")
+            self.wrong(
+                at, "Exactly one of 'Seconds', 'SecondsPath', 'Timestamp' and 'TimestampPath' is required"
+            )
         if "Seconds" in state and not _whole(state["Seconds"], 0):
             self.wrong(f"{at}/Seconds", "Value is not a non-negative integer")
 
@@ -335,7 +353,9 @@ class _Check:
             self.wrong(f"{at}/MaxConcurrency", "Value is not a non-negative integer")
         for unsupported_key in ("ResultWriter", "ItemReader"):
             if unsupported_key in state:
-                self.wrong(f"{at}/{unsupported_key}", _unsupported(unsupported_key, "ItemsPath and the state output"))
+                self.wrong(
+                    f"{at}/{unsupported_key}", _unsupported(unsupported_key, "ItemsPath and the state output")
+                )
         self.machine(state[key], f"{at}/{key}")
 
 
@@ -353,7 +373,11 @@ def _whole(value: Any, least: int) -> bool:
 def unsupported(resource: str) -> str | None:
     """Say why a Task's resource can't run, or None."""
     if ":states:::" not in resource:
-        return None if ":lambda:" in resource and ":function:" in resource else _unsupported(resource, "Lambda functions")
+        return (
+            None
+            if ":lambda:" in resource and ":function:" in resource
+            else _unsupported(resource, "Lambda functions")
+        )
     name = resource.partition(":states:::")[2]
     base = name.removesuffix(".waitForTaskToken").removesuffix(".sync").removesuffix(".sync:2")
     pieces = base.split(":")
@@ -361,7 +385,9 @@ def unsupported(resource: str) -> str | None:
         return None if len(pieces) == 3 else f"Resource {resource} is not an AWS SDK integration"
     allowed = SUPPORTED_ACTIONS.get(pieces[0], set())
     if len(pieces) != 2 or pieces[1] not in allowed:
-        listed = ", ".join(f"{s}:{a}" for s, actions in sorted(SUPPORTED_ACTIONS.items()) for a in sorted(actions))
+        listed = ", ".join(
+            f"{s}:{a}" for s, actions in sorted(SUPPORTED_ACTIONS.items()) for a in sorted(actions)
+        )
         return _unsupported(resource, f"aws-sdk:* or {listed}")
     if ".sync" in name and (pieces[0], pieces[1]) not in SYNC_ACTIONS:
         return f"The resource {resource} does not support the .sync pattern"
@@ -379,7 +405,11 @@ def _duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def validate(definition: str, *, express: bool = False) -> list[Diagnostic]:
     """Everything that is wrong with a definition, in document order; empty when it is accepted."""
     if len(definition.encode()) > MAX_DEFINITION_BYTES:
-        return [Diagnostic("INVALID_JSON_DESCRIPTION", f"Definition is larger than {MAX_DEFINITION_BYTES} bytes", "/")]
+        return [
+            Diagnostic(
+                "INVALID_JSON_DESCRIPTION", f"Definition is larger than {MAX_DEFINITION_BYTES} bytes", "/"
+            )
+        ]
     try:
         machine = json.loads(definition, object_pairs_hook=_duplicates)
     except ValueError as error:

@@ -11,6 +11,7 @@ from keepwarm_localcloud.clock import Clock
 
 LOG = logging.getLogger(__name__)
 
+
 @dataclass(order=True, slots=True)
 class Timer:
     """One planned run; `cancel` makes it a no-op."""

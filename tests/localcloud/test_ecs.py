@@ -1,0 +1,525 @@
+"""ECS of the embedded cloud over boto3, with real processes.
+
+Proves registration rules, task life, logs, health, rolling deployments, circuit breaker, service discovery and the
+order of deletion with protected instances. Does not prove container isolation: a task is a process of this machine.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from keepwarm_localcloud.cloud import Cloud, CloudSettings
+from keepwarm_localcloud.ecs import EcsService
+from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
+from keepwarm_localcloud.sts import StsService
+
+SERVER = """
+import http.server, os, signal, sys, threading
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(os.environ.get("ANSWER", "?").encode())
+    def log_message(self, *a): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["KEEPWARM_PORT"])), H)
+def drain(*a):
+    print("draining", flush=True); threading.Thread(target=server.shutdown).start()
+signal.signal(signal.SIGTERM, drain)
+print("listening", os.environ.get("ANSWER"), flush=True)
+server.serve_forever()
+"""
+CHECK = "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['KEEPWARM_PORT'], timeout=1)"
+GROUP = "/ecs/test"
+
+
+def until(condition: Callable[[], Any], what: str = "", limit_s: float = 15) -> Any:
+    """Wait (bounded, real time) for something that other processes do."""
+    deadline_s = time.monotonic() + limit_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s, what or "it never happened"
+        time.sleep(0.02)
+    return value
+
+
+class Ecs:
+    """A cloud with a cluster, an image and shortcuts."""
+
+    def __init__(self, cloud: Cloud, folder: Path) -> None:
+        self.cloud = cloud
+        self.api = cloud.boto("ecs")
+        self.folder = folder
+        self.image = self.make_image("server", SERVER)
+        self.api.create_cluster(clusterName="c", capacityProviders=["FARGATE"])
+        cloud.boto("logs").create_log_group(logGroupName=GROUP)
+
+    def make_image(self, name: str, source: str) -> str:
+        root = self.folder / name
+        root.mkdir()
+        (root / "main.py").write_text(source)
+        (root / "config.json").write_text(
+            json.dumps({"Entrypoint": ["python", "${ROOT}/main.py"], "Env": ["A=${ROOT}"]})
+        )
+        return f"file://{root}"
+
+    def define(
+        self, *, image: str | None = None, family: str = "web", container: Any = None, **options: Any
+    ) -> str:
+        body = {
+            "name": "main",
+            "image": image or self.image,
+            "environment": [{"name": "ANSWER", "value": "one"}],
+            "portMappings": [{"containerPort": 8080}],
+            "stopTimeout": 5,
+            "logConfiguration": {
+                "logDriver": "awslogs",
+                "options": {
+                    "awslogs-group": GROUP,
+                    "awslogs-stream-prefix": "web",
+                    "awslogs-region": "us-east-1",
+                },
+            },
+            **(container or {}),
+        }
+        options = {
+            "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256",
+            "memory": "512",
+            "executionRoleArn": "arn:aws:iam::123456789012:role/exec",
+            **options,
+        }
+        options = {k: v for k, v in options.items() if v is not None}
+        answer = self.api.register_task_definition(family=family, containerDefinitions=[body], **options)
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+    @property
+    def network(self) -> dict[str, Any]:
+        return {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+
+    def serve(self, definition: str, count: int = 1, name: str = "web", **options: Any) -> None:
+        options = {"launchType": "FARGATE", "networkConfiguration": self.network, **options}
+        options = {k: v for k, v in options.items() if v is not None}
+        self.api.create_service(
+            cluster="c", serviceName=name, taskDefinition=definition, desiredCount=count, **options
+        )
+
+    def service(self, name: str = "web") -> dict[str, Any]:
+        found: dict[str, Any] = self.api.describe_services(cluster="c", services=[name])["services"][0]
+        return found
+
+    def steady(self, count: int, name: str = "web") -> dict[str, Any]:
+        def look() -> Any:
+            service = self.service(name)
+            done = (
+                len(service["deployments"]) == 1 and service["deployments"][0]["rolloutState"] == "COMPLETED"
+            )
+            return (
+                service
+                if done and service["runningCount"] == count and service["pendingCount"] == 0
+                else None
+            )
+
+        try:
+            return dict(until(look))
+        except AssertionError:
+            raise AssertionError(json.dumps(self.service(name), default=str, indent=1)) from None
+
+    def task(self, arn: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.describe_tasks(cluster="c", tasks=[arn])["tasks"][0]
+        return found
+
+    def stopped(self, arn: str) -> dict[str, Any]:
+        return dict(until(lambda: self.task(arn) if self.task(arn)["lastStatus"] == "STOPPED" else None))
+
+    def run(self, definition: str, **options: Any) -> str:
+        options = {"launchType": "FARGATE", "networkConfiguration": self.network, **options}
+        return str(
+            self.api.run_task(cluster="c", taskDefinition=definition, **options)["tasks"][0]["taskArn"]
+        )
+
+    def states(self, arn: str) -> list[str]:
+        identity = arn.rpartition("/")[2]
+        return [
+            e.facts["state"] for e in self.cloud.journal.since(kind="task") if e.facts["task"] == identity
+        ]
+
+    def lines(self) -> list[str]:
+        events = self.cloud.boto("logs").filter_log_events(logGroupName=GROUP)["events"]
+        return [e["message"] for e in events]
+
+
+@pytest.fixture
+def ecs(tmp_path: Path) -> Iterator[Ecs]:
+    services = [EcsService(boot_s=0.1), ServiceDiscoveryService(), StsService()]
+    with Cloud(CloudSettings(account_id="123456789023"), services) as cloud:
+        yield Ecs(cloud, tmp_path)
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networkMode": "bridge"}, "Fargate only supports network mode"),
+        ({"cpu": "256", "memory": "4096"}, "No Fargate configuration exists for given values: 256 CPU, 4096 memory"),
+        ({"container": {"resourceRequirements": [{"type": "GPU", "value": "1"}]}}, "do not support GPU"),
+        ({"executionRoleArn": None}, "execution role ARN to support log driver awslogs"),
+        ({"container": {"name": "a b"}}, "Invalid container name"),
+        ({"container": {"mountPoints": [{"sourceVolume": "x", "containerPath": "/x"}]}}, "Unknown volume 'x'"),
+        ({"container": {"healthCheck": {"command": ["curl"]}}}, "healthCheck.command must start with CMD"),
+        ({"container": {"healthCheck": {"command": ["CMD", "x"], "interval": 1}}}, "interval must be between 5 and 300"),
+        ({"image": "public.ecr.aws/x/y:1"}, "KW621.*can't run without Docker"),
+        ({"container": {"essential": False}}, "At least one container must be essential"),
+    ],
+)  # fmt: skip
+def test_given_a_bad_task_definition_when_registered_then_client_exception(
+    ecs: Ecs, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ClientError, match=f"ClientException.*{message}"):
+        ecs.define(**change)
+
+
+def test_given_a_mirrored_repository_when_registered_then_the_local_image_runs(ecs: Ecs) -> None:
+    ecs.cloud.image_mirrors["123.dkr.ecr.us-east-1.amazonaws.com/server"] = ecs.image
+    arn = ecs.run(ecs.define(image=f"123.dkr.ecr.us-east-1.amazonaws.com/server@sha256:{'0' * 64}"))
+    until(lambda: ecs.task(arn)["lastStatus"] == "RUNNING")
+
+
+def test_given_a_task_when_run_and_stopped_then_it_goes_through_every_state_and_drains(ecs: Ecs) -> None:
+    arn = ecs.run(ecs.define())
+    until(lambda: any("listening one" in line for line in ecs.lines()))
+    container = ecs.task(arn)["containers"][0]
+    port = container["networkBindings"][0]["hostPort"]
+    with socket.create_connection(("127.0.0.1", port), 2) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.makefile().read().endswith("one")
+    ecs.api.stop_task(cluster="c", task=arn, reason="enough")
+    task = ecs.stopped(arn)
+    assert (task["stopCode"], task["stoppedReason"]) == ("UserInitiated", "enough")
+    assert task["containers"][0]["exitCode"] == 0
+    assert ecs.states(arn) == [
+        "PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED",
+    ]  # fmt: skip
+    assert "draining" in "".join(ecs.lines())
+    assert not _alive(int(container["runtimeId"]))
+
+
+@pytest.mark.slow
+def test_given_a_process_that_ignores_sigterm_when_stopped_then_killed_after_stop_timeout(ecs: Ecs) -> None:
+    image = ecs.make_image(
+        "deaf",
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+    )
+    arn = ecs.run(ecs.define(image=image, container={"stopTimeout": 2}))
+    until(lambda: any("up" in line for line in ecs.lines()))
+    begun_s = time.monotonic()
+    ecs.api.stop_task(cluster="c", task=arn)
+    assert ecs.stopped(arn)["containers"][0]["exitCode"] == 137
+    assert 1.5 < time.monotonic() - begun_s < 6
+
+
+def test_given_an_essential_container_that_exits_when_run_then_exit_code_and_reason(ecs: Ecs) -> None:
+    arn = ecs.run(ecs.define(image=ecs.make_image("fails", "import sys; sys.exit(3)")))
+    task = ecs.stopped(arn)
+    assert (task["stopCode"], task["containers"][0]["exitCode"]) == ("EssentialContainerExited", 3)
+    assert task["stoppedReason"] == "Essential container in task exited"
+
+
+def test_given_a_missing_log_group_when_run_then_the_task_fails_to_start(ecs: Ecs) -> None:
+    log = {"logDriver": "awslogs", "options": {"awslogs-group": "/none", "awslogs-stream-prefix": "x"}}
+    task = ecs.stopped(ecs.run(ecs.define(container={"logConfiguration": log})))
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert "ResourceInitializationError" in task["stoppedReason"]
+
+
+def test_given_a_task_role_secrets_and_volumes_when_run_then_the_environment_is_only_what_aws_gives(
+    ecs: Ecs,
+) -> None:
+    source = (
+        "import json, os, boto3\n"
+        "open(os.environ['CACHE'] + '/x', 'w').write('1')\n"
+        "who = boto3.client('sts').get_caller_identity()['Arn']\n"
+        "print(json.dumps({'who': who, 'secret': os.environ['SECRET'], 'names': sorted(os.environ)}), flush=True)\n"
+    )
+    ecs.cloud.boto("ssm").put_parameter(Name="/app/secret", Value="s3cret", Type="SecureString")
+    definition = ecs.define(
+        image=ecs.make_image("who", source),
+        taskRoleArn="arn:aws:iam::123456789023:role/task",
+        executionRoleArn="arn:aws:iam::123456789023:role/exec",
+        volumes=[{"name": "models"}],
+        container={
+            "secrets": [
+                {"name": "SECRET", "valueFrom": "arn:aws:ssm:us-east-1:123456789023:parameter/app/secret"}
+            ],
+            "environment": [{"name": "CACHE", "value": "/models"}],
+            "mountPoints": [{"sourceVolume": "models", "containerPath": "/models"}],
+        },
+    )
+    _allow(ecs, "exec", "ssm:GetParameters")
+    _allow(ecs, "task", "sts:GetCallerIdentity")
+    task = ecs.stopped(ecs.run(definition))
+    assert task["containers"][0]["exitCode"] == 0, (task, ecs.lines())
+    seen = json.loads(ecs.lines()[-1])
+    assert "assumed-role/task/" in seen["who"]
+    assert seen["secret"] == "s3cret"
+    assert not {"USER", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST"} & set(seen["names"])
+
+
+def _allow(ecs: Ecs, role: str, action: str) -> None:
+    iam = ecs.cloud.boto("iam")
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
+    iam.put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=json.dumps(policy))
+
+
+def test_given_a_service_when_a_task_is_killed_then_it_is_replaced(ecs: Ecs) -> None:
+    ecs.serve(ecs.define(), 2)
+    ecs.steady(2)
+    tasks = ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"]
+    os.kill(int(ecs.task(tasks[0])["containers"][0]["runtimeId"]), 9)
+    assert ecs.stopped(tasks[0])["containers"][0]["exitCode"] == 137
+    until(lambda: set(ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"]) - set(tasks))
+    ecs.steady(2)
+
+
+def test_given_a_new_revision_when_updated_then_the_old_task_stays_until_the_new_is_healthy(ecs: Ecs) -> None:
+    check = {"healthCheck": {"command": ["CMD", "python", "-c", CHECK], "interval": 5, "timeout": 2}}
+    ecs.serve(ecs.define(container=check), 1)
+    ecs.steady(1)
+    old = ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"][0]
+    assert ecs.task(old)["healthStatus"] == "HEALTHY"
+    second = ecs.define(container={**check, "environment": [{"name": "ANSWER", "value": "two"}]})
+    ecs.api.update_service(cluster="c", service="web", taskDefinition=second)
+    ecs.steady(1)
+    new = ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"][0]
+    entries = [(e.facts["task"], e.facts["state"]) for e in ecs.cloud.journal.since(kind="task")]
+    assert entries.index((new.rpartition("/")[2], "RUNNING")) < entries.index(
+        (old.rpartition("/")[2], "DEACTIVATING")
+    )
+    assert ecs.service()["taskDefinition"] == second
+
+
+def test_given_a_broken_revision_when_deployed_then_the_circuit_breaker_rolls_back(ecs: Ecs) -> None:
+    first = ecs.define()
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    ecs.serve(first, 1, deploymentConfiguration=breaker)
+    ecs.steady(1)
+    broken = ecs.define(image=ecs.make_image("broken", "import sys; sys.exit(1)"))
+    ecs.api.update_service(cluster="c", service="web", taskDefinition=broken)
+    until(lambda: any("rolling back" in e["message"] for e in ecs.service()["events"]))
+    service = ecs.steady(1)
+    assert service["taskDefinition"] == first
+    failed = [
+        e.facts for e in ecs.cloud.journal.since(kind="service") if e.facts["state"] == "DEPLOYMENT_FAILED"
+    ]
+    assert [f["failed"] for f in failed] == [3]
+
+
+@pytest.mark.slow
+def test_given_an_unhealthy_task_when_checks_fail_then_it_is_replaced(ecs: Ecs, tmp_path: Path) -> None:
+    mark = tmp_path / "sick"
+    check = {"command": ["CMD-SHELL", f"test ! -e {mark}"], "interval": 5, "retries": 1, "timeout": 2}
+    ecs.serve(ecs.define(container={"healthCheck": check}), 1)
+    ecs.steady(1)
+    first = ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"][0]
+    mark.touch()
+    assert ecs.stopped(first)["stoppedReason"] == "Task failed container health checks"
+    mark.unlink()
+    ecs.steady(1)
+
+
+def test_given_a_service_registry_when_tasks_come_and_go_then_cloud_map_follows(ecs: Ecs) -> None:
+    cloudmap = ecs.cloud.service("servicediscovery", ServiceDiscoveryService)
+    api = ecs.cloud.boto("servicediscovery")
+    operation = api.create_http_namespace(Name="ns")["OperationId"]
+    namespace = api.get_operation(OperationId=operation)["Operation"]["Targets"]["NAMESPACE"]
+    registry = api.create_service(Name="gpu", NamespaceId=namespace)["Service"]
+    check = {"healthCheck": {"command": ["CMD", "python", "-c", CHECK], "interval": 5}}
+    ecs.serve(ecs.define(container=check), 2, serviceRegistries=[{"registryArn": registry["Arn"]}])
+    ecs.steady(2)
+    instances = cloudmap.services[registry["Id"]].instances
+    ports = {i.attributes["AWS_INSTANCE_PORT"] for i in instances.values()}
+    assert len(ports) == 2
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        api.delete_service(Id=registry["Id"])
+    ecs.api.update_service(cluster="c", service="web", desiredCount=0)
+    ecs.steady(0)
+    until(lambda: not instances)
+    until(lambda: [e.facts["state"] for e in ecs.cloud.journal.since(kind="task")].count("STOPPED") == 2)
+
+
+def test_given_a_running_service_when_deleted_then_force_drains_it_to_inactive(ecs: Ecs) -> None:
+    ecs.serve(ecs.define(), 1)
+    ecs.steady(1)
+    with pytest.raises(ClientError, match="cannot be stopped while it is scaled above 0"):
+        ecs.api.delete_service(cluster="c", service="web")
+    with pytest.raises(ClientError, match="ClusterContainsServicesException"):
+        ecs.api.delete_cluster(cluster="c")
+    assert ecs.api.delete_service(cluster="c", service="web", force=True)["service"]["status"] == "DRAINING"
+    until(lambda: ecs.service()["status"] == "INACTIVE")
+    ecs.api.delete_cluster(cluster="c")
+    assert ecs.cloud.inventory().get("ecs", {}).keys() <= {"taskDefinition"}
+
+
+def test_given_awsvpc_when_started_without_a_network_then_refused(ecs: Ecs) -> None:
+    definition = ecs.define()
+    with pytest.raises(ClientError, match="Network Configuration must be provided"):
+        ecs.api.run_task(cluster="c", taskDefinition=definition, launchType="FARGATE")
+    with pytest.raises(ClientError, match="not associated with the cluster"):
+        ecs.serve(
+            definition, launchType=None, capacityProviderStrategy=[{"capacityProvider": "gpu", "weight": 1}]
+        )
+    with pytest.raises(ClientError, match="No Container Instances were found"):
+        ecs.run(ecs.define(requiresCompatibilities=["EC2"]), launchType="EC2")
+
+
+class Gpu:
+    """An Auto Scaling group of GPU instances behind a capacity provider."""
+
+    def __init__(self, ecs: Ecs) -> None:
+        cloud = ecs.cloud
+        ami = cloud.boto("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        cloud.boto("ec2").create_launch_template(
+            LaunchTemplateName="gpu", LaunchTemplateData={"ImageId": ami, "InstanceType": "g5.xlarge"}
+        )
+        self.asg = cloud.boto("autoscaling")
+        self.asg.create_auto_scaling_group(
+            AutoScalingGroupName="gpus", MinSize=0, MaxSize=2, DesiredCapacity=0, AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={"LaunchTemplateName": "gpu"}, NewInstancesProtectedFromScaleIn=True,
+        )  # fmt: skip
+        self.arn = self.describe()["AutoScalingGroupARN"]
+        ecs.api.create_capacity_provider(
+            name="gpu",
+            autoScalingGroupProvider={
+                "autoScalingGroupArn": self.arn,
+                "managedScaling": {"status": "ENABLED", "targetCapacity": 100},
+                "managedTerminationProtection": "ENABLED",
+            },
+        )
+        ecs.api.put_cluster_capacity_providers(
+            cluster="c", capacityProviders=["gpu"], defaultCapacityProviderStrategy=[]
+        )
+        self.definition = ecs.define(
+            networkMode="awsvpc", requiresCompatibilities=["EC2"], cpu="1024", memory="4096",
+            container={"resourceRequirements": [{"type": "GPU", "value": "1"}]},
+        )  # fmt: skip
+        self.strategy = [{"capacityProvider": "gpu", "weight": 1}]
+
+    def describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.asg.describe_auto_scaling_groups()["AutoScalingGroups"][0]
+        return found
+
+
+def test_given_no_instances_when_a_gpu_task_waits_then_managed_scaling_brings_one_per_gpu(ecs: Ecs) -> None:
+    gpu = Gpu(ecs)
+    ecs.serve(gpu.definition, 2, launchType=None, capacityProviderStrategy=gpu.strategy)
+    ecs.steady(2)
+    assert gpu.describe()["DesiredCapacity"] == 2
+    tasks = ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"]
+    hosts = {ecs.task(t)["containerInstanceArn"] for t in tasks}
+    assert len(hosts) == 2
+    facts = [e.facts for e in ecs.cloud.journal.since(kind="task") if e.facts["state"] == "RUNNING"]
+    assert {(f["gpus"], f["gpu_met_by"]) for f in facts} == {(1, "cpu")}
+
+
+def test_given_protected_instances_when_destroyed_then_only_the_right_order_works(ecs: Ecs) -> None:
+    """F34: drain, clear protection, group to 0, association, capacity provider, cluster."""
+    gpu = Gpu(ecs)
+    ecs.serve(gpu.definition, 1, launchType=None, capacityProviderStrategy=gpu.strategy)
+    ecs.steady(1)
+    with pytest.raises(ClientError, match="ResourceInUseException"):
+        ecs.api.put_cluster_capacity_providers(
+            cluster="c", capacityProviders=[], defaultCapacityProviderStrategy=[]
+        )
+    with pytest.raises(ClientError, match="associated with cluster: c"):
+        ecs.api.delete_capacity_provider(capacityProvider="gpu")
+    with pytest.raises(ClientError, match="ResourceInUse.*instances"):
+        gpu.asg.delete_auto_scaling_group(AutoScalingGroupName="gpus")
+    ecs.api.delete_service(cluster="c", service="web", force=True)
+    until(lambda: ecs.service()["status"] == "INACTIVE")
+    # Protected instances don't go away by asking for none.
+    gpu.asg.update_auto_scaling_group(AutoScalingGroupName="gpus", MinSize=0, MaxSize=0, DesiredCapacity=0)
+    group = gpu.describe()
+    assert [i["ProtectedFromScaleIn"] for i in group["Instances"]] == [True]
+    with pytest.raises(ClientError, match="ClusterContainsContainerInstances"):
+        ecs.api.delete_cluster(cluster="c")
+    gpu.asg.set_instance_protection(
+        AutoScalingGroupName="gpus",
+        InstanceIds=[i["InstanceId"] for i in group["Instances"]],
+        ProtectedFromScaleIn=False,
+    )
+    gpu.asg.set_desired_capacity(AutoScalingGroupName="gpus", DesiredCapacity=0)
+    assert gpu.describe()["Instances"] == []
+    ecs.api.put_cluster_capacity_providers(
+        cluster="c", capacityProviders=[], defaultCapacityProviderStrategy=[]
+    )
+    ecs.api.delete_capacity_provider(capacityProvider="gpu")
+    gpu.asg.delete_auto_scaling_group(AutoScalingGroupName="gpus")
+    ecs.api.delete_cluster(cluster="c")
+
+
+def test_given_an_unprotected_group_when_termination_protection_is_asked_then_refused(ecs: Ecs) -> None:
+    gpu = Gpu(ecs)
+    gpu.asg.update_auto_scaling_group(AutoScalingGroupName="gpus", NewInstancesProtectedFromScaleIn=False)
+    ecs.api.put_cluster_capacity_providers(
+        cluster="c", capacityProviders=[], defaultCapacityProviderStrategy=[]
+    )
+    ecs.api.delete_capacity_provider(capacityProvider="gpu")
+    with pytest.raises(ClientError, match="instance protection from scale in enabled"):
+        ecs.api.create_capacity_provider(
+            name="other",
+            autoScalingGroupProvider={
+                "autoScalingGroupArn": gpu.arn,
+                "managedScaling": {"status": "ENABLED"},
+                "managedTerminationProtection": "ENABLED",
+            },
+        )
+
+
+def test_given_a_managed_instances_provider_when_a_gpu_task_starts_then_an_instance_appears_for_it(
+    ecs: Ecs,
+) -> None:
+    ecs.api.create_capacity_provider(
+        name="managed",
+        cluster="c",
+        managedInstancesProvider={
+            "infrastructureRoleArn": "arn:aws:iam::123456789023:role/infra",
+            "instanceLaunchTemplate": {
+                "ec2InstanceProfileArn": "arn:aws:iam::123456789023:instance-profile/p",
+                "networkConfiguration": {"subnets": ["subnet-1"]},
+            },
+        },
+    )
+    definition = ecs.define(
+        requiresCompatibilities=["MANAGED_INSTANCES"], cpu="1024", memory="4096",
+        container={"resourceRequirements": [{"type": "GPU", "value": "1"}]},
+    )  # fmt: skip
+    strategy = [{"capacityProvider": "managed", "weight": 1}]
+    ecs.serve(definition, 1, launchType=None, capacityProviderStrategy=strategy)
+    ecs.steady(1)
+    arn = ecs.api.list_tasks(cluster="c", serviceName="web")["taskArns"][0]
+    assert ecs.task(arn)["capacityProviderName"] == "managed"
+
+
+def test_given_running_tasks_when_the_cloud_closes_then_no_process_is_left(tmp_path: Path) -> None:
+    cloud = Cloud(CloudSettings(account_id="123456789024"), [EcsService(), ServiceDiscoveryService()]).start()
+    try:
+        ecs = Ecs(cloud, tmp_path)
+        arn = ecs.run(ecs.define())
+        until(lambda: ecs.task(arn)["lastStatus"] == "RUNNING")
+        pid = int(ecs.task(arn)["containers"][0]["runtimeId"])
+    finally:
+        left = cloud.close()
+    assert left == {}
+    assert not _alive(pid)
