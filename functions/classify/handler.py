@@ -5,11 +5,11 @@ from typing import Any
 
 import classification
 import magika  # noqa: F401 - so that its import counts as imports and not as load
-from keepwarm_runtime.warm import WARM
 
 import keepwarm_runtime.invocation as runtime
 from keepwarm_runtime.batch import run_batch
 from keepwarm_runtime.phases import measure
+from keepwarm_runtime.warm import WARM
 
 MODEL = WARM.model()
 with measure("load"):
