@@ -161,7 +161,7 @@ INVOICE_SCAN_2 = [
 ]
 
 FORM = [
-    "# REQUEST FOR REMOTE WORK",
+    "# Request for remote work",
     "Employee: Ines Marquez",
     "Department: Field Service",
     "From: 2026-07-06",

@@ -1,6 +1,7 @@
 """Entry of `classify`: S3 events from the burst queue, one workflow for each document."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import classification
@@ -13,7 +14,7 @@ from keepwarm_runtime.warm import WARM
 
 MODEL = WARM.model()
 with measure("load"):
-    LABELLER = classification.load(MODEL.directory)
+    LABELLER = classification.load(Path(MODEL.directory))
 with measure("warmup"):
     LABELLER.identify_bytes(classification.SAMPLE)
 
@@ -24,6 +25,7 @@ def handler(event: Any, invocation: runtime.Invocation) -> Any:
     invocation.used(MODEL)
     start = classification.starter(WARM.aws(), WARM.settings.need("workflow_arn"), invocation.deadline)
     collaborators: dict[str, Any] = {"s3": WARM.s3(), "labeller": LABELLER, "start": start}
+    collaborators["deadline_s"] = WARM.settings.document_deadline_s
     return run_batch(
         event,
         lambda record: classification.classify(

@@ -106,13 +106,7 @@ class Metrics:
 
     def text(self) -> str:
         """The page that Prometheus scrapes."""
-        parts = (
-            self.requests,
-            self.good,
-            self.joined,
-            self.queue_s,
-            self.inference_s,
-            self.request_s,
-            self.batch,
-        )
-        return "".join(part.text() for part in (*parts, *self.gauges))
+        counters = (self.requests, self.good, self.joined)
+        histograms = (self.queue_s, self.inference_s, self.request_s, self.batch)
+        texts = [part.text() for part in counters] + [part.text() for part in histograms]
+        return "".join(texts + [gauge.text() for gauge in self.gauges])

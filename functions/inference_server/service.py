@@ -236,10 +236,13 @@ class Service:
         page = pages.get(head.path)
         if page is None:
             allowed = ", ".join((*pages, OCR_PATH))
-            method = (
-                {"allowed": "POST", "wrong_method": True} if head.path == OCR_PATH else {"allowed": allowed}
+            known = head.path == OCR_PATH
+            raise NoSuchPath(
+                "request",
+                f"{head.method} {head.path[:80]}",
+                allowed="POST" if known else allowed,
+                wrong_method=known,
             )
-            raise NoSuchPath("request", f"{head.method} {head.path[:80]}", **method)  # type: ignore[arg-type]
         if head.method not in {"GET", "HEAD"}:
             raise NoSuchPath("request", f"{head.method} {head.path}", allowed="GET", wrong_method=True)
         answer = page()
@@ -482,6 +485,9 @@ def _idempotency_key(head: http.Head) -> str:
     return key
 
 
+_REFERENCE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})")
+
+
 def parse_reference(body: bytes) -> tuple[str, str, str | None]:
     """Bucket, key and version of `{"s3": "s3://bucket/key", "version_id": ...}`. Raises BadRequest."""
     allowed = '{"s3": "s3://bucket/key", "version_id": "..." or null}'
@@ -491,11 +497,7 @@ def parse_reference(body: bytes) -> tuple[str, str, str | None]:
         raise BadRequest("body", f"text that is not JSON ({type(fault).__name__})", allowed=allowed) from None
     place = value.get("s3") if isinstance(value, dict) else None
     version = value.get("version_id") if isinstance(value, dict) else None
-    found = (
-        re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", place)
-        if isinstance(place, str)
-        else None
-    )
+    found = _REFERENCE.fullmatch(place) if isinstance(place, str) else None
     if found is None or not (version is None or (isinstance(version, str) and 0 < len(version) <= 1024)):
         raise BadRequest("body", repr(value)[:120], allowed=allowed)
     return found.group(1), found.group(2), version

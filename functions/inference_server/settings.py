@@ -24,7 +24,7 @@ VARIABLES: dict[str, tuple[str, float, float]] = {
 """Field -> environment variable, least and greatest value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerSettings:
     """Everything the service may be told from outside."""
 
