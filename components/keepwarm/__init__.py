@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     )
     from keepwarm.burst_queue import BurstQueue, BurstQueueArgs, IntakeSource
     from keepwarm.data_bucket import DataBucket, DataBucketArgs
+    from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
     from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
     from keepwarm.errors import InvalidArgs
+    from keepwarm.gpu_service import Capacity, GpuService, GpuServiceArgs
     from keepwarm.grants import Statement
     from keepwarm.model_registry import Lock, ModelRegistry, ModelRegistryArgs, SeedModel
     from keepwarm.preprocessing_function import PreprocessingFunction, PreprocessingFunctionArgs
-    from keepwarm.runtime_function import Architecture, RuntimeFunction, RuntimeFunctionArgs
+    from keepwarm.runtime_function import Architecture, RuntimeFunction, RuntimeFunctionArgs, SideEffects
     from keepwarm.warm_pool import WarmMode, WarmPool, WarmPoolArgs, WarmSchedule
 
 _MODULES: dict[str, str] = {
@@ -38,11 +40,16 @@ _MODULES: dict[str, str] = {
     "Architecture": "runtime_function",
     "BurstQueue": "burst_queue",
     "BurstQueueArgs": "burst_queue",
+    "Capacity": "gpu_service",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
+    "DurableWorkflow": "durable_workflow",
+    "DurableWorkflowArgs": "durable_workflow",
     "EffectLedger": "effect_ledger",
     "EffectLedgerArgs": "effect_ledger",
     "FunctionBindings": "bindings",
+    "GpuService": "gpu_service",
+    "GpuServiceArgs": "gpu_service",
     "IntakeSource": "burst_queue",
     "Integrity": "bindings",
     "InvalidArgs": "errors",
@@ -58,6 +65,7 @@ _MODULES: dict[str, str] = {
     "RuntimeFunctionArgs": "runtime_function",
     "SeedModel": "model_registry",
     "ServiceBinding": "bindings",
+    "SideEffects": "runtime_function",
     "Statement": "grants",
     "StoreBinding": "bindings",
     "WarmMode": "warm_pool",
@@ -66,9 +74,54 @@ _MODULES: dict[str, str] = {
     "WarmSchedule": "warm_pool",
     "WarmTarget": "bindings",
     "WorkflowBinding": "bindings",
+    "WorkflowKind": "durable_workflow",
+    "WorkflowLog": "durable_workflow",
 }
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605
+__all__ = [
+    "Admission",
+    "AdmissionArgs",
+    "AdmissionBinding",
+    "Architecture",
+    "BurstQueue",
+    "BurstQueueArgs",
+    "Capacity",
+    "DataBucket",
+    "DataBucketArgs",
+    "DurableWorkflow",
+    "DurableWorkflowArgs",
+    "EffectLedger",
+    "EffectLedgerArgs",
+    "FunctionBindings",
+    "GpuService",
+    "GpuServiceArgs",
+    "IntakeSource",
+    "Integrity",
+    "InvalidArgs",
+    "LedgerBinding",
+    "Lock",
+    "ModelBinding",
+    "ModelRegistry",
+    "ModelRegistryArgs",
+    "PreprocessingFunction",
+    "PreprocessingFunctionArgs",
+    "QueueBinding",
+    "RuntimeFunction",
+    "RuntimeFunctionArgs",
+    "SeedModel",
+    "ServiceBinding",
+    "SideEffects",
+    "Statement",
+    "StoreBinding",
+    "WarmMode",
+    "WarmPool",
+    "WarmPoolArgs",
+    "WarmSchedule",
+    "WarmTarget",
+    "WorkflowBinding",
+    "WorkflowKind",
+    "WorkflowLog",
+]
 
 
 def __getattr__(name: str) -> object:

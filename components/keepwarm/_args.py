@@ -137,7 +137,8 @@ class Checks:
         at: str = "",
     ) -> Any:
         """A number within bounds (both allowed), a whole one unless told otherwise; None stays None."""
-        value = (self._args if args is None else args).get(key, default)
+        value = (self._args if args is None else args).get(key)
+        value = default if value is None else value
         if value is None:
             return None
         name = f"{at}.{key}" if at else key
@@ -164,7 +165,8 @@ class Checks:
 
     def choice(self, key: str, default: E, code: str = "KW101", args: Mapping[str, Any] | None = None) -> E:
         """One of an enumeration's values, as the enumeration or as its text."""
-        value = (self._args if args is None else args).get(key, default)
+        value = (self._args if args is None else args).get(key)
+        value = default if value is None else value
         kind = type(default)
         try:
             return kind(value)
@@ -214,7 +216,8 @@ class Checks:
 
     def flag(self, key: str, default: bool, args: Mapping[str, Any] | None = None) -> bool:
         """A plain bool: it decides which resources exist, so it can't be an `Output`."""
-        value = (self._args if args is None else args).get(key, default)
+        value = (self._args if args is None else args).get(key)
+        value = default if value is None else value
         if not isinstance(value, bool):
             self.add(
                 "KW101",
@@ -245,7 +248,8 @@ class Checks:
                 "take the next longer one",
             )
 
-        return self.holds(test, self._args.get(key, default))
+        days = self._args.get(key)
+        return self.holds(test, default if days is None else days)
 
 
 def plain(value: pulumi.Input[T]) -> T | None:

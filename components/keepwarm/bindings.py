@@ -169,6 +169,10 @@ def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
     if "model" in bindings:
         env["KEEPWARM_MODEL_BUCKET"] = bindings["model"]["bucket"]
         env["KEEPWARM_MODEL_REF"] = bindings["model"]["ref"]
+        if "size_mb" in bindings["model"]:
+            env["KEEPWARM_MODEL_BYTES"] = pulumi.Output.from_input(bindings["model"]["size_mb"]).apply(
+                lambda size: str(round(size * 1_048_576))
+            )
     if "ledger" in bindings:
         env["KEEPWARM_LEDGER_TABLE"] = bindings["ledger"]["table"]
         env["KEEPWARM_CLAIM_BUCKET"] = bindings["ledger"]["bucket"]

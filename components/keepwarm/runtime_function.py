@@ -39,6 +39,13 @@ class Architecture(StrEnum):
     X86_64 = "x86_64"
 
 
+class SideEffects(StrEnum):
+    """What a function changes outside of itself, beside what the ledger guards."""
+
+    NONE = "none"
+    UNGUARDED = "unguarded"
+
+
 class RuntimeFunctionArgs(FunctionBindings):
     """Inputs of a RuntimeFunction."""
 
@@ -95,6 +102,9 @@ class RuntimeFunctionArgs(FunctionBindings):
     """KMS key for environment variables, logs and failed events. Default: keys owned by AWS."""
     code_signing_config_arn: NotRequired[pulumi.Input[str]]
     """Code signing the bundle must pass. Default: none."""
+    side_effects: NotRequired[SideEffects]
+    """Whether it writes something that a retry would write again, without the ledger; a tag that policies read. With a
+    `ledger` the tag says ledger. Default: none."""
     metric_namespace: NotRequired[pulumi.Input[str]]
     """CloudWatch namespace of its metrics. Default: Keepwarm."""
 
@@ -210,6 +220,7 @@ def checked(
         ),
         "log_days": checks.retention("log_days", LOG_DAYS),
         "snap_start": checks.flag("snap_start", False),
+        "side_effects": checks.choice("side_effects", SideEffects.NONE),
         "grants": _iam.check_grants(checks, "grants", args.get("grants", [])),
     }
     _check_package(checks, args, spec)
@@ -545,7 +556,7 @@ def build(
     layers = [
         lambda_.LayerVersion(
             f"{name}-layer-{key}",
-            layer_name=f"{name}-{key}",
+            layer_name=pulumi.Output.concat(logs.name, "-", key),
             code=archive,
             compatible_architectures=[spec["architecture"].value],
             opts=child,
@@ -570,6 +581,7 @@ def build(
         kms_key_arn=kms,
         code_signing_config_arn=args.get("code_signing_config_arn"),
         publish=True,
+        tags={"keepwarm:side-effects": "ledger" if "ledger" in args else spec["side_effects"].value},
         **_managed_instances(args),
         # The init phase of the first environment already reads models: its permissions must stand before it.
         opts=pulumi.ResourceOptions(parent=owner, depends_on=[policy]),

@@ -298,7 +298,7 @@ def _schedule(checks: Checks, index: int, entry: WarmSchedule) -> dict[str, Any]
             entry.get("at"),
             SCHEDULE,
             code="KW144",
-            allowed="'cron(minute hour day month weekday year)', 'rate(n minutes|hours|days)' or 'at(YYYY-MM-DDThh:mm:ss)'",
+            allowed="'cron(minute hour day month weekday year)', 'rate(n unit)' or 'at(YYYY-MM-DDThh:mm:ss)'",
             because="Application Auto Scaling takes no other expression",
             fix="write it in one of these forms",
         ),
@@ -348,7 +348,7 @@ def _check_mode(checks: Checks, args: WarmPoolArgs, mode: WarmMode) -> None:
         )
     if mode is WarmMode.SNAPSHOT:
         for key in ("environments", "max_environments", "schedules"):
-            if key in args:
+            if args.get(key):
                 checks.add(
                     "KW112",
                     key,

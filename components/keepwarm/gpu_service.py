@@ -1,0 +1,791 @@
+"""A model server on GPUs that sleeps at zero and wakes to its backlog."""
+
+import json
+from enum import StrEnum
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+from pulumi_aws import appautoscaling, cloudwatch, ec2, ecs, iam, servicediscovery, vpc
+
+from keepwarm import _gpu_hosts, _gpu_size, _iam, grants, limits
+from keepwarm._args import Checks, Problem, known, plain, show
+from keepwarm._names import child as child_name
+from keepwarm._secrets import suspicion
+from keepwarm.bindings import FunctionBindings, ModelBinding, ServiceBinding, environment, statements
+from keepwarm.grants import Statement
+from keepwarm.runtime_function import MODEL_REF, Architecture
+
+PORT = 8080
+INSTANCE_TYPES = ("g6.xlarge",)
+CPU_UNITS = 1024
+MEMORY_MB = 2048
+MAX_TASKS = 1
+BACKLOG_PER_TASK = 30
+IDLE_MINUTES = 10
+SIGNAL_PERIOD_S = 60
+DRAIN_S = 60
+START_S = 300
+ROOT_VOLUME_GB = 100
+TMP_MB = 512
+LOG_DAYS = 30
+CACHE = "/cache"
+USER = f"{_gpu_hosts.TASK_UID}:{_gpu_hosts.TASK_UID}"
+IMAGE = r"(?:file:///.+|[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?@sha256:[0-9a-f]{64})"
+ECR = r"([0-9]{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([a-z0-9._/-]+)@.+"
+READY = (
+    'python3 -c "import os,urllib.request as u;'
+    "u.urlopen('http://127.0.0.1:'+(os.environ.get('KEEPWARM_PORT') or os.environ['PORT'])+'/readyz',timeout=2)\""
+)
+
+
+class Capacity(StrEnum):
+    """What the tasks run on."""
+
+    ASG = "asg"
+    MANAGED = "managed"
+    FARGATE = "fargate"
+
+
+class GpuServiceArgs(TypedDict):
+    """Inputs of a GpuService."""
+
+    image: pulumi.Input[str]
+    """Container image of the server, pinned by digest; ``file:///...`` names an image folder of the embedded cloud."""
+    model: NotRequired[ModelBinding]
+    """Model the server loads. Default: none."""
+    port: NotRequired[pulumi.Input[int]]
+    """Port the server listens on; it gets it as PORT. Default: 8080."""
+    gpus: NotRequired[int]
+    """GPUs of one task; 0 runs on CPUs. Default: 1."""
+    capacity: NotRequired[Capacity]
+    """``asg``: an Auto Scaling group of your instance types with a model cache on their disks. ``managed``: ECS managed
+    instances. ``fargate``: only without GPUs. Default: asg."""
+    instance_types: NotRequired[list[str]]
+    """Instance types tasks may run on, best first. Default: g6.xlarge."""
+    cpu_units: NotRequired[pulumi.Input[int]]
+    """CPU of one task in units of 1/1024 vCPU. Default: a task's share of the smallest instance; without GPUs 1024."""
+    memory_mb: NotRequired[pulumi.Input[int]]
+    """Memory of one task in MB. Default: a task's share of the smallest instance; without GPUs 2048."""
+    min_tasks: NotRequired[int]
+    """Tasks kept running; 0 scales to zero. Default: 0."""
+    max_tasks: NotRequired[int]
+    """Most tasks. Default: 1."""
+    concurrency_per_task: NotRequired[int]
+    """Requests one task serves at a time: what Admission may hand out. Default: 1."""
+    backlog_per_task: NotRequired[int]
+    """Backlog, in requests per signal period, that one task takes. Default: 30."""
+    idle_minutes: NotRequired[int]
+    """Minutes without backlog after which the service goes back to `min_tasks`. Default: 10."""
+    signal_period_s: NotRequired[int]
+    """Period of the backlog alarm in seconds: 10, 30 or a multiple of 60. Default: 60."""
+    duty_cycle: NotRequired[float]
+    """Expected share of time in which there is work, 0..1; a tag that policies read. Default: no tag."""
+    vpc_id: NotRequired[pulumi.Input[str]]
+    """VPC of the service. Default: the account's default VPC."""
+    subnet_ids: NotRequired[list[pulumi.Input[str]]]
+    """Subnets of instances and tasks, in two availability zones or more. Default: those of the default VPC."""
+    caller_security_group_ids: NotRequired[list[pulumi.Input[str]]]
+    """Security groups that may call, beside the one the component makes for callers. Default: none."""
+    environment: NotRequired[dict[str, pulumi.Input[str]]]
+    """Variables of the server, no secrets. Default: none."""
+    secrets: NotRequired[dict[str, pulumi.Input[str]]]
+    """Variables whose values come from Secrets Manager, by the ARN of the secret. Default: none."""
+    grants: NotRequired[list[Statement]]
+    """What the server's role may do beside reading its model. Default: nothing."""
+    drain_s: NotRequired[pulumi.Input[int]]
+    """Seconds a stopping task gets to finish its requests. Default: 60."""
+    start_s: NotRequired[pulumi.Input[int]]
+    """Seconds a starting task gets to be ready (model fetched, loaded, warmed), up to 300. Default: 300."""
+    warm_instances: NotRequired[int]
+    """Stopped instances the group keeps initialised (ASG warm pool). Default: no warm pool."""
+    root_volume_gb: NotRequired[pulumi.Input[int]]
+    """Size of an instance's root volume in GB. Default: 100."""
+    termination_protection: NotRequired[bool]
+    """Keep instances with running tasks from being scaled in. Default: true."""
+    retiring: NotRequired[bool]
+    """First stage of an orderly removal: no tasks, instances or protection; deploy so, then destroy. Default: false."""
+    architecture: NotRequired[Architecture]
+    """Instruction set of the image. Default: x86_64."""
+    log_days: NotRequired[pulumi.Input[int]]
+    """Days the logs are kept. Default: 30."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """KMS key of logs and volumes. Default: keys owned by AWS."""
+    metric_namespace: NotRequired[pulumi.Input[str]]
+    """CloudWatch namespace of the `Backlog` metric. Default: Keepwarm."""
+    alarm_topic_arns: NotRequired[list[pulumi.Input[str]]]
+    """SNS topics the alarm of a saturated service notifies. Default: none."""
+
+
+class GpuService(pulumi.ComponentResource):
+    """Serves a model on GPUs: from zero, on demand, drained and removed in order."""
+
+    cluster_name: pulumi.Output[str]
+    """Name of the ECS cluster."""
+    service_name: pulumi.Output[str]
+    """Name of the ECS service."""
+    namespace: pulumi.Output[str]
+    """Cloud Map namespace callers look in."""
+    discovery_name: pulumi.Output[str]
+    """Cloud Map service callers look for; also the `Service` dimension of the `Backlog` metric."""
+    security_group_id: pulumi.Output[str]
+    """Security group of the tasks."""
+    caller_group_id: pulumi.Output[str]
+    """Security group a caller takes to be let in."""
+    task_role_arn: pulumi.Output[str]
+    """ARN of the role the server runs with."""
+    log_group: pulumi.Output[str]
+    """Name of its log group."""
+
+    def __init__(self, name: str, args: GpuServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("keepwarm:index:GpuService", name, {}, opts)
+        checks = Checks("GpuService", name, args, GpuServiceArgs)
+        spec = _checked(checks, args)
+        child_name(checks, name, "infrastructure", limits.IAM_ROLE_NAME_MAX_CHARS)
+        checks.done()
+        _locate(self, spec)
+
+        cluster = ecs.Cluster(
+            f"{name}-cluster",
+            settings=[{"name": "containerInsights", "value": "enabled"}],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        provider = self._capacity(name, spec, cluster)
+        association = _gpu_hosts.associate(self, name, cluster, provider)
+        tasks, callers, rules = self._network(name, args, spec)
+        namespace, discovery = self._discovery(name, spec)
+        task, logs, task_role, policies = self._task(name, args, spec, cluster)
+        service = ecs.Service(
+            f"{name}-service",
+            cluster=cluster.arn,
+            task_definition=task.arn,
+            desired_count=spec["min_tasks"],
+            capacity_provider_strategies=[{"capacity_provider": provider, "weight": 1}],
+            network_configuration={
+                "subnets": spec["subnet_ids"],
+                "security_groups": [tasks.id],
+                "assign_public_ip": False,
+            },
+            service_registries={
+                "registry_arn": discovery.arn,
+                "container_name": "server",
+                "container_port": spec["port"],
+            },
+            deployment_circuit_breaker={"enable": True, "rollback": True},
+            deployment_minimum_healthy_percent=100,
+            deployment_maximum_percent=200,
+            enable_ecs_managed_tags=True,
+            propagate_tags="SERVICE",
+            force_delete=True,
+            wait_for_steady_state=False,
+            tags=spec["tags"],
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # Backwards on destroy: tasks end while provider, rules and permissions they need still stand.
+                depends_on=[association, *rules, *policies],
+                # The autoscaler owns the count; a deployment must not put the service back to its minimum.
+                ignore_changes=["desiredCount"],
+            ),
+        )
+        self._scale(name, args, spec, cluster, service, discovery)
+
+        self.cluster_name = cluster.name
+        self.service_name = service.name
+        self.namespace = namespace.name
+        self.discovery_name = discovery.name
+        self.security_group_id = tasks.id
+        self.caller_group_id = callers.id
+        self.task_role_arn = task_role.arn
+        self.log_group = logs.name
+        self._subnet_ids = spec["subnet_ids"]
+        self._permits = spec["max_tasks"] * spec["concurrency_per_task"]
+        self.register_outputs(
+            {
+                "cluster_name": self.cluster_name,
+                "service_name": self.service_name,
+                "namespace": self.namespace,
+                "discovery_name": self.discovery_name,
+                "security_group_id": self.security_group_id,
+                "caller_group_id": self.caller_group_id,
+                "task_role_arn": self.task_role_arn,
+                "log_group": self.log_group,
+            }
+        )
+
+    def binding(self) -> ServiceBinding:
+        """What a function needs to find this service."""
+        return {"namespace": self.namespace, "name": self.discovery_name}
+
+    def permits(self) -> int:
+        """Requests the service really takes at a time when it is scaled out: the size of its Admission pool."""
+        return int(self._permits)
+
+    def caller_network(self) -> dict[str, Any]:
+        """Inputs of a RuntimeFunction that attach it to the VPC as a caller that is let in."""
+        return {"subnet_ids": self._subnet_ids, "security_group_ids": [self.caller_group_id]}
+
+    def _capacity(self, name: str, spec: dict[str, Any], cluster: ecs.Cluster) -> pulumi.Input[str]:
+        if spec["capacity"] is Capacity.FARGATE:
+            return "FARGATE"
+        build = _gpu_hosts.host_group if spec["capacity"] is Capacity.ASG else _gpu_hosts.managed_hosts
+        return build(self, name, spec, cluster).name
+
+    def _network(
+        self, name: str, args: GpuServiceArgs, spec: dict[str, Any]
+    ) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup, list[pulumi.Resource]]:
+        child = pulumi.ResourceOptions(parent=self)
+        callers = ec2.SecurityGroup(
+            f"{name}-callers-group",
+            description="Callers of the GPU service",
+            vpc_id=spec["vpc_id"],
+            opts=child,
+        )
+        tasks = ec2.SecurityGroup(
+            f"{name}-tasks-group",
+            description="Tasks of the GPU service: only callers come in",
+            vpc_id=spec["vpc_id"],
+            opts=child,
+        )
+        rules: list[pulumi.Resource] = [_gpu_hosts.https_out(self, f"{name}-tasks-https", tasks)]
+        _gpu_hosts.https_out(self, f"{name}-callers-https", callers)
+        rules.append(
+            vpc.SecurityGroupEgressRule(
+                f"{name}-callers-out",
+                security_group_id=callers.id,
+                description="Requests to the GPU service",
+                ip_protocol="tcp",
+                from_port=spec["port"],
+                to_port=spec["port"],
+                referenced_security_group_id=tasks.id,
+                opts=child,
+            )
+        )
+        sources = [callers.id, *args.get("caller_security_group_ids", [])]
+        for index, source in enumerate(sources):
+            rules.append(
+                vpc.SecurityGroupIngressRule(
+                    f"{name}-callers-in-{index}",
+                    security_group_id=tasks.id,
+                    description="Requests of callers",
+                    ip_protocol="tcp",
+                    from_port=spec["port"],
+                    to_port=spec["port"],
+                    referenced_security_group_id=source,
+                    opts=child,
+                )
+            )
+        return tasks, callers, rules
+
+    def _discovery(
+        self, name: str, spec: dict[str, Any]
+    ) -> tuple[servicediscovery.PrivateDnsNamespace, servicediscovery.Service]:
+        child = pulumi.ResourceOptions(parent=self)
+        namespace = servicediscovery.PrivateDnsNamespace(f"{name}-namespace", vpc=spec["vpc_id"], opts=child)
+        discovery = servicediscovery.Service(
+            f"{name}-discovery",
+            # SRV records carry the port, which DiscoverInstances then answers as AWS_INSTANCE_PORT.
+            dns_config={
+                "namespace_id": namespace.id,
+                "routing_policy": "MULTIVALUE",
+                "dns_records": [{"type": "SRV", "ttl": 10}],
+            },
+            # Instances that a killed task left registered would otherwise keep the service from being deleted.
+            force_destroy=True,
+            opts=child,
+        )
+        return namespace, discovery
+
+    def _task(
+        self, name: str, args: GpuServiceArgs, spec: dict[str, Any], cluster: ecs.Cluster
+    ) -> tuple[ecs.TaskDefinition, cloudwatch.LogGroup, iam.Role, list[pulumi.Resource]]:
+        child = pulumi.ResourceOptions(parent=self)
+        kms = args.get("kms_key_arn")
+        account_id = _iam.account(self)
+        logs = cloudwatch.LogGroup(
+            f"{name}-logs", retention_in_days=spec["log_days"], kms_key_id=kms, opts=child
+        )
+        trust = _iam.trust("ecs-tasks.amazonaws.com", account_id)
+        execution = iam.Role(f"{name}-execution", assume_role_policy=trust, opts=child)
+        task_role = iam.Role(f"{name}-task-role", assume_role_policy=trust, opts=child)
+        policies: list[pulumi.Resource] = [
+            iam.RolePolicy(
+                f"{name}-execution-policy",
+                role=execution.name,
+                policy=_iam.document(
+                    [
+                        grants.write_logs(logs.arn),
+                        *[grants.read_secret(arn) for arn in args.get("secrets", {}).values()],
+                        *_pull(self, spec["image"]),
+                    ]
+                ),
+                opts=child,
+            )
+        ]
+        bound: FunctionBindings = {"model": args["model"]} if "model" in args else {}
+        allowed = [*statements(bound), *spec["grants"]]
+        if allowed:
+            policies.append(
+                iam.RolePolicy(
+                    f"{name}-task-policy", role=task_role.name, policy=_iam.document(allowed), opts=child
+                )
+            )
+        variables = {
+            **environment(bound),
+            "KEEPWARM_CACHE_DIR": CACHE,
+            "KEEPWARM_METRIC_NAMESPACE": args.get("metric_namespace", "Keepwarm"),
+            **args.get("environment", {}),
+        }
+        container = pulumi.Output.all(
+            image=spec["image"],
+            port=spec["port"],
+            drain_s=spec["drain_s"],
+            start_s=spec["start_s"],
+            log_group=logs.name,
+            region=_iam.region(self),
+            variables=variables,
+            secrets=args.get("secrets", {}),
+        ).apply(lambda values: json.dumps([container_definition(values, spec["gpus"], spec["capacity"])]))
+        task = ecs.TaskDefinition(
+            f"{name}-task",
+            # A family is shared by the whole account; the cluster's name makes it this stack's own.
+            family=cluster.name,
+            container_definitions=container,
+            requires_compatibilities=[_COMPATIBILITY[spec["capacity"]]],
+            network_mode="awsvpc",
+            cpu=_text(spec["cpu_units"]),
+            memory=_text(spec["memory_mb"]),
+            execution_role_arn=execution.arn,
+            task_role_arn=task_role.arn,
+            runtime_platform={
+                "operating_system_family": "LINUX",
+                "cpu_architecture": "ARM64" if spec["architecture"] == "arm64" else "X86_64",
+            },
+            volumes=volumes(spec["capacity"]),
+            opts=child,
+        )
+        return task, logs, task_role, policies
+
+    def _scale(
+        self,
+        name: str,
+        args: GpuServiceArgs,
+        spec: dict[str, Any],
+        cluster: ecs.Cluster,
+        service: ecs.Service,
+        discovery: servicediscovery.Service,
+    ) -> None:
+        child = pulumi.ResourceOptions(parent=self)
+        target = appautoscaling.Target(
+            f"{name}-target",
+            service_namespace="ecs",
+            scalable_dimension="ecs:service:DesiredCount",
+            resource_id=pulumi.Output.concat("service/", cluster.name, "/", service.name),
+            min_capacity=0 if spec["retiring"] else spec["min_tasks"],
+            max_capacity=0 if spec["retiring"] else spec["max_tasks"],
+            opts=child,
+        )
+        same: dict[str, Any] = {
+            "service_namespace": target.service_namespace,
+            "scalable_dimension": target.scalable_dimension,
+            "resource_id": target.resource_id,
+            "policy_type": "StepScaling",
+            "opts": child,
+        }
+        out = appautoscaling.Policy(
+            f"{name}-out",
+            step_scaling_policy_configuration={
+                "adjustment_type": "ExactCapacity",
+                "metric_aggregation_type": "Maximum",
+                "cooldown": spec["signal_period_s"],
+                "step_adjustments": [
+                    {
+                        "metric_interval_lower_bound": str(step.lower),
+                        "metric_interval_upper_bound": None if step.upper is None else str(step.upper),
+                        "scaling_adjustment": step.tasks,
+                    }
+                    for step in _gpu_size.steps(
+                        spec["backlog_per_task"], spec["min_tasks"], spec["max_tasks"]
+                    )
+                ],
+            },
+            **same,
+        )
+        back = appautoscaling.Policy(
+            f"{name}-in",
+            step_scaling_policy_configuration={
+                "adjustment_type": "ExactCapacity",
+                "metric_aggregation_type": "Maximum",
+                "cooldown": spec["signal_period_s"],
+                # Both sides: an alarm that rang because data was missing may carry no value below its threshold.
+                "step_adjustments": [
+                    {"metric_interval_upper_bound": "0", "scaling_adjustment": spec["min_tasks"]},
+                    {"metric_interval_lower_bound": "0", "scaling_adjustment": spec["min_tasks"]},
+                ],
+            },
+            **same,
+        )
+        signal: dict[str, Any] = {
+            "namespace": args.get("metric_namespace", "Keepwarm"),
+            "metric_name": "Backlog",
+            "dimensions": {"Service": discovery.name},
+            "statistic": "Sum",
+            "threshold": 1,
+            "opts": child,
+        }
+        cloudwatch.MetricAlarm(
+            f"{name}-backlog",
+            alarm_description="Callers want the service: run the tasks their backlog needs.",
+            # Callers emit the metric, so the signal exists while there is no task.
+            comparison_operator="GreaterThanOrEqualToThreshold",
+            period=spec["signal_period_s"],
+            evaluation_periods=1,
+            treat_missing_data="notBreaching",
+            alarm_actions=[out.arn],
+            **signal,
+        )
+        cloudwatch.MetricAlarm(
+            f"{name}-idle",
+            alarm_description="Nobody wanted the service for a while: go back to the minimum.",
+            comparison_operator="LessThanThreshold",
+            period=60,
+            evaluation_periods=spec["idle_minutes"],
+            # No data is no demand.
+            treat_missing_data="breaching",
+            alarm_actions=[back.arn],
+            **signal,
+        )
+        cloudwatch.MetricAlarm(
+            f"{name}-saturated",
+            alarm_description="The backlog exceeds what all tasks take: callers are being refused.",
+            comparison_operator="GreaterThanThreshold",
+            period=60,
+            evaluation_periods=5,
+            treat_missing_data="notBreaching",
+            alarm_actions=args.get("alarm_topic_arns"),
+            **{**signal, "threshold": spec["backlog_per_task"] * max(spec["max_tasks"], 1)},
+        )
+
+
+_COMPATIBILITY = {Capacity.ASG: "EC2", Capacity.MANAGED: "MANAGED_INSTANCES", Capacity.FARGATE: "FARGATE"}
+
+
+def container_definition(values: dict[str, Any], gpus: int, capacity: Capacity) -> dict[str, Any]:
+    """The server's container: not root, read-only, no capability, ready before it is called, drained before it ends."""
+    port = int(values["port"])
+    mounts = [{"sourceVolume": "cache", "containerPath": CACHE, "readOnly": False}]
+    hardening: dict[str, Any] = {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"]}}
+    if capacity is Capacity.ASG:
+        hardening["tmpfs"] = [
+            {"containerPath": "/tmp", "size": TMP_MB, "mountOptions": ["nosuid", "nodev", "mode=1777"]}  # noqa: S108
+        ]
+    else:
+        mounts.append({"sourceVolume": "tmp", "containerPath": "/tmp", "readOnly": False})  # noqa: S108
+    definition: dict[str, Any] = {
+        "name": "server",
+        "image": values["image"],
+        "essential": True,
+        "user": USER,
+        "readonlyRootFilesystem": True,
+        "linuxParameters": hardening,
+        "portMappings": [{"containerPort": port, "protocol": "tcp"}],
+        "environment": [
+            {"name": key, "value": value}
+            for key, value in sorted({**values["variables"], "PORT": str(port)}.items())
+        ],
+        "secrets": [{"name": key, "valueFrom": arn} for key, arn in sorted(values["secrets"].items())],
+        "mountPoints": mounts,
+        "stopTimeout": int(values["drain_s"]),
+        "healthCheck": {
+            "command": ["CMD-SHELL", READY],
+            "interval": 10,
+            "timeout": 5,
+            "retries": 3,
+            "startPeriod": int(values["start_s"]),
+        },
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {
+                "awslogs-group": values["log_group"],
+                "awslogs-region": values["region"],
+                "awslogs-stream-prefix": "server",
+            },
+        },
+    }
+    if gpus:
+        definition["resourceRequirements"] = [{"type": "GPU", "value": str(gpus)}]
+    return definition
+
+
+def volumes(capacity: Capacity) -> list[Any]:
+    """The model cache, on the host's disks where there are any, and a place for temporary files."""
+    if capacity is Capacity.ASG:
+        return [{"name": "cache", "host_path": _gpu_hosts.HOST_CACHE}]
+    return [{"name": "cache"}, {"name": "tmp"}]
+
+
+def _text(value: Any) -> Any:
+    if known(value):
+        return str(int(value))
+    return pulumi.Output.from_input(value).apply(lambda number: str(int(number)))
+
+
+def _pull(owner: pulumi.Resource, image: pulumi.Input[str]) -> list[Statement]:
+    """Pull from the image's own ECR repository; other registries and image folders need no grant."""
+    import re
+
+    value = plain(image)
+    match = re.fullmatch(ECR, value) if isinstance(value, str) else None
+    if match is None and known(image):
+        return []
+
+    def repository(values: list[Any]) -> str:
+        found = re.fullmatch(ECR, values[0])
+        if found is None:
+            raise pulumi.RunError(f"the image {values[0]!r} is known late, so it must be in ECR")
+        account_id, region, path = found.groups()
+        return f"arn:{values[1]}:ecr:{region}:{account_id}:repository/{path}"
+
+    return [
+        {"actions": ["ecr:GetAuthorizationToken"], "resources": ["*"]},
+        {
+            "actions": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
+            "resources": [pulumi.Output.all(image, _iam.partition(owner)).apply(repository)],
+        },
+    ]
+
+
+def _locate(owner: pulumi.Resource, spec: dict[str, Any]) -> None:
+    """Look the default VPC up when the caller names none."""
+    if spec["vpc_id"] is not None:
+        return
+    look = pulumi.InvokeOutputOptions(parent=owner)
+    spec["vpc_id"] = aws.ec2.get_vpc_output(default=True, opts=look).id
+    spec["subnet_ids"] = aws.ec2.get_subnets_output(
+        filters=[{"name": "vpc-id", "values": [spec["vpc_id"]]}], opts=look
+    ).ids
+
+
+def _checked(checks: Checks, args: GpuServiceArgs) -> dict[str, Any]:
+    def whole(key: str, default: int | None, low: int, high: int, code: str, unit: str, because: str) -> Any:
+        return checks.number(key, default, low, high, code=code, unit=unit, because=because)
+
+    tasks = limits.ECS_TASKS_PER_SERVICE_MAX
+    spec: dict[str, Any] = {
+        "image": checks.text(
+            "image",
+            args.get("image", ""),
+            IMAGE,
+            code="KW142",
+            allowed="'<registry>/<repository>@sha256:<64 hex>', or 'file:///...' on the embedded cloud",
+            because="a tag can point to another image tomorrow",
+            fix="use the digest the build printed",
+        ),
+        "port": whole(
+            "port", PORT, 1024, 65_535, "KW101", "", "the server is not root and can't open a lower port"
+        ),
+        "gpus": whole("gpus", 1, 0, 16, "KW125", "GPUs", "no instance has more"),
+        "capacity": checks.choice("capacity", Capacity.ASG),
+        "instance_types": list(args.get("instance_types") or INSTANCE_TYPES),
+        "min_tasks": whole("min_tasks", 0, 0, tasks, "KW127", "tasks", "an ECS service runs no more"),
+        "max_tasks": whole("max_tasks", MAX_TASKS, 1, tasks, "KW127", "tasks", "an ECS service runs no more"),
+        "concurrency_per_task": whole(
+            "concurrency_per_task", 1, 1, 1000, "KW150", "requests", "it is a count"
+        ),
+        "backlog_per_task": whole(
+            "backlog_per_task", BACKLOG_PER_TASK, 1, 1_000_000, "KW146", "requests", "it is a count"
+        ),
+        "idle_minutes": whole(
+            "idle_minutes", IDLE_MINUTES, 1, 1440, "KW146", "minutes", "an alarm looks back a day"
+        ),
+        "signal_period_s": whole(
+            "signal_period_s", SIGNAL_PERIOD_S, 10, 3600, "KW146", "seconds", "it is an alarm"
+        ),
+        "drain_s": whole("drain_s", DRAIN_S, 2, 3600, "KW152", "seconds", "a task is killed when it ends"),
+        "start_s": whole(
+            "start_s",
+            START_S,
+            0,
+            limits.ECS_HEALTH_START_MAX_S,
+            "KW152",
+            "seconds",
+            "ECS forgives failing health checks no longer",
+        ),
+        "warm_instances": whole("warm_instances", None, 0, 1000, "KW127", "instances", "it is a count"),
+        "root_volume_gb": whole(
+            "root_volume_gb", ROOT_VOLUME_GB, 30, 16_384, "KW151", "GB", "the GPU image needs 30"
+        ),
+        "termination_protection": checks.flag("termination_protection", True),
+        "retiring": checks.flag("retiring", False),
+        "architecture": checks.choice("architecture", Architecture.X86_64, "KW141").value,
+        "log_days": checks.retention("log_days", LOG_DAYS),
+        "grants": _iam.check_grants(checks, "grants", args.get("grants", [])),
+        "kms": args.get("kms_key_arn"),
+        "vpc_id": args.get("vpc_id"),
+        "subnet_ids": args.get("subnet_ids"),
+        "tags": {},
+    }
+    if spec["signal_period_s"] not in limits.ALARM_PERIODS_S and spec["signal_period_s"] % 60:
+        checks.add(
+            "KW146",
+            "signal_period_s",
+            show(spec["signal_period_s"]),
+            "10, 20, 30 or a multiple of 60 seconds",
+            "CloudWatch evaluates no other period",
+            "take the next of them",
+        )
+    if spec["min_tasks"] > spec["max_tasks"]:
+        checks.add(
+            "KW127",
+            "max_tasks",
+            show(spec["max_tasks"]),
+            f"at least min_tasks, {spec['min_tasks']}",
+            "an upper bound lies above the lower",
+            "raise max_tasks",
+        )
+    duty = checks.number(
+        "duty_cycle", None, 0, 1, code="KW146", unit="", because="it is a share of time", whole=False
+    )
+    if duty is not None:
+        spec["tags"]["keepwarm:duty-cycle"] = f"{duty:g}"
+    _check_hosts(checks, args, spec)
+    _check_network(checks, args)
+    _check_server(checks, args)
+    return spec
+
+
+def _check_hosts(checks: Checks, args: GpuServiceArgs, spec: dict[str, Any]) -> None:
+    gpus, capacity, names = spec["gpus"], spec["capacity"], spec["instance_types"]
+    if capacity is Capacity.FARGATE:
+        if gpus:
+            checks.add(
+                "KW124",
+                "capacity",
+                f"'fargate' with {gpus} GPUs",
+                "'asg' or 'managed' with GPUs",
+                "Fargate has no GPUs",
+                "choose another capacity, or set gpus to 0",
+            )
+        if args.get("warm_instances") is not None:
+            checks.add(
+                "KW102", "warm_instances", "a warm pool", "none on Fargate", "it has no instances", "drop it"
+            )
+    elif args.get("warm_instances") is not None and capacity is Capacity.MANAGED:
+        checks.add(
+            "KW102", "warm_instances", "a warm pool", "'asg'", "ECS manages these instances", "drop it"
+        )
+    instances = _gpu_size.known_instances(names)
+    if gpus and capacity is not Capacity.FARGATE:
+        _check_instances(checks, spec, instances)
+    fits = [i for i in instances if gpus and i.gpus >= gpus]
+    size = _gpu_size.task_size(fits, gpus) if fits else _gpu_size.TaskSize(1, CPU_UNITS, MEMORY_MB)
+    spec["max_hosts"] = _gpu_size.hosts_needed(max(spec["max_tasks"], 1), size.per_instance)
+    for key, most, unit, low in (
+        ("cpu_units", size.cpu_units, "CPU units", 128),
+        ("memory_mb", size.memory_mib, "MB", 6),
+    ):
+        ceiling = most if fits else 10_485_760
+        spec[key] = checks.number(
+            key,
+            most,
+            low,
+            ceiling,
+            code="KW151",
+            unit=unit,
+            because="the smallest of the instance types offers a task no more"
+            if fits
+            else "ECS takes no other size",
+        )
+
+
+def _check_instances(checks: Checks, spec: dict[str, Any], instances: list[limits.GpuInstance]) -> None:
+    known_names = {instance.name for instance in instances}
+    for kind in spec["instance_types"]:
+        if kind not in known_names:
+            checks.add(
+                "KW125",
+                "instance_types",
+                show(kind),
+                "a type with whole GPUs, such as g6.xlarge, g6e.2xlarge or p5.48xlarge",
+                "it has no GPU, or is not known",
+                "choose one of keepwarm.limits.GPU_INSTANCES",
+            )
+    for instance in instances:
+        if instance.gpus < spec["gpus"]:
+            checks.add(
+                "KW125",
+                "gpus",
+                f"{spec['gpus']} on {instance.name}",
+                f"up to {instance.gpus}",
+                "the instance has no more",
+                "choose a larger type, or fewer GPUs",
+            )
+        if instance.architecture != spec["architecture"] or instance.architecture == "arm64":
+            checks.add(
+                "KW125",
+                "instance_types",
+                f"'{instance.name}' ({instance.architecture})",
+                "x86_64 types for an x86_64 image",
+                "an image runs on its own instruction set, and ECS offers its GPU image for x86_64 only",
+                "choose another type",
+            )
+
+
+def _check_network(checks: Checks, args: GpuServiceArgs) -> None:
+    if ("vpc_id" in args) != ("subnet_ids" in args):
+        checks.add(
+            "KW102",
+            "vpc_id/subnet_ids",
+            "one of them",
+            "both or none",
+            "subnets belong to their VPC",
+            "set both, or leave both out to use the default VPC",
+        )
+    subnets = args.get("subnet_ids", [])
+    if isinstance(subnets, list) and len({s if known(s) else i for i, s in enumerate(subnets)}) == 1:
+        checks.add(
+            "KW138",
+            "subnet_ids",
+            "1 subnet",
+            "two or more, in two availability zones",
+            "GPU capacity is often out in one zone, and one zone's outage would stop the service",
+            "add a subnet of another zone",
+        )
+
+
+def _check_server(checks: Checks, args: GpuServiceArgs) -> None:
+    for key, value in args.get("environment", {}).items():
+
+        def plaintext(given: Any, key: str = key) -> Problem | None:
+            reason = suspicion(key, given) if isinstance(given, str) else None
+            if reason is None:
+                return None
+            return Problem(
+                "KW135",
+                f"environment.{key}",
+                f"{len(given)} characters that are not shown",
+                "settings and references",
+                f"{reason}, and everyone who may describe the task could read it",
+                "put it into Secrets Manager and name its ARN in secrets",
+            )
+
+        checks.holds(plaintext, value)
+    for key, arn in args.get("secrets", {}).items():
+        checks.text(
+            f"secrets.{key}",
+            arn,
+            r"arn:aws[a-z-]*:secretsmanager:.+",
+            code="KW140",
+            allowed="the ARN of a secret",
+            because="ECS reads the value itself; it never passes through the stack",
+            fix="pass the ARN of the secret",
+        )
+    if "model" in args:
+        checks.text(
+            "model.ref",
+            args["model"].get("ref"),
+            MODEL_REF,
+            code="KW133",
+            allowed="'name@sha256:<64 hex>' or 'name:channel'",
+            because="a reference must pin a manifest, itself or through a channel",
+            fix="copy the reference that 'keepwarm model list' prints",
+        )
