@@ -261,7 +261,11 @@ class Cloud:
                     aws_access_key_id="test",
                     aws_secret_access_key="test",  # noqa: S106 - the operator key is no secret
                     config=Config(
-                        retries={"total_max_attempts": 1}, max_pool_connections=50, read_timeout=900
+                        retries={"total_max_attempts": 1},
+                        max_pool_connections=50,
+                        read_timeout=900,
+                        # Some operations put a prefix before the host, which loopback has no name for.
+                        inject_host_prefix=False,
                     ),
                 )
             return self._clients[service]

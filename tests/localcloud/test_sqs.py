@@ -17,6 +17,9 @@ from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.sqs import SqsService
 from keepwarm_localcloud.sqs.checks import attributes_md5
 
+# moto is imported in a thread of the cloud when its first metric is written.
+pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
+
 
 @pytest.fixture(scope="module")
 def clock() -> ManualClock:
