@@ -318,6 +318,7 @@ class Functions:
 
     def _defaults(self, name: str) -> Params:
         return {
+            "Description": "",
             "Timeout": limits.LAMBDA_TIMEOUT_DEFAULT_S,
             "MemorySize": limits.LAMBDA_MEMORY_DEFAULT_MB,
             "EphemeralStorage": {"Size": limits.LAMBDA_EPHEMERAL_DEFAULT_MB},
@@ -328,7 +329,16 @@ class Functions:
         }
 
     def _merge(self, config: Params, p: Params) -> None:
-        for key in ("Runtime", "Role", "Handler", "Timeout", "MemorySize", "KMSKeyArn", "Architectures"):
+        for key in (
+            "Description",
+            "Runtime",
+            "Role",
+            "Handler",
+            "Timeout",
+            "MemorySize",
+            "KMSKeyArn",
+            "Architectures",
+        ):
             if p.get(key) is not None:
                 config[key] = p[key]
         for key in ("EphemeralStorage", "TracingConfig", "SnapStart", "VpcConfig", "CapacityProviderConfig"):

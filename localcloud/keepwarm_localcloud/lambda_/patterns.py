@@ -81,7 +81,7 @@ def matches(pattern: dict[str, Any], event: Any) -> bool:
 
 def _holds(condition: Any, event: dict[str, Any], key: str) -> bool:
     if isinstance(condition, dict) and "exists" in condition:
-        return (key in event) == condition["exists"]
+        return bool((key in event) == condition["exists"])
     if key not in event:
         return False
     value = event[key]
@@ -105,8 +105,7 @@ def _one(condition: Any, value: Any) -> bool:
         case "anything-but":
             unwanted = operand if isinstance(operand, list) else [operand]
             return not any(_one(each, value) for each in unwanted)
-        case _:
-            return _numeric(operand, value)
+    return _numeric(operand, value)
 
 
 def _numeric(terms: list[Any], value: Any) -> bool:

@@ -348,7 +348,7 @@ class Pools:
         if pool.closed or self._closed:
             return
         pool.status = "FAILED"
-        tail = " | ".join(environment.log_tail().strip().splitlines()[-6:])
+        tail = " | ".join(environment.log_tail().strip().splitlines())
         pool.reason = (
             f"FUNCTION_ERROR_INIT_FAILURE: {error.get('errorType')}: {error.get('errorMessage')}; log: {tail}"
         )

@@ -110,16 +110,20 @@ class Api:
         wire = member.get("locationName", name)
         match member.get("location"):
             case "uri":
-                return uri.get(wire)
+                return self._number(member, uri.get(wire))
             case "querystring":
                 values = request.query.get(wire)
-                kind = self._shapes[member["shape"]]["type"]
-                if values is None or kind == "list":
+                if values is None or self._shapes[member["shape"]]["type"] == "list":
                     return values
-                return int(values[0]) if kind in ("integer", "long") and values[0].isdigit() else values[0]
+                return self._number(member, values[0])
             case "header":
                 return request.headers.get(wire.lower())
         return body.get(wire)
+
+    def _number(self, member: Mapping[str, Any], text: str | None) -> int | str | None:
+        """Text of an address, as a number where the parameter is one."""
+        kind = self._shapes[member["shape"]]["type"]
+        return int(text) if text and kind in ("integer", "long") and text.isdigit() else text
 
     def _pattern(self, text: str) -> re.Pattern[str] | None:
         if text not in self._patterns:

@@ -1,0 +1,360 @@
+"""Event source mappings of SQS: what a batch holds, what happens to each message, and that none is lost or burnt.
+
+Proves the semantics with real functions, queues and receive counts. Does not prove AWS's own polling rate.
+"""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepwarm_localcloud.lambda_ import patterns
+from keepwarm_localcloud.service import AwsError
+from tests.support.lambdas import Lab, eventually, lab, refused
+
+ALL_FINE = "def handler(event, context):\n    return {'batchItemFailures': []}\n"
+RECORDING = """
+import json
+def handler(event, context):
+    failed = []
+    for record in event["Records"]:
+        print("GOT " + record["body"] + " " + record["attributes"]["ApproximateReceiveCount"])
+        if record["body"] == "poison":
+            failed.append({"itemIdentifier": record["messageId"]})
+    print("BATCH %d" % len(event["Records"]))
+    return {"batchItemFailures": failed}
+"""
+PARTIAL = ["ReportBatchItemFailures"]
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Lab]:
+    with lab(account="100000000008") as running:
+        yield running
+
+
+def connect(it: Lab, name: str, arn: str, **options: Any) -> str:
+    answer = it.client.create_event_source_mapping(FunctionName=name, EventSourceArn=arn, **options)
+    return str(answer["UUID"])
+
+
+def depth(it: Lab, url: str) -> int:
+    found = it.cloud.boto("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    names = ("", "NotVisible", "Delayed")
+    return sum(int(found[f"ApproximateNumberOfMessages{name}"]) for name in names)
+
+
+def send(it: Lab, url: str, *bodies: str) -> None:
+    for body in bodies:
+        it.cloud.boto("sqs").send_message(QueueUrl=url, MessageBody=body)
+
+
+def got(it: Lab, name: str) -> list[str]:
+    try:
+        return [line for line in it.log(name) if line.startswith("GOT ")]
+    except it.cloud.boto("logs").exceptions.ResourceNotFoundException:
+        return []
+
+
+def test_given_messages_when_the_function_succeeds_then_they_are_deleted_and_the_record_is_aws_s(
+    it: Lab,
+) -> None:
+    url, arn = it.queue()
+    source = (
+        "import json\ndef handler(event, context):\n    print('GOT ' + json.dumps(event['Records'][0]))\n"
+    )
+    name = it.published(source)
+    connect(it, f"{name}:live", arn)
+
+    it.cloud.boto("sqs").send_message(
+        QueueUrl=url, MessageBody="hello", MessageAttributes={"k": {"DataType": "String", "StringValue": "v"}}
+    )
+
+    record = json.loads(eventually(lambda: got(it, name))[0][4:])
+    assert (record["body"], record["eventSource"], record["eventSourceARN"]) == ("hello", "aws:sqs", arn)
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+    assert record["messageAttributes"]["k"]["stringValue"] == "v"
+    assert record["awsRegion"] == "us-east-1"
+    assert len(record["md5OfBody"]) == 32
+    eventually(lambda: depth(it, url) == 0)
+    assert it.entries("invocation", function=name)[0]["version"] == "1"
+
+
+def test_given_a_poison_message_in_ten_when_reporting_it_then_nine_once_and_one_in_the_dead_letter_queue(
+    it: Lab,
+) -> None:
+    dead_url, dead_arn = it.queue()
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3})
+    url, arn = it.queue(VisibilityTimeout="1", RedrivePolicy=redrive)
+    name = it.function(RECORDING, Timeout=1)
+    send(it, url, *[f"good-{n}" for n in range(9)], "poison")
+    connect(it, name, arn, FunctionResponseTypes=PARTIAL, BatchSize=10)
+
+    eventually(lambda: depth(it, dead_url) == 1)
+
+    lines = got(it, name)
+    assert sorted(line for line in lines if "good" in line) == [f"GOT good-{n} 1" for n in range(9)]
+    assert [line for line in lines if "poison" in line] == [f"GOT poison {n}" for n in (1, 2, 3)]
+    assert depth(it, url) == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{'batchItemFailures': [{'itemIdentifier': ''}]}",
+        "{'batchItemFailures': [{'itemIdentifier': None}]}",
+        "{'batchItemFailures': [{'item': 'x'}]}",
+        "{'batchItemFailures': [{'itemIdentifier': 'unknown'}]}",
+        "{'batchItemFailures': 'x'}",
+        "[1]",
+    ],
+)
+def test_given_an_answer_that_cannot_be_read_when_reporting_failures_then_the_whole_batch_stays(
+    it: Lab, answer: str
+) -> None:
+    url, arn = it.queue(VisibilityTimeout="600")
+    name = it.function(f"def handler(event, context):\n    return {answer}\n")
+    send(it, url, "one", "two")
+    identity = connect(it, name, arn, FunctionResponseTypes=PARTIAL)
+
+    eventually(lambda: sum(e["failed"] for e in it.entries("esm", function=name)) == 2)
+    assert depth(it, url) == 2
+    it.client.delete_event_source_mapping(UUID=identity)
+
+
+@pytest.mark.parametrize("answer", ["None", "{}", "{'batchItemFailures': []}", "{'batchItemFailures': None}"])
+def test_given_an_empty_answer_when_reporting_failures_then_the_whole_batch_is_done(
+    it: Lab, answer: str
+) -> None:
+    url, arn = it.queue(VisibilityTimeout="600")
+    name = it.function(f"def handler(event, context):\n    return {answer}\n")
+    send(it, url, "one")
+    connect(it, name, arn, FunctionResponseTypes=PARTIAL)
+
+    eventually(lambda: depth(it, url) == 0)
+
+
+def test_given_a_function_that_fails_when_the_visibility_passes_then_the_messages_come_again(it: Lab) -> None:
+    url, arn = it.queue(VisibilityTimeout="1")
+    source = (
+        "def handler(event, context):\n"
+        "    for r in event['Records']:\n"
+        "        count = r['attributes']['ApproximateReceiveCount']\n"
+        "        print('GOT ' + count)\n"
+        "        assert count == '2'\n"
+    )
+    name = it.function(source, Timeout=1)
+    send(it, url, "x")
+    identity = connect(it, name, arn)
+
+    eventually(lambda: depth(it, url) == 0)
+
+    assert got(it, name) == ["GOT 1", "GOT 2"]
+    assert it.client.get_event_source_mapping(UUID=identity)["LastProcessingResult"] == "OK"
+
+
+def test_given_maximum_concurrency_2_when_many_messages_wait_then_never_more_run_and_no_receive_is_burnt(
+    it: Lab,
+) -> None:
+    url, arn = it.queue()
+    name = it.function("import time\n" + RECORDING.replace("failed = []", "failed = []; time.sleep(0.02)"))
+    send(it, url, *[f"m-{n}" for n in range(60)])
+
+    connect(
+        it, name, arn, BatchSize=1, ScalingConfig={"MaximumConcurrency": 2}, FunctionResponseTypes=PARTIAL
+    )
+
+    eventually(lambda: depth(it, url) == 0)
+    lines = got(it, name)
+    assert sorted(lines) == sorted(f"GOT m-{n} 1" for n in range(60))
+    assert max(e["active"] for e in it.entries("concurrency", function=name)) <= 2
+
+
+def test_given_a_throttled_function_when_there_is_room_again_then_the_same_receive_is_served(it: Lab) -> None:
+    url, arn = it.queue(VisibilityTimeout="60")
+    name = it.function(RECORDING)
+    it.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    send(it, url, "x")
+    connect(it, name, arn, FunctionResponseTypes=PARTIAL)
+    eventually(lambda: it.entries("throttle", function=name))
+
+    it.client.delete_function_concurrency(FunctionName=name)
+
+    eventually(lambda: depth(it, url) == 0)
+    assert got(it, name) == ["GOT x 1"], "a throttle must not cost the message a receive"
+
+
+def test_given_a_window_when_messages_trickle_in_then_one_batch_of_more_than_ten(it: Lab) -> None:
+    url, arn = it.queue()
+    name = it.function(RECORDING)
+    connect(it, name, arn, BatchSize=25, MaximumBatchingWindowInSeconds=10)
+
+    send(it, url, *[f"w-{n}" for n in range(25)])
+
+    eventually(lambda: "BATCH 25" in (it.log(name) if got(it, name) else []))
+
+
+def test_given_a_fifo_queue_when_a_message_fails_then_later_ones_of_its_group_wait_for_it(it: Lab) -> None:
+    url, arn = it.queue("ordered.fifo", FifoQueue="true", VisibilityTimeout="1")
+    source = (
+        "def handler(event, context):\n"
+        "    for r in event['Records']:\n"
+        "        print('GOT ' + r['body'])\n"
+        "        if r['body'] == 'a1' and r['attributes']['ApproximateReceiveCount'] == '1':\n"
+        "            raise ValueError('first time')\n"
+    )
+    name = it.function(source, Timeout=1)
+    for body in ("a1", "a2", "a3"):
+        it.cloud.boto("sqs").send_message(
+            QueueUrl=url, MessageBody=body, MessageGroupId="a", MessageDeduplicationId=body
+        )
+    connect(it, name, arn, BatchSize=1)
+
+    eventually(lambda: depth(it, url) == 0)
+
+    assert got(it, name) == ["GOT a1", "GOT a1", "GOT a2", "GOT a3"]
+
+
+def test_given_a_disabled_mapping_when_messages_come_then_they_wait_until_it_is_enabled(it: Lab) -> None:
+    url, arn = it.queue()
+    name = it.function(RECORDING)
+    identity = connect(it, name, arn, Enabled=False)
+    send(it, url, "x")
+    assert it.client.get_event_source_mapping(UUID=identity)["State"] == "Disabled"
+    assert depth(it, url) == 1
+
+    it.client.update_event_source_mapping(UUID=identity, Enabled=True)
+
+    eventually(lambda: depth(it, url) == 0)
+
+
+def test_given_a_filter_when_messages_do_not_match_then_they_are_deleted_without_an_invocation(
+    it: Lab,
+) -> None:
+    url, arn = it.queue()
+    name = it.function(RECORDING)
+    pattern = json.dumps({"body": {"kind": ["keep"]}})
+    connect(it, name, arn, FilterCriteria={"Filters": [{"Pattern": pattern}]})
+
+    send(it, url, json.dumps({"kind": "drop"}), json.dumps({"kind": "keep"}))
+
+    eventually(lambda: depth(it, url) == 0)
+    assert got(it, name) == ['GOT {"kind": "keep"} 1']
+
+
+@pytest.mark.parametrize(
+    ("queue", "options", "words"),
+    [
+        (
+            {"VisibilityTimeout": "30"},
+            {},
+            "Queue visibility timeout: 30 seconds is less than Function timeout: 60",
+        ),
+        ({}, {"BatchSize": 11}, "Maximum batch window in seconds must be greater than 0"),
+        ({"FifoQueue": "true"}, {"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1}, "FIFO"),
+        ({"FifoQueue": "true"}, {"MaximumBatchingWindowInSeconds": 1}, "not supported for FIFO queues"),
+        ({}, {"FilterCriteria": {"Filters": [{"Pattern": "{broken"}]}}, "Invalid filter pattern definition"),
+    ],
+)
+def test_given_a_mapping_aws_refuses_when_creating_it_then_invalid_parameter_value(
+    it: Lab, queue: dict[str, str], options: dict[str, Any], words: str
+) -> None:
+    name = f"q-{abs(hash(words + json.dumps(options))) % 10**9}" + (".fifo" if "FifoQueue" in queue else "")
+    _, arn = it.queue(name, **{"VisibilityTimeout": "360", **queue})
+    function = it.function(Timeout=60)
+
+    with refused("InvalidParameterValueException", words):
+        connect(it, function, arn, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"ScalingConfig": {"MaximumConcurrency": 1}}, {"ScalingConfig": {"MaximumConcurrency": 1001}},
+                {"BatchSize": 10_001}, {"MaximumBatchingWindowInSeconds": 301}]
+)  # fmt: skip
+def test_given_a_number_out_of_range_when_creating_a_mapping_then_validation_exception(
+    it: Lab, options: dict[str, Any]
+) -> None:
+    _, arn = it.queue()
+
+    with refused("ValidationException", "failed to satisfy constraint"):
+        connect(it, it.function(), arn, **options)
+
+
+def test_given_a_queue_that_is_absent_when_creating_a_mapping_then_refused(it: Lab) -> None:
+    with refused("InvalidParameterValueException", "NonExistentQueue"):
+        connect(it, it.function(), f"arn:aws:sqs:us-east-1:{it.cloud.account_id}:absent")
+
+
+def test_given_the_same_pair_twice_when_creating_a_mapping_then_conflict(it: Lab) -> None:
+    _, arn = it.queue()
+    name = it.function(ALL_FINE)
+    connect(it, name, arn)
+
+    with refused("ResourceConflictException", "already exists"):
+        connect(it, name, arn)
+
+
+def test_given_a_stream_when_creating_a_mapping_then_a_coded_refusal(it: Lab) -> None:
+    with refused("InvalidParameterValueException", "KW625 EventSourceArn"):
+        connect(it, it.function(), "arn:aws:kinesis:us-east-1:100000000008:stream/x")
+
+
+def test_given_a_running_poller_when_the_cloud_closes_then_no_thread_stays() -> None:
+    before = set(threading.enumerate())
+    with lab(account="100000000009") as it:
+        _, arn = it.queue()
+        connect(it, it.function(ALL_FINE), arn)
+
+    left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("keepwarm-")]
+    assert left == []
+
+
+# --- event patterns -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "event", "expected"),
+    [
+        ({"a": [1]}, {"a": 1}, True),
+        ({"a": [1]}, {"a": True}, False),
+        ({"a": [None]}, {"a": None}, True),
+        ({"a": ["x"]}, {"a": ["y", "x"]}, True),
+        ({"a": {"b": ["x"]}}, {"a": {"b": "x"}}, True),
+        ({"a": {"b": ["x"]}}, {"a": "x"}, False),
+        ({"a": [{"prefix": "ab"}]}, {"a": "abc"}, True),
+        ({"a": [{"suffix": "bc"}]}, {"a": "abc"}, True),
+        ({"a": [{"anything-but": ["x"]}]}, {"a": "y"}, True),
+        ({"a": [{"anything-but": ["x"]}]}, {}, False),
+        ({"a": [{"exists": False}]}, {}, True),
+        ({"a": [{"exists": True}]}, {}, False),
+        ({"a": [{"numeric": [">", 1, "<=", 3]}]}, {"a": 3}, True),
+        ({"a": [{"numeric": [">", 3]}]}, {"a": 3}, False),
+        ({"a": [{"equals-ignore-case": "AbC"}]}, {"a": "aBc"}, True),
+        ({"$or": [{"a": [1]}, {"b": [2]}]}, {"b": 2}, True),
+        ({"$or": [{"a": [1]}, {"b": [2]}]}, {"b": 3}, False),
+    ],
+)
+def test_given_a_pattern_when_matching_then_as_eventbridge_does(
+    pattern: Any, event: Any, expected: bool
+) -> None:
+    assert patterns.matches(patterns.parse(json.dumps(pattern)), event) is expected
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values, json_values)
+def test_given_any_json_as_a_pattern_when_parsing_and_matching_then_a_refusal_or_an_answer(
+    pattern: Any, event: Any
+) -> None:
+    with contextlib.suppress(AwsError):
+        assert patterns.matches(patterns.parse(json.dumps(pattern)), event) in (True, False)
