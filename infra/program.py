@@ -134,6 +134,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "ocr",
             {
                 **_function("ocr", settings, built),
+                **reader.caller_network(),
                 "service": reader.binding(),
                 "admission": admission.binding(POOL),
                 "sources": [intake.binding()],
