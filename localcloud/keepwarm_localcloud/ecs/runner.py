@@ -153,7 +153,7 @@ class Runner:
         source = volume.get("host", {}).get("sourcePath")
         if source and self.task.instance is not None:
             root: Path = self.cloud.directory / "ecs" / "instances" / self.task.instance.identity
-            folder = root / source.lstrip("/")
+            folder = root / str(source).lstrip("/")
         else:
             folder = self.directory / "volumes" / volume["name"]
         folder.mkdir(parents=True, exist_ok=True)
