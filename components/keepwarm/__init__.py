@@ -29,8 +29,17 @@ if TYPE_CHECKING:
     from keepwarm.gpu_service import Capacity, GpuService, GpuServiceArgs
     from keepwarm.grants import Statement
     from keepwarm.model_registry import Lock, ModelRegistry, ModelRegistryArgs, SeedModel
+    from keepwarm.observability import CostRates, Observability, ObservabilityArgs
+    from keepwarm.phases import PHASES
     from keepwarm.preprocessing_function import PreprocessingFunction, PreprocessingFunctionArgs
     from keepwarm.runtime_function import Architecture, RuntimeFunction, RuntimeFunctionArgs, SideEffects
+    from keepwarm.serverless_runtime import (
+        ServerlessRuntime,
+        ServerlessRuntimeArgs,
+        ServiceArgs,
+        StageArgs,
+        WarmArgs,
+    )
     from keepwarm.warm_pool import WarmMode, WarmPool, WarmPoolArgs, WarmSchedule
 
 _MODULES: dict[str, str] = {
@@ -41,6 +50,7 @@ _MODULES: dict[str, str] = {
     "BurstQueue": "burst_queue",
     "BurstQueueArgs": "burst_queue",
     "Capacity": "gpu_service",
+    "CostRates": "observability",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
     "DurableWorkflow": "durable_workflow",
@@ -58,16 +68,24 @@ _MODULES: dict[str, str] = {
     "ModelBinding": "bindings",
     "ModelRegistry": "model_registry",
     "ModelRegistryArgs": "model_registry",
+    "Observability": "observability",
+    "ObservabilityArgs": "observability",
+    "PHASES": "phases",
     "PreprocessingFunction": "preprocessing_function",
     "PreprocessingFunctionArgs": "preprocessing_function",
     "QueueBinding": "bindings",
     "RuntimeFunction": "runtime_function",
     "RuntimeFunctionArgs": "runtime_function",
     "SeedModel": "model_registry",
+    "ServerlessRuntime": "serverless_runtime",
+    "ServerlessRuntimeArgs": "serverless_runtime",
+    "ServiceArgs": "serverless_runtime",
     "ServiceBinding": "bindings",
     "SideEffects": "runtime_function",
+    "StageArgs": "serverless_runtime",
     "Statement": "grants",
     "StoreBinding": "bindings",
+    "WarmArgs": "serverless_runtime",
     "WarmMode": "warm_pool",
     "WarmPool": "warm_pool",
     "WarmPoolArgs": "warm_pool",
@@ -79,6 +97,7 @@ _MODULES: dict[str, str] = {
 }
 
 __all__ = [
+    "PHASES",
     "Admission",
     "AdmissionArgs",
     "AdmissionBinding",
@@ -86,6 +105,7 @@ __all__ = [
     "BurstQueue",
     "BurstQueueArgs",
     "Capacity",
+    "CostRates",
     "DataBucket",
     "DataBucketArgs",
     "DurableWorkflow",
@@ -103,16 +123,23 @@ __all__ = [
     "ModelBinding",
     "ModelRegistry",
     "ModelRegistryArgs",
+    "Observability",
+    "ObservabilityArgs",
     "PreprocessingFunction",
     "PreprocessingFunctionArgs",
     "QueueBinding",
     "RuntimeFunction",
     "RuntimeFunctionArgs",
     "SeedModel",
+    "ServerlessRuntime",
+    "ServerlessRuntimeArgs",
+    "ServiceArgs",
     "ServiceBinding",
     "SideEffects",
+    "StageArgs",
     "Statement",
     "StoreBinding",
+    "WarmArgs",
     "WarmMode",
     "WarmPool",
     "WarmPoolArgs",

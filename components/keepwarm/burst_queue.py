@@ -84,10 +84,7 @@ class BurstQueue(pulumi.ComponentResource):
     retention_s: pulumi.Output[int]
     """Seconds a message is kept."""
 
-    def __init__(
-        self, name: str, args: BurstQueueArgs | None = None, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        args = args or {}
+    def __init__(self, name: str, args: BurstQueueArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("keepwarm:index:BurstQueue", name, {}, opts)
         checks = Checks("BurstQueue", name, args, BurstQueueArgs)
         spec = _checked(checks, args)

@@ -36,10 +36,7 @@ class DataBucket(pulumi.ComponentResource):
     arn: pulumi.Output[str]
     """ARN of the bucket."""
 
-    def __init__(
-        self, name: str, args: DataBucketArgs | None = None, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        args = args or {}
+    def __init__(self, name: str, args: DataBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("keepwarm:index:DataBucket", name, {}, opts)
         checks = Checks("DataBucket", name, args, DataBucketArgs)
         days = {"code": "KW131", "unit": "days", "because": "S3 counts whole days"}

@@ -41,10 +41,7 @@ class EffectLedger(pulumi.ComponentResource):
     bucket_arn: pulumi.Output[str]
     """ARN of the claim bucket."""
 
-    def __init__(
-        self, name: str, args: EffectLedgerArgs | None = None, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        args = args or {}
+    def __init__(self, name: str, args: EffectLedgerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("keepwarm:index:EffectLedger", name, {}, opts)
         checks = Checks("EffectLedger", name, args, EffectLedgerArgs)
         keep = checks.flag("keep_records", True)

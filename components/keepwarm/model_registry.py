@@ -84,9 +84,8 @@ class ModelRegistry(pulumi.ComponentResource):
     """Reference of each seeded model by its name, pinned by manifest digest; known once the model is published."""
 
     def __init__(
-        self, name: str, args: ModelRegistryArgs | None = None, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: ModelRegistryArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        args = args or {}
         super().__init__("keepwarm:index:ModelRegistry", name, {}, opts)
         checks = Checks("ModelRegistry", name, args, ModelRegistryArgs)
         lock = checks.choice("lock", Lock.NONE, "KW131")

@@ -1,0 +1,437 @@
+"""What one looks at, and what rings: a dashboard by cold-start phase, and alarms on budgets and Goodput."""
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+from pulumi_aws import cloudwatch, sns
+
+from keepwarm import _iam
+from keepwarm._args import Checks
+from keepwarm._names import child as child_name
+from keepwarm.phases import PHASES
+
+GOODPUT = 0.99
+DUPLICATES_PER_HOUR = 100
+PERIOD_S = 300
+BUDGET_STATISTIC = "p95"
+TOTAL = "total"
+FUNCTIONS_PER_ALARM = 5
+"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html"""
+WIDTH = 12
+HEIGHT = 6
+LABEL = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+
+
+class CostRates(TypedDict):
+    """Prices that turn usage into money on the dashboard; see the planner's dated price file."""
+
+    usd_per_gb_s: pulumi.Input[float]
+    """Price of a GB-second of Lambda duration in USD."""
+    usd_per_million_requests: pulumi.Input[float]
+    """Price of a million Lambda requests in USD."""
+    memory_mb: dict[str, pulumi.Input[int]]
+    """Memory of each function in MB, by its label."""
+
+
+class ObservabilityArgs(TypedDict):
+    """Inputs of an Observability."""
+
+    functions: dict[str, pulumi.Input[str]]
+    """Function names by a label of your choice."""
+    queues: NotRequired[dict[str, pulumi.Input[str]]]
+    """Queue names by label, for depth and age; their alarms belong to the BurstQueue. Default: none."""
+    parked_queues: NotRequired[dict[str, pulumi.Input[str]]]
+    """Dead-letter queue names by label. Default: none."""
+    services: NotRequired[dict[str, pulumi.Input[str]]]
+    """Discovery names of GPU services by label, for backlog and admission. Default: none."""
+    workflow_arn: NotRequired[pulumi.Input[str]]
+    """State machine whose executions are shown and whose timeouts ring. Default: none."""
+    budgets_ms: NotRequired[dict[str, pulumi.Input[int]]]
+    """Budget of each cold-start phase in ms at the 95th percentile of the slowest function; ``total`` budgets the whole
+    init phase. Default: no budgets."""
+    goodput_target: NotRequired[pulumi.Input[float]]
+    """Share of invocations that must succeed, above 0 up to 1. Default: 0.99."""
+    duplicates_per_hour: NotRequired[pulumi.Input[int]]
+    """Prevented duplicates per hour above which somebody retries too much. Default: 100."""
+    costs: NotRequired[CostRates]
+    """Prices for the cost widget. Default: no cost widget."""
+    alarm_topic_arns: NotRequired[list[pulumi.Input[str]]]
+    """SNS topics the alarms notify. Default: a topic of its own."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """KMS key of its own topic, which must let CloudWatch use it. Default: none."""
+    metric_namespace: NotRequired[pulumi.Input[str]]
+    """CloudWatch namespace the functions emit to. Default: Keepwarm."""
+
+
+class Observability(pulumi.ComponentResource):
+    """Shows every cold-start phase, and rings when a budget or the Goodput is missed."""
+
+    dashboard_name: pulumi.Output[str]
+    """Name of the dashboard."""
+    topic_arn: pulumi.Output[str]
+    """ARN of the topic the alarms notify (the first one, when several were given)."""
+
+    def __init__(
+        self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("keepwarm:index:Observability", name, {}, opts)
+        checks = Checks("Observability", name, args, ObservabilityArgs)
+        spec = _checked(checks, args)
+        child_name(checks, name, "dashboard", 255)
+        checks.done()
+        child = pulumi.ResourceOptions(parent=self)
+
+        topics = list(args.get("alarm_topic_arns") or [])
+        if not topics:
+            own = sns.Topic(f"{name}-alarms", kms_master_key_id=args.get("kms_key_arn"), opts=child)
+            topics.append(own.arn)
+        topic = pulumi.Output.from_input(topics[0])
+        _alarms(self, name, args, spec, topics)
+        dashboard = cloudwatch.Dashboard(
+            f"{name}-dashboard",
+            # A dashboard must be named, and the account has one name space: the topic's name is unique already.
+            dashboard_name=pulumi.Output.concat(name, "-", topic.apply(_suffix)),
+            dashboard_body=pulumi.Output.json_dumps({"widgets": _widgets(args, spec, _iam.region(self))}),
+            opts=child,
+        )
+
+        self.dashboard_name = dashboard.dashboard_name
+        self.topic_arn = topic
+        self.register_outputs({"dashboard_name": self.dashboard_name, "topic_arn": self.topic_arn})
+
+
+def _suffix(topic_arn: str) -> str:
+    return topic_arn.rsplit(":", 1)[-1].replace(".", "-")[-32:]
+
+
+def _checked(checks: Checks, args: ObservabilityArgs) -> dict[str, Any]:
+    if "functions" in args and not args["functions"]:
+        checks.add(
+            "KW102", "functions", "no function", "at least one", "there is nothing to watch", "name one"
+        )
+    for group in ("functions", "queues", "parked_queues", "services"):
+        labels: Mapping[str, Any] = args.get(group) or {}  # type: ignore[assignment]
+        for label in labels:
+            checks.text(
+                f"{group}.{label}",
+                label,
+                LABEL,
+                code="KW101",
+                allowed="letters, digits, dash and underscore",
+                because="it becomes part of a metric's id",
+                fix="rename the label",
+            )
+    budgets = args.get("budgets_ms") or {}
+    allowed = ", ".join([*PHASES, TOTAL])
+    for phase in budgets:
+        if phase not in PHASES and phase != TOTAL:
+            checks.add(
+                "KW149",
+                f"budgets_ms.{phase}",
+                "an unknown phase",
+                allowed,
+                "functions measure these phases and no others",
+                "use one of them",
+            )
+    if budgets and set(budgets) == {"scheduling"}:
+        checks.add(
+            "KW149",
+            "budgets_ms",
+            "a budget for scheduling alone",
+            f"budgets for more of {allowed}",
+            "a cold start is every phase up to readiness, and scheduling is the smallest of them",
+            "budget total, or the phases of the model",
+        )
+    if "costs" in args:
+        checks.unknown("costs", args["costs"], CostRates)
+    return {
+        "namespace": args.get("metric_namespace", "Keepwarm"),
+        "budgets": {
+            phase: checks.number(
+                phase,
+                None,
+                1,
+                900_000,
+                code="KW149",
+                unit="ms",
+                because="an init phase takes at least a millisecond and at most fifteen minutes",
+                args=budgets,
+                at="budgets_ms",
+            )
+            for phase in budgets
+        },
+        "goodput": checks.number(
+            "goodput_target",
+            GOODPUT,
+            0.01,
+            1,
+            code="KW146",
+            unit="",
+            because="it is a share",
+            whole=False,
+        ),
+        "duplicates": checks.number(
+            "duplicates_per_hour",
+            DUPLICATES_PER_HOUR,
+            0,
+            1_000_000_000,
+            code="KW146",
+            unit="duplicates",
+            because="it is a count",
+        ),
+    }
+
+
+def metric_name(phase: str) -> str:
+    """Metric that `keepwarm_runtime` emits for a phase; ``total`` is the whole init phase."""
+    return "init_ms" if phase == TOTAL else f"phase_{phase}_ms"
+
+
+def _queries(
+    functions: Mapping[str, pulumi.Input[str]],
+    namespace: pulumi.Input[str],
+    metrics: list[tuple[str, str, str]],
+    dimension: str,
+    period: int,
+) -> list[dict[str, Any]]:
+    """Metrics of every function as the inputs of an expression: id prefix, metric name, statistic."""
+    return [
+        {
+            "id": f"{prefix}{index}",
+            "return_data": False,
+            "metric": {
+                "namespace": namespace,
+                "metric_name": metric,
+                "dimensions": {dimension: function},
+                "stat": statistic,
+                "period": period,
+            },
+        }
+        for prefix, metric, statistic in metrics
+        for index, function in enumerate(functions.values())
+    ]
+
+
+def _list(prefix: str, count: int) -> str:
+    return "[" + ", ".join(f"{prefix}{index}" for index in range(count)) + "]"
+
+
+def _chunks(functions: Mapping[str, pulumi.Input[str]]) -> list[dict[str, pulumi.Input[str]]]:
+    """Functions in groups that one alarm can watch: an expression takes ten metrics, and Goodput needs two each."""
+    labels = list(functions)
+    return [
+        {label: functions[label] for label in labels[start : start + FUNCTIONS_PER_ALARM]}
+        for start in range(0, len(labels), FUNCTIONS_PER_ALARM)
+    ]
+
+
+def _alarms(
+    owner: pulumi.ComponentResource,
+    name: str,
+    args: ObservabilityArgs,
+    spec: dict[str, Any],
+    topics: list[Any],
+) -> None:
+    child = pulumi.ResourceOptions(parent=owner)
+    for group, functions in enumerate(_chunks(args["functions"])):
+        _function_alarms(name, "" if group == 0 else f"-{group}", functions, spec, topics, child)
+    if "workflow_arn" in args:
+        cloudwatch.MetricAlarm(
+            f"{name}-workflow-timeouts",
+            alarm_description="Executions run into their deadline: their state says at which step.",
+            namespace="AWS/States",
+            metric_name="ExecutionsTimedOut",
+            dimensions={"StateMachineArn": args["workflow_arn"]},
+            statistic="Sum",
+            period=PERIOD_S,
+            evaluation_periods=1,
+            comparison_operator="GreaterThanThreshold",
+            threshold=0,
+            treat_missing_data="notBreaching",
+            alarm_actions=topics,
+            opts=child,
+        )
+
+
+def _function_alarms(
+    name: str,
+    suffix: str,
+    functions: dict[str, pulumi.Input[str]],
+    spec: dict[str, Any],
+    topics: list[Any],
+    child: pulumi.ResourceOptions,
+) -> None:
+    count = len(functions)
+    own = spec["namespace"]
+
+    def alarm(
+        role: str, about: str, threshold: Any, queries: list[Any], text: str, *, below: bool = False
+    ) -> None:
+        cloudwatch.MetricAlarm(
+            f"{name}-{role}{suffix}",
+            alarm_description=about,
+            comparison_operator="LessThanThreshold" if below else "GreaterThanThreshold",
+            threshold=threshold,
+            evaluation_periods=1 if role == "duplicates" else 3,
+            treat_missing_data="notBreaching",
+            alarm_actions=topics,
+            metric_queries=[
+                *queries,
+                {"id": "result", "expression": text, "label": role, "return_data": True},
+            ],
+            opts=child,
+        )
+
+    for phase, budget in spec["budgets"].items():
+        alarm(
+            f"budget-{phase}",
+            f"Cold-start phase {phase} of the slowest function exceeds its budget (95th percentile).",
+            budget,
+            _queries(functions, own, [("m", metric_name(phase), BUDGET_STATISTIC)], "function", PERIOD_S),
+            f"MAX({_list('m', count)})",
+        )
+    good, bad = f"SUM({_list('s', count)})", f"SUM({_list('f', count)})"
+    alarm(
+        "goodput",
+        "Fewer invocations succeed than the Goodput target asks for.",
+        spec["goodput"],
+        _queries(functions, own, [("s", "succeeded", "Sum"), ("f", "failed", "Sum")], "function", PERIOD_S),
+        f"{good} / ({good} + {bad})",
+        below=True,
+    )
+    alarm(
+        "throttles",
+        "Lambda refuses invocations: concurrency or the scaling rate is used up.",
+        0,
+        _queries(functions, "AWS/Lambda", [("t", "Throttles", "Sum")], "FunctionName", PERIOD_S),
+        f"SUM({_list('t', count)})",
+    )
+    alarm(
+        "duplicates",
+        "Many duplicates were prevented: somebody retries what has been done.",
+        spec["duplicates"],
+        _queries(functions, own, [("d", "duplicate_prevented", "Sum")], "function", 3600),
+        f"SUM({_list('d', count)})",
+    )
+
+
+def _widgets(
+    args: ObservabilityArgs, spec: dict[str, Any], region: pulumi.Output[str]
+) -> list[dict[str, Any]]:
+    namespace = spec["namespace"]
+    functions = args["functions"]
+    widgets: list[dict[str, Any]] = []
+
+    def graph(title: str, metrics: list[Any], *, stat: str, stacked: bool = False, lines: Any = None) -> None:
+        place = len(widgets)
+        properties: dict[str, Any] = {
+            "title": title,
+            "region": region,
+            "view": "timeSeries",
+            "stacked": stacked,
+            "stat": stat,
+            "period": PERIOD_S,
+            "metrics": metrics,
+        }
+        if lines:
+            properties["annotations"] = {"horizontal": lines}
+        widgets.append(
+            {
+                "type": "metric",
+                "x": place % 2 * WIDTH,
+                "y": place // 2 * HEIGHT,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "properties": properties,
+            }
+        )
+
+    def own(metric: str) -> list[Any]:
+        return [
+            [namespace, metric, "function", function, {"label": label}]
+            for label, function in functions.items()
+        ]
+
+    def aws_lambda(metric: str) -> list[Any]:
+        return [
+            ["AWS/Lambda", metric, "FunctionName", function, {"label": label}]
+            for label, function in functions.items()
+        ]
+
+    for label, function in functions.items():
+        graph(
+            f"Cold start by phase (p95, ms): {label}",
+            [[namespace, metric_name(phase), "function", function, {"label": phase}] for phase in PHASES],
+            stat=BUDGET_STATISTIC,
+            stacked=True,
+            lines=[
+                {"label": f"budget {phase}", "value": budget}
+                for phase, budget in spec["budgets"].items()
+                if phase == TOTAL
+            ],
+        )
+    graph("Cold starts", own("cold_start"), stat="Sum")
+    graph("First request after ready, beyond a warm one (p95, ms)", own("first_request_delta_ms"), stat="p95")
+    graph("Duration (p95, ms)", own("duration_ms"), stat="p95")
+    graph("Time left at the end (minimum, ms)", own("remaining_ms"), stat="Minimum")
+    graph("Succeeded and failed", [*own("succeeded"), *own("failed")], stat="Sum")
+    graph("Duplicates prevented", own("duplicate_prevented"), stat="Sum")
+    graph("Concurrent executions", aws_lambda("ConcurrentExecutions"), stat="Maximum")
+    graph("Throttles", aws_lambda("Throttles"), stat="Sum")
+    graph("Provisioned concurrency in use", aws_lambda("ProvisionedConcurrencyUtilization"), stat="Maximum")
+    graph(
+        "Spill-over to cold environments",
+        aws_lambda("ProvisionedConcurrencySpilloverInvocations"),
+        stat="Sum",
+    )
+    queues, parked = args.get("queues") or {}, args.get("parked_queues") or {}
+    if queues:
+        graph("Age of the oldest message (s)", _sqs("ApproximateAgeOfOldestMessage", queues), stat="Maximum")
+        graph("Messages waiting", _sqs("ApproximateNumberOfMessagesVisible", queues), stat="Maximum")
+    if parked:
+        graph("Messages parked", _sqs("ApproximateNumberOfMessagesVisible", parked), stat="Maximum")
+    services = args.get("services") or {}
+    if services:
+        for title, metric, stat in (
+            ("Backlog of the service", "Backlog", "Sum"),
+            ("Wait for a permit (p95, ms)", "admission_wait_ms", "p95"),
+        ):
+            graph(
+                title,
+                [[namespace, metric, "Service", s, {"label": k}] for k, s in services.items()],
+                stat=stat,
+            )
+    if "workflow_arn" in args:
+        arn = args["workflow_arn"]
+        ends = ("ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted")
+        graph("Executions", [["AWS/States", end, "StateMachineArn", arn] for end in ends], stat="Sum")
+    if "costs" in args:
+        graph("Cost of functions (USD per period)", _costs(args["costs"], functions), stat="Sum")
+    return widgets
+
+
+def _sqs(metric: str, queues: Mapping[str, pulumi.Input[str]]) -> list[Any]:
+    return [["AWS/SQS", metric, "QueueName", queue, {"label": label}] for label, queue in queues.items()]
+
+
+def _costs(rates: CostRates, functions: Mapping[str, pulumi.Input[str]]) -> list[Any]:
+    """Duration times memory times price, and requests times price, as metric math."""
+    rows: list[Any] = []
+    for index, (label, function) in enumerate(functions.items()):
+        memory = rates["memory_mb"].get(label)
+        if memory is None:
+            continue
+        rows.append(
+            ["AWS/Lambda", "Duration", "FunctionName", function, {"id": f"d{index}", "visible": False}]
+        )
+        rows.append(
+            ["AWS/Lambda", "Invocations", "FunctionName", function, {"id": f"i{index}", "visible": False}]
+        )
+        cost = pulumi.Output.all(memory, rates["usd_per_gb_s"], rates["usd_per_million_requests"]).apply(
+            lambda values, n=index: (
+                f"d{n} / 1000 * {values[0] / 1024:.6g} * {values[1]:.10g} + i{n} * {values[2] / 1e6:.10g}"
+            )
+        )
+        rows.append([{"expression": cost, "label": label, "id": f"c{index}"}])
+    return rows
