@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from keepwarm.observability import CostRates, Observability, ObservabilityArgs
     from keepwarm.phases import PHASES
     from keepwarm.preprocessing_function import PreprocessingFunction, PreprocessingFunctionArgs
+    from keepwarm.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
     from keepwarm.runtime_function import Architecture, RuntimeFunction, RuntimeFunctionArgs, SideEffects
     from keepwarm.serverless_runtime import (
         ServerlessRuntime,
@@ -73,6 +74,8 @@ _MODULES: dict[str, str] = {
     "PHASES": "phases",
     "PreprocessingFunction": "preprocessing_function",
     "PreprocessingFunctionArgs": "preprocessing_function",
+    "PrivateEndpoints": "private_endpoints",
+    "PrivateEndpointsArgs": "private_endpoints",
     "QueueBinding": "bindings",
     "RuntimeFunction": "runtime_function",
     "RuntimeFunctionArgs": "runtime_function",
@@ -127,6 +130,8 @@ __all__ = [
     "ObservabilityArgs",
     "PreprocessingFunction",
     "PreprocessingFunctionArgs",
+    "PrivateEndpoints",
+    "PrivateEndpointsArgs",
     "QueueBinding",
     "RuntimeFunction",
     "RuntimeFunctionArgs",

@@ -17,6 +17,7 @@ COMPONENTS = (
     "ModelRegistry",
     "Observability",
     "PreprocessingFunction",
+    "PrivateEndpoints",
     "RuntimeFunction",
     "ServerlessRuntime",
     "WarmPool",

@@ -86,7 +86,7 @@ class RuntimeFunctionArgs(FunctionBindings):
     """Requests one environment serves at a time on managed instances. Default: AWS's choice for the runtime."""
     alias_weights: NotRequired[dict[str, pulumi.Input[float]]]
     """Share of the alias' traffic other versions take, version to weight 0..1. Default: none."""
-    subnet_ids: NotRequired[list[pulumi.Input[str]]]
+    subnet_ids: NotRequired[pulumi.Input[list[pulumi.Input[str]]]]
     """Subnets the function is attached to, in two availability zones or more. Default: no VPC."""
     security_group_ids: NotRequired[list[pulumi.Input[str]]]
     """Security groups of the function in its VPC. Default: none."""
@@ -226,7 +226,7 @@ def checked(
     _check_package(checks, args, spec)
     _check_model(checks, args, spec)
     _check_snap_start(checks, args, spec)
-    _check_network(checks, args)
+    _check_network(checks, args, spec)
     spec["variables"] = _check_environment(checks, args)
     for role in ("function", "role"):
         child_name(checks, name, role, limits.LAMBDA_NAME_MAX_CHARS)
@@ -434,7 +434,7 @@ def _check_snap_start(checks: Checks, args: RuntimeFunctionArgs, spec: dict[str,
         checks.holds(pinned, args["model"].get("ref"))
 
 
-def _check_network(checks: Checks, args: RuntimeFunctionArgs) -> None:
+def _check_network(checks: Checks, args: RuntimeFunctionArgs, spec: dict[str, Any]) -> None:
     subnets = args.get("subnet_ids")
     if subnets is None:
         if args.get("security_group_ids"):
@@ -442,9 +442,12 @@ def _check_network(checks: Checks, args: RuntimeFunctionArgs) -> None:
                 "KW102", "subnet_ids", "nothing", "subnets", "security groups need a VPC", "set subnet_ids"
             )
         return
-    distinct = {subnet if known(subnet) else index for index, subnet in enumerate(subnets)}
-    if len(distinct) < 2:
-        checks.add(
+
+    def spread(given: Any) -> Problem | None:
+        distinct = {subnet if known(subnet) else index for index, subnet in enumerate(given)}
+        if len(distinct) >= 2:
+            return None
+        return Problem(
             "KW138",
             "subnet_ids",
             f"{len(distinct)} subnet",
@@ -452,6 +455,8 @@ def _check_network(checks: Checks, args: RuntimeFunctionArgs) -> None:
             "one zone's outage would stop the function (control Lambda.5)",
             "add a subnet of another zone",
         )
+
+    spec["subnet_ids"] = checks.holds(spread, subnets)
     if not args.get("security_group_ids"):
         checks.add(
             "KW102",
@@ -577,7 +582,7 @@ def build(
         tracing_config={"mode": "Active"},
         reserved_concurrent_executions=spec["reserved_concurrency"],
         snap_start={"apply_on": "PublishedVersions"} if spec["snap_start"] else None,
-        vpc_config=_vpc(args),
+        vpc_config=_vpc(args, spec),
         kms_key_arn=kms,
         code_signing_config_arn=args.get("code_signing_config_arn"),
         publish=True,
@@ -642,10 +647,10 @@ def _package(args: RuntimeFunctionArgs, spec: dict[str, Any], layers: list[Any])
     }
 
 
-def _vpc(args: RuntimeFunctionArgs) -> dict[str, Any] | None:
+def _vpc(args: RuntimeFunctionArgs, spec: dict[str, Any]) -> dict[str, Any] | None:
     if "subnet_ids" not in args:
         return None
-    return {"subnet_ids": args["subnet_ids"], "security_group_ids": args.get("security_group_ids", [])}
+    return {"subnet_ids": spec["subnet_ids"], "security_group_ids": args.get("security_group_ids", [])}
 
 
 def _managed_instances(args: RuntimeFunctionArgs) -> dict[str, Any]:

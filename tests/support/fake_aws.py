@@ -139,6 +139,9 @@ class FakeAws:
         version = f"v{len(self.versions) + 1}"
         headers = {"etag": f'"{hashlib.md5(seen.body).hexdigest()}"', "x-amz-version-id": version}
         headers["content-type"] = seen.headers.get("content-type", "binary/octet-stream")
+        headers.update(
+            {name: value for name, value in seen.headers.items() if name.startswith("x-amz-meta-")}
+        )
         self.objects[bucket, key] = (seen.body, headers)
         self.versions[bucket, key, version] = seen.body
         return 200, headers, b""
