@@ -25,8 +25,10 @@ from keepwarm_localcloud.sqs import Message, SqsService
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
 
-_POLL_S = 0.05
-"""Real seconds between looks at an empty queue."""
+_TROUBLE_S = 0.5
+"""Real seconds between attempts to read a queue that refuses."""
+_GROWTH_S = 1.0
+"""Real seconds between looks at whether the number of batches at once has grown."""
 _RETRY_FIRST_S = 0.5
 _RETRY_MAX_S = 20.0
 _BATCH_BYTES = limits.LAMBDA_SYNC_PAYLOAD_MAX_BYTES
@@ -294,6 +296,7 @@ class Poller:
         self._active = 0
         self._busy_since_s: float | None = None
         self._closed = False
+        self._troubled = False
         self._workers = ThreadPoolExecutor(
             mapping.max_concurrency or limits.ESM_CONCURRENCY_DEFAULT_MAX, f"keepwarm-esm-{mapping.id[:8]}"
         )
@@ -305,6 +308,7 @@ class Poller:
         with self._wake:
             self._closed = True
             self._wake.notify_all()
+        self._sqs.wake(self._mapping.queue_arn)
 
     def close(self) -> None:
         """End the poller after the batches that run. Idempotent."""
@@ -324,7 +328,7 @@ class Poller:
         while True:
             with self._wake:
                 while not self._closed and self._active >= self._slots():
-                    self._wake.wait(_POLL_S)
+                    self._wake.wait(_GROWTH_S)
                 if self._closed:
                     return
             messages = self._gather()
@@ -332,7 +336,9 @@ class Poller:
                 with self._wake:
                     if not self._active:
                         self._busy_since_s = None
-                    self._wake.wait(_POLL_S)
+                    if self._troubled and not self._closed:
+                        # The queue can't be read now; without this the refusals would follow each other at once.
+                        self._wake.wait(_TROUBLE_S)
                 continue
             with self._wake:
                 self._busy_since_s = self._busy_since_s or self._cloud.clock.now_s()
@@ -345,33 +351,31 @@ class Poller:
         until_s: float | None = None
         used = 0
         while not self._closed:
-            found = self._receive(min(limits.SQS_BATCH_MAX, size - len(taken)))
+            left_s = float(limits.SQS_WAIT_MAX_S) if until_s is None else until_s - self._cloud.clock.now_s()
+            found = self._receive(min(limits.SQS_BATCH_MAX, size - len(taken)), max(left_s, 0.0))
             taken += found
             used += sum(len(m.body.encode()) for m in found)
             now_s = self._cloud.clock.now_s()
             if taken and until_s is None:
                 until_s = now_s + self._mapping.window_s
             full = len(taken) >= size or used + limits.SQS_MESSAGE_MAX_BYTES * 2 > _BATCH_BYTES
-            if full or until_s is None or (not found and now_s >= until_s):
-                break
-            if not found:
-                with self._wake:
-                    self._wake.wait(_POLL_S)
-            elif size <= limits.SQS_BATCH_MAX and not self._mapping.window_s:
+            if full or until_s is None or (not found and now_s >= until_s) or not self._mapping.window_s:
                 break
         return taken
 
-    def _receive(self, count: int) -> list[Message]:
+    def _receive(self, count: int, wait_s: float) -> list[Message]:
         mapping = self._mapping
+        self._troubled = False
         try:
             function, _ = self._functions.find(mapping.function)
             version = self._functions.version(function, mapping.qualifier)
             role = Caller(role_arn=version.config["Role"])
             self._cloud.authorize(role, "sqs:ReceiveMessage", mapping.queue_arn)
-            return self._sqs.receive(mapping.queue_arn, count)
+            return self._sqs.receive(mapping.queue_arn, count, wait_s=wait_s, cancelled=lambda: self._closed)
         except AwsError as error:
             # A function, queue or permission that is gone stops the flow, not the mapping: it may come back.
             self._result(f"PROBLEM: {error.code}: {error.message}")
+            self._troubled = True
             return []
 
     def _batch(self, messages: list[Message]) -> None:

@@ -172,6 +172,7 @@ class Invocations:
         except AwsError:
             self._metrics.add(function.name, "Throttles", 1)
             raise
+        self._placed(function, qualifier, lease)
         trace = trace_id or _trace()
         call = Call(request_id, payload, function.qualified_arn(qualifier), trace, client_context)
         outcome = Outcome(b"", reusable=False)
@@ -181,6 +182,16 @@ class Invocations:
             self._pools.release(lease, reusable=outcome.reusable)
         self._record(function, version, lease, call, outcome)
         return outcome, version
+
+    def _placed(self, function: Function, qualifier: str | None, lease: Lease) -> None:
+        """Publish what target tracking on a warm pool follows; as on AWS there is no value without invocations."""
+        if lease.utilisation is not None:
+            self._metrics.add(
+                function.name,
+                "ProvisionedConcurrencyUtilization",
+                lease.utilisation,
+                resource=f"{function.name}:{qualifier}",
+            )
 
     def _on(self, lease: Lease, call: Call) -> Outcome:
         """Run one call in its environment, initialising it first when it is new."""
@@ -245,7 +256,21 @@ class Invocations:
         Raises:
             AwsError: AccessDeniedException, or what Invoke refuses.
         """
+        self.check_permission(
+            function_arn, principal=principal, source_arn=source_arn, source_account=source_account
+        )
+        return self.invoke(function_arn, payload, kind="Event", source_arn=source_arn).request_id
+
+    def check_permission(
+        self, function_arn: str, *, principal: str, source_arn: str, source_account: str | None = None
+    ) -> None:
+        """Refuse a service that the resource policy of a function does not let in.
+
+        Raises:
+            AwsError: AccessDeniedException, or ResourceNotFoundException.
+        """
         function, qualifier = self._functions.find(function_arn)
+        self._functions.version(function, qualifier)
         account = source_account or self._cloud.account_id
         if not self.permits(function, qualifier, principal, source_arn, account):
             raise AwsError(
@@ -254,7 +279,6 @@ class Invocations:
                 "because no resource-based policy allows the lambda:InvokeFunction action",
                 403,
             )
-        return self.invoke(function_arn, payload, kind="Event", source_arn=source_arn).request_id
 
     def permits(
         self, function: Function, qualifier: str | None, principal: str, source_arn: str, source_account: str

@@ -119,6 +119,18 @@ class LambdaService:
             function_arn, payload, principal=principal, source_arn=source_arn, source_account=source_account
         )
 
+    def check_permission(
+        self, function_arn: str, *, principal: str, source_arn: str, source_account: str | None = None
+    ) -> None:
+        """Refuse a service that the resource policy of a function does not let in.
+
+        Raises:
+            AwsError: AccessDeniedException, or ResourceNotFoundException.
+        """
+        self.invocations.check_permission(
+            function_arn, principal=principal, source_arn=source_arn, source_account=source_account
+        )
+
     # --- HTTP ---------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -76,6 +76,8 @@ class Lease:
     key: Key
     spillover: bool = False
     provisioned: Provisioned | None = None
+    utilisation: float | None = None
+    """Share of the qualifier's provisioned concurrency in use with this invocation; None without any."""
 
 
 class Pools:
@@ -158,7 +160,10 @@ class Pools:
             environment = provisioned.idle.pop()
             provisioned.busy.add(environment)
             self._note(function.name, state)
-            return Lease(environment, placement, function.name, key, provisioned=provisioned)
+            used = len(provisioned.busy) / provisioned.allocated
+            return Lease(
+                environment, placement, function.name, key, provisioned=provisioned, utilisation=used
+            )
         if placement is Placement.WARM:
             environment = fleet.pop()
         else:
@@ -166,7 +171,15 @@ class Pools:
             environment = self._new(launch, Pool.ON_DEMAND)
         state.running += 1
         self._note(function.name, state)
-        return Lease(environment, placement, function.name, key, spillover=spillover)
+        return Lease(
+            environment,
+            placement,
+            function.name,
+            key,
+            spillover=spillover,
+            # All that is allocated is busy, else there would be no spill-over.
+            utilisation=1.0 if provisioned is not None and provisioned.allocated else None,
+        )
 
     def _demand(
         self, function: Function, state: _State, provisioned: Provisioned | None, idle: int
