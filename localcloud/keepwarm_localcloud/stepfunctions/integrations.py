@@ -106,7 +106,7 @@ def call(roles: Roles, role_arn: str, resource: str, parameters: Any) -> Callabl
     service, action, sdk = split(resource)
     if service == "lambda" and not sdk:
         return lambda: _lambda(roles, role_arn, resource, action, parameters)
-    return lambda: _api(roles, role_arn, service, action, sdk, parameters)
+    return lambda: api(roles, role_arn, service, action, sdk, parameters)
 
 
 def _lambda(roles: Roles, role_arn: str, resource: str, action: str, parameters: Any) -> Any:
@@ -155,7 +155,12 @@ def _error_type(text: str) -> str:
     return str(name) if name else "Lambda.Unknown"
 
 
-def _api(roles: Roles, role_arn: str, service: str, action: str, sdk: bool, parameters: Any) -> Any:
+def api(roles: Roles, role_arn: str, service: str, action: str, sdk: bool, parameters: Any) -> Any:
+    """Call an API action with ASL's names.
+
+    Raises:
+        StateFailure: with the error name that Step Functions gives.
+    """
     prefix = service[:1].upper() + service[1:] if sdk else PREFIXES[service]
     client = roles.client(role_arn, CLIENTS.get(service, service))
     operation = action[:1].upper() + action[1:]

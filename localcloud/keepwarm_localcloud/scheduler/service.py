@@ -1,0 +1,380 @@
+"""Validates schedules as AWS does and invokes their targets with their role.
+
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/what-is-scheduler.html
+"""
+
+import json
+import logging
+import random
+import re
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from keepwarm_localcloud.service import AwsError, Request, Response
+from keepwarm_localcloud.stepfunctions.failures import StateFailure
+from keepwarm_localcloud.stepfunctions.integrations import api
+from keepwarm_localcloud.tasking import schedules
+from keepwarm_localcloud.tasking.errors import coded
+from keepwarm_localcloud.tasking.roles import RoleCalls
+from keepwarm_localcloud.tasking.timers import Timers
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+LOG = logging.getLogger(__name__)
+DEFAULT_ATTEMPTS = 185
+DEFAULT_AGE_S = 86_400
+FIRST_RETRY_S = 1.0
+MAX_RETRY_S = 3600.0
+TARGETS = ("lambda", "states", "sqs", "sns", "ecs", "events")
+ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")
+
+
+def _invalid(message: str) -> AwsError:
+    return AwsError("ValidationException", message)
+
+
+@dataclass(slots=True)
+class Plan:
+    """The next run of one schedule."""
+
+    fingerprint: str
+    schedule: schedules.Schedule
+    next_s: float | None
+
+
+@dataclass(slots=True)
+class Run:
+    """One invocation, with its retries."""
+
+    name: str
+    arn: str
+    target: dict[str, Any]
+    scheduled_s: float
+    identity: str
+    attempt: int = 1
+
+
+class SchedulerService:
+    """EventBridge Scheduler."""
+
+    name = "scheduler"
+
+    def __init__(self) -> None:
+        self.random = random.Random()  # noqa: S311 - spreads runs over a window, no secret
+        self._plans: dict[str, Plan] = {}
+        self._wake = threading.Condition()
+        self._dirty = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.cloud: Cloud
+        self.roles: RoleCalls
+        self._timers: Timers
+        self._pool: ThreadPoolExecutor
+
+    def start(self, cloud: "Cloud") -> None:
+        """Attach to the cloud and start the thread."""
+        self.cloud = cloud
+        self.roles = RoleCalls(cloud)
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="scheduler")
+        self._timers = Timers(cloud.clock, "scheduler")
+        self._timers.start()
+        cloud.moto.before("scheduler", lambda _request: self._poke())
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the threads; a call under way is not waited for longer than its service lives."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._timers.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.roles.close()
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Schedules and groups that are not the default."""
+        backend = self.cloud.moto.existing_backend("scheduler")
+        if backend is None:
+            return {}
+        found = {
+            "schedule": sorted(
+                s.name for g in backend.schedule_groups.values() for s in g.schedules.values()
+            ),
+            "scheduleGroup": sorted(n for n in backend.schedule_groups if n != "default"),
+        }
+        return {kind: names for kind, names in found.items() if names}
+
+    def handle(self, request: Request) -> Response | None:
+        """Check what is written; moto answers."""
+        if request.method in ("POST", "PUT") and request.path.startswith("/schedules/"):
+            self._check(request.json())
+        return None
+
+    # Checks
+
+    def _check(self, body: dict[str, Any]) -> None:
+        try:
+            schedules.parse(
+                body.get("ScheduleExpression", ""), zone=body.get("ScheduleExpressionTimezone"), start_s=0.0
+            )
+        except schedules.ExpressionError as error:
+            raise _invalid(str(error)) from error
+        window = body.get("FlexibleTimeWindow") or {}
+        minutes = window.get("MaximumWindowInMinutes")
+        if window.get("Mode") not in ("OFF", "FLEXIBLE"):
+            raise _invalid("FlexibleTimeWindow.Mode must be OFF or FLEXIBLE")
+        if window["Mode"] == "OFF" and minutes is not None:
+            raise _invalid("FlexibleTimeWindow MaximumWindowInMinutes must not be provided when Mode is OFF.")
+        if window["Mode"] == "FLEXIBLE" and not (isinstance(minutes, int) and 1 <= minutes <= 1440):
+            raise _invalid("FlexibleTimeWindow MaximumWindowInMinutes must be between 1 and 1440.")
+        target = body.get("Target") or {}
+        self._check_target(target)
+        self._check_role(target.get("RoleArn", ""))
+
+    @staticmethod
+    def _check_target(target: dict[str, Any]) -> None:
+        arn = target.get("Arn", "")
+        parts = arn.split(":")
+        if len(parts) < 6 or (parts[2] not in TARGETS and not arn.startswith("arn:aws:scheduler:::aws-sdk:")):
+            allowed = f"{', '.join(TARGETS)} or arn:aws:scheduler:::aws-sdk:service:action"
+            raise _invalid(
+                coded(
+                    "KW624",
+                    "schedule target",
+                    arn,
+                    allowed,
+                    "the embedded cloud calls only these",
+                    "choose one",
+                )
+            )
+        if parts[2] == "ecs" and not target.get("EcsParameters", {}).get("TaskDefinitionArn"):
+            raise _invalid("EcsParameters is required for an ECS target.")
+        text = target.get("Input")
+        if text and parts[2] in ("lambda", "states"):
+            try:
+                json.loads(text)
+            except ValueError as error:
+                raise _invalid(f"Invalid RequestJson provided. Reason {error}") from error
+        queue = target.get("DeadLetterConfig", {}).get("Arn", "")
+        if queue and not queue.startswith("arn:aws:sqs:"):
+            raise _invalid("DeadLetterConfig.Arn must be the ARN of an SQS queue.")
+
+    def _check_role(self, arn: str) -> None:
+        if ROLE.fullmatch(arn) is None:
+            raise _invalid(f"Provided role ARN '{arn}' is not valid.")
+        roles = self.cloud.moto_backend("iam").roles.values()
+        role = next((r for r in roles if r.arn == arn), None)
+        if role is None or "scheduler.amazonaws.com" not in json.dumps(role.assume_role_policy_document):
+            raise _invalid(
+                "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+            )
+
+    # The thread
+
+    def _poke(self) -> None:
+        # Called under moto's lock, before the request is answered: the thread waits for that lock.
+        with self._wake:
+            self._dirty = True
+            self._wake.notify_all()
+
+    def _loop(self) -> None:
+        while True:
+            now_s = self.cloud.clock.now_s()
+            due = [now_s + 3600.0]
+            try:
+                self._sync(now_s)
+                due += [p.next_s for p in self._plans.values() if p.next_s is not None]
+            except Exception:
+                LOG.exception("the scheduler failed")
+            with self._wake:
+                if self._stopping:
+                    return
+                if not self._dirty:
+                    self.cloud.clock.wait_until(self._wake, min(due))
+                self._dirty = False
+
+    def _sync(self, now_s: float) -> None:
+        with self.cloud.moto.lock("scheduler"):
+            backend = self.cloud.moto.existing_backend("scheduler")
+            if backend is None:
+                return
+            found = {s.arn: s for g in backend.schedule_groups.values() for s in g.schedules.values()}
+        for arn in set(self._plans) - set(found):
+            del self._plans[arn]
+        for arn, record in found.items():
+            plan = self._plan(arn, record, now_s)
+            while plan.next_s is not None and plan.next_s <= now_s:
+                scheduled_s = plan.next_s
+                plan.next_s = self._following(record, plan.schedule, scheduled_s)
+                self._fire(record, scheduled_s)
+                if plan.next_s is None and record.action_after_completion == "DELETE":
+                    self._delete(record)
+
+    def _plan(self, arn: str, record: Any, now_s: float) -> Plan:
+        facts = (
+            record.schedule_expression, record.schedule_expression_timezone, record.state, str(record.start_date),
+            str(record.end_date),
+        )  # fmt: skip
+        fingerprint = json.dumps(facts)
+        plan = self._plans.get(arn)
+        if plan is None or plan.fingerprint != fingerprint:
+            begin_s = _stamp(record.start_date) or now_s
+            schedule = schedules.parse(
+                record.schedule_expression, zone=record.schedule_expression_timezone, start_s=begin_s
+            )
+            plan = self._plans[arn] = Plan(fingerprint, schedule, self._following(record, schedule, now_s))
+        return plan
+
+    @staticmethod
+    def _following(record: Any, schedule: schedules.Schedule, after_s: float) -> float | None:
+        if record.state != "ENABLED":
+            return None
+        start_s, end_s = _stamp(record.start_date), _stamp(record.end_date)
+        following = schedule.after(after_s if start_s is None else max(after_s, start_s - 0.001))
+        return None if following is None or (end_s is not None and following > end_s) else following
+
+    def _delete(self, record: Any) -> None:
+        with self.cloud.moto.lock("scheduler"):
+            self.cloud.moto_backend("scheduler").delete_schedule(record.group_name, record.name)
+
+    def _fire(self, record: Any, scheduled_s: float) -> None:
+        run = Run(
+            record.name, record.arn, json.loads(json.dumps(record.target)), scheduled_s, str(uuid.uuid4())
+        )
+        window = record.flexible_time_window
+        at_s = scheduled_s
+        if window.get("Mode") == "FLEXIBLE":
+            at_s = schedules.window(scheduled_s, window["MaximumWindowInMinutes"], self.random.random())
+        self._timers.at(at_s, lambda: self._submit(run))
+
+    def _submit(self, run: Run) -> None:
+        if not self._stopping:
+            self._pool.submit(self._attempt, run)
+
+    # Invocations
+
+    def _attempt(self, run: Run) -> None:
+        try:
+            self._call(run)
+        except (ClientError, BotoCoreError, AwsError, StateFailure) as error:
+            self._failed(run, error)
+        except Exception:
+            LOG.exception("the target of schedule %s failed in the embedded cloud itself", run.name)
+        else:
+            self._note(run, "INVOKED")
+
+    def _note(self, run: Run, state: str, error: str | None = None) -> None:
+        self.cloud.journal.write(
+            "schedule",
+            schedule=run.name,
+            target=run.target["Arn"],
+            state=state,
+            attempt=run.attempt,
+            error=error,
+        )
+
+    def _input(self, run: Run) -> str:
+        text = run.target.get("Input") or "{}"
+        at = datetime.fromtimestamp(run.scheduled_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for name, value in (
+            ("schedule-arn", run.arn), ("scheduled-time", at), ("execution-id", run.identity),
+            ("attempt-number", str(run.attempt)),
+        ):  # fmt: skip
+            text = text.replace(f"<aws.scheduler.{name}>", value)
+        return str(text)
+
+    def _call(self, run: Run) -> None:
+        target, text = run.target, self._input(run)
+        arn, role = target["Arn"], target["RoleArn"]
+        parts = arn.split(":")
+        service = parts[2]
+        if service == "lambda":
+            self.roles.function(role, arn, text.encode(), "Event")
+        elif service == "states":
+            self.roles.client(role, "stepfunctions").start_execution(stateMachineArn=arn, input=text)
+        elif service == "sqs":
+            url = f"{self.cloud.endpoint}/{parts[4]}/{parts[5]}"
+            group = target.get("SqsParameters", {}).get("MessageGroupId")
+            extra = {"MessageGroupId": group} if group else {}
+            self.roles.client(role, "sqs").send_message(QueueUrl=url, MessageBody=text, **extra)
+        elif service == "sns":
+            self.roles.client(role, "sns").publish(TopicArn=arn, Message=text)
+        elif service == "events":
+            event = target.get("EventBridgeParameters", {})
+            entry = {
+                "DetailType": event.get("DetailType", ""),
+                "Source": event.get("Source", ""),
+                "Detail": text,
+            }
+            self.roles.client(role, "events").put_events(Entries=[{**entry, "EventBusName": arn}])
+        elif service == "ecs":
+            self._run_task(role, arn, target["EcsParameters"])
+        else:
+            name, action = parts[-2], parts[-1]
+            api(self.roles, role, name, action, True, json.loads(text))
+
+    def _run_task(self, role: str, cluster: str, given: dict[str, Any]) -> None:
+        options: dict[str, Any] = {"taskDefinition": given["TaskDefinitionArn"], "cluster": cluster}
+        options["count"] = given.get("TaskCount", 1)
+        if "LaunchType" in given:
+            options["launchType"] = given["LaunchType"]
+        if "CapacityProviderStrategy" in given:
+            options["capacityProviderStrategy"] = given["CapacityProviderStrategy"]
+        network = given.get("NetworkConfiguration", {})
+        network = network.get("awsvpcConfiguration") or network.get("AwsvpcConfiguration")
+        if network:
+            lowered = {k[:1].lower() + k[1:]: v for k, v in network.items()}
+            options["networkConfiguration"] = {"awsvpcConfiguration": lowered}
+        answer = self.roles.client(role, "ecs").run_task(**options)
+        if answer["failures"]:
+            raise AwsError("ECS.TaskFailed", json.dumps(answer["failures"]))
+
+    def _failed(self, run: Run, error: Exception) -> None:
+        policy = run.target.get("RetryPolicy", {})
+        attempts = policy.get("MaximumRetryAttempts", DEFAULT_ATTEMPTS)
+        age_s = policy.get("MaximumEventAgeInSeconds", DEFAULT_AGE_S)
+        now_s = self.cloud.clock.now_s()
+        pause_s = min(FIRST_RETRY_S * 2 ** (run.attempt - 1), MAX_RETRY_S)
+        if run.attempt <= attempts and now_s + pause_s <= run.scheduled_s + age_s:
+            self._note(run, "RETRYING", str(error))
+            run.attempt += 1
+            self._timers.after(pause_s, lambda: self._submit(run))
+            return
+        condition = "MaximumRetryAttempts" if run.attempt > attempts else "MaximumEventAgeInSeconds"
+        self._note(run, "FAILED", str(error))
+        queue = run.target.get("DeadLetterConfig", {}).get("Arn")
+        if not queue:
+            return
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        facts = {
+            "ERROR_CODE": code, "ERROR_MESSAGE": str(error), "EXHAUSTED_RETRY_CONDITION": condition,
+            "RETRY_ATTEMPTS": str(run.attempt - 1), "SCHEDULE_ARN": run.arn, "TARGET_ARN": run.target["Arn"],
+            "EXECUTION_ID": run.identity,
+        }  # fmt: skip
+        parts = queue.split(":")
+        try:
+            self.roles.client(run.target["RoleArn"], "sqs").send_message(
+                QueueUrl=f"{self.cloud.endpoint}/{parts[4]}/{parts[5]}",
+                MessageBody=self._input(run),
+                MessageAttributes={k: {"DataType": "String", "StringValue": v} for k, v in facts.items()},
+            )
+        except (ClientError, BotoCoreError) as problem:
+            self._note(run, "DEAD_LETTER_FAILED", str(problem))
+
+
+def _stamp(value: Any) -> float | None:
+    if value in (None, ""):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    return datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp()
