@@ -7,10 +7,12 @@ wording AWS does not publish.
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keepwarm import limits
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab, refused
 
 ACCOUNT = "100000000001"
@@ -103,7 +105,6 @@ def test_given_a_value_out_of_range_when_creating_then_validation_exception(
     [
         ({"Runtime": "python2.7"}, "Value python2.7 at 'runtime' failed to satisfy constraint"),
         ({"Runtime": "ruby3.4"}, "KW621"),
-        ({"Runtime": "python3.14"}, "KW620"),
         (
             {"Environment": {"Variables": {"AWS_REGION": "x"}}},
             "Reserved keys used in this request: AWS_REGION",
@@ -129,9 +130,23 @@ def test_given_a_bad_parameter_when_creating_then_invalid_parameter_value(
         create(it, **change)
 
 
-def test_given_a_package_over_50_mb_when_uploading_it_directly_then_too_large(it: Lab) -> None:
+def test_given_no_interpreter_of_the_runtime_when_creating_then_a_coded_refusal_that_says_what_to_install(
+    it: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+
+    with refused("InvalidParameterValueException", "KW620", "uv python install 3.14"):
+        create(it, Runtime="python3.14")
+
+
+def test_given_a_package_over_50_mb_when_uploading_it_directly_then_too_large(
+    it: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limits.LAMBDA_ZIP_UPLOAD_MAX_BYTES == 50 * 1024 * 1024
+    monkeypatch.setattr("keepwarm.limits.LAMBDA_ZIP_UPLOAD_MAX_BYTES", 5_000)
     with refused("RequestEntityTooLargeException", "Request must be smaller than 70167211 bytes"):
-        create(it, Code={"ZipFile": archive({"app.py": ECHO, "big": b"\0" * (50 * 1024 * 1024 + 1)})})
+        create(it, Code={"ZipFile": archive({"app.py": ECHO, "big": b"\0" * 5_000})})
 
 
 def test_given_more_than_250_mb_unzipped_when_creating_then_refused(it: Lab) -> None:

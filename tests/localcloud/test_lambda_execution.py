@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clock import ManualClock
 from tests.support.lambdas import ECHO, Lab, archive, eventually, lab, refused
@@ -201,6 +202,26 @@ done
 
     assert it.call(name, {"x": 1}) == {"got": {"x": 1}}
     assert it.call(name, {"x": 2}) == {"got": {"x": 2}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["python3.10", "python3.12", "python3.13", "python3.14"])
+def test_given_another_python_on_this_machine_when_invoking_then_that_one_runs_the_function(
+    it: Lab, runtime: str
+) -> None:
+    source = (
+        "import sys, boto3\ndef handler(event, context):\n    return [sys.version.split('.')[1], event]\n"
+    )
+    try:
+        name = it.function(source, Runtime=runtime, Timeout=20, MemorySize=256)
+    except ClientError as error:
+        if "KW620" not in str(error):
+            raise
+        pytest.skip(f"{runtime} is not installed here")
+
+    minor = runtime.partition(".")[2]
+    assert it.call(name, {"a": 1}) == [minor, {"a": 1}]
+    assert it.call(name, {"a": 2}) == [minor, {"a": 2}]
 
 
 # --- failures -------------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_given_a_process_that_tells_and_ends_when_reading_then_what_it_told_and_
         f"import socket; s = socket.create_connection(('{host}', {port})); "
         "s.sendall(b'POST /init/error HTTP/1.1\\r\\nContent-Length: 1\\r\\n\\r\\nx'); print('last words')"
     )
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
     child = subprocess.Popen([sys.executable, "-c", program], stdout=write_fd)
     os.close(write_fd)

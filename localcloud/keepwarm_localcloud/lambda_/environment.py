@@ -133,6 +133,7 @@ class Environment:
         self._api: RuntimeApi | None = None
         self._next: RuntimeRequest | None = None
         self._frozen = False
+        self._stopping = False
         self._access_key = ""
         # Held while the process is initialised or invoked, so that nobody closes its files under that thread.
         self._use = threading.RLock()
@@ -238,7 +239,7 @@ class Environment:
         self._access_key = session.access_key_id
         variables |= session.as_environment()
         variables |= {"AWS_LAMBDA_RUNTIME_API": self._api.address, "TMPDIR": str(self.tmp)}
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        read_fd, write_fd = os.pipe()
         os.set_blocking(read_fd, False)
         try:
             self._child = self._cloud.processes.spawn(
@@ -257,6 +258,9 @@ class Environment:
             os.close(write_fd)
         self._api.attach(self._child, read_fd, self._on_log)
         self._limit(self._child.pid)
+        if self._stopping:
+            # `stop` came while there was no process to kill yet.
+            self._cloud.processes.signal(self._child, signal.SIGKILL)
         self._set_state("init")
 
     def _limit(self, pid: int) -> None:
@@ -539,8 +543,9 @@ class Environment:
         """Kill the process from outside (memory or storage limit); whoever waits for it learns why.
 
         Args:
-            reason: `memory` or `storage`.
+            reason: `memory`, `storage`, or `stopped` for good: no process is started in it again.
         """
+        self._stopping |= reason == "stopped"
         self.kill_reason = self.kill_reason or reason
         if self._child is not None:
             self._cloud.processes.signal(self._child, signal.SIGKILL)

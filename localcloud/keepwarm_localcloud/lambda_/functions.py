@@ -344,6 +344,8 @@ class Functions:
         for key in ("EphemeralStorage", "TracingConfig", "SnapStart", "VpcConfig", "CapacityProviderConfig"):
             if p.get(key) is not None:
                 config[key] = copy.deepcopy(p[key])
+        if "VpcConfig" in config:
+            config["VpcConfig"] = self._vpc(config["VpcConfig"])
         if p.get("LoggingConfig") is not None:
             config["LoggingConfig"] = {**config["LoggingConfig"], **p["LoggingConfig"]}
             if config["LoggingConfig"]["LogFormat"] == "JSON":
@@ -416,6 +418,30 @@ class Functions:
         role = next((r for r in roles if r.name == name), None)
         if role is None or "lambda.amazonaws.com" not in str(role.assume_role_policy_document):
             raise invalid("The role defined for the function cannot be assumed by Lambda.")
+
+    def _vpc(self, given: Params) -> Params:
+        """Complete the VPC settings of a function with the VPC its subnets are in.
+
+        Raises:
+            AwsError: InvalidParameterValueException, a subnet or security group does not exist.
+        """
+        from botocore.exceptions import ClientError
+
+        subnets, groups = list(given.get("SubnetIds") or []), list(given.get("SecurityGroupIds") or [])
+        if not subnets:
+            return {"SubnetIds": [], "SecurityGroupIds": groups, "VpcId": ""}
+        ec2 = self._cloud.boto("ec2")
+        asking = "DescribeSubnets"
+        try:
+            found = ec2.describe_subnets(SubnetIds=subnets)["Subnets"]
+            asking = "DescribeSecurityGroups"
+            ec2.describe_security_groups(GroupIds=groups)
+        except ClientError as error:
+            raise invalid(
+                f"Error occurred while {asking}. EC2 Error Code: {error.response['Error']['Code']}. EC2 Error Message: "
+                f"{error.response['Error']['Message']}"
+            ) from error
+        return {**given, "SubnetIds": subnets, "SecurityGroupIds": groups, "VpcId": found[0]["VpcId"]}
 
     def _check_revision(self, p: Params, current: str) -> None:
         if p.get("RevisionId") not in (None, current):

@@ -1,6 +1,7 @@
 """Which interpreter runs a runtime, and the runtime's own folder (AWS's /var/runtime): awslambdaric, boto3, theirs."""
 
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -79,8 +80,10 @@ class Runtimes:
 
 
 def _find(minor: str) -> str:
-    """Find an interpreter of another minor version: on PATH, else one that uv manages."""
+    """Find an interpreter of another minor version: on PATH, one that uv manages, or one of pyenv's."""
     candidates = [shutil.which(f"python{minor}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    candidates += sorted(str(found) for found in pyenv.glob(f"{minor}.*/bin/python{minor}"))
     if uv := shutil.which("uv"):
         found = subprocess.run([uv, "python", "find", minor], capture_output=True, text=True, check=False)
         candidates.append(found.stdout.strip() or None)
@@ -91,8 +94,8 @@ def _find(minor: str) -> str:
     raise refuse(
         "KW620",
         f"Runtime: got python{minor}; allowed here the versions installed on this machine; because a function runs "
-        f"on a real interpreter of its own version and none of {minor} was found on PATH or by uv; fix: run `uv "
-        f"python install {minor}`, or set the runtime to python{sys.version_info.major}.{sys.version_info.minor}",
+        f"on a real interpreter of its own version and none of {minor} was found on PATH, by uv or by pyenv; fix: run "
+        f"`uv python install {minor}`, or set the runtime to python{sys.version_info.major}.{sys.version_info.minor}",
     )
 
 
