@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from keepwarm._function_checks import Architecture, SideEffects
+    from keepwarm._gpu_checks import Capacity
     from keepwarm.admission import Admission, AdmissionArgs
     from keepwarm.bindings import (
         AdmissionBinding,
@@ -26,14 +28,14 @@ if TYPE_CHECKING:
     from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
     from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
     from keepwarm.errors import InvalidArgs
-    from keepwarm.gpu_service import Capacity, GpuService, GpuServiceArgs
+    from keepwarm.gpu_service import GpuService, GpuServiceArgs
     from keepwarm.grants import Statement
     from keepwarm.model_registry import Lock, ModelRegistry, ModelRegistryArgs, SeedModel
     from keepwarm.observability import CostRates, Observability, ObservabilityArgs
     from keepwarm.phases import PHASES
     from keepwarm.preprocessing_function import PreprocessingFunction, PreprocessingFunctionArgs
     from keepwarm.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
-    from keepwarm.runtime_function import Architecture, RuntimeFunction, RuntimeFunctionArgs, SideEffects
+    from keepwarm.runtime_function import RuntimeFunction, RuntimeFunctionArgs
     from keepwarm.serverless_runtime import (
         ServerlessRuntime,
         ServerlessRuntimeArgs,
@@ -47,10 +49,10 @@ _MODULES: dict[str, str] = {
     "Admission": "admission",
     "AdmissionArgs": "admission",
     "AdmissionBinding": "bindings",
-    "Architecture": "runtime_function",
+    "Architecture": "_function_checks",
     "BurstQueue": "burst_queue",
     "BurstQueueArgs": "burst_queue",
-    "Capacity": "gpu_service",
+    "Capacity": "_gpu_checks",
     "CostRates": "observability",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
@@ -84,7 +86,7 @@ _MODULES: dict[str, str] = {
     "ServerlessRuntimeArgs": "serverless_runtime",
     "ServiceArgs": "serverless_runtime",
     "ServiceBinding": "bindings",
-    "SideEffects": "runtime_function",
+    "SideEffects": "_function_checks",
     "StageArgs": "serverless_runtime",
     "Statement": "grants",
     "StoreBinding": "bindings",

@@ -61,29 +61,29 @@ def secure_bucket(
     default: dict[str, Any] = {"sse_algorithm": "AES256"}
     if kms_key_arn is not None:
         default = {"sse_algorithm": "aws:kms", "kms_master_key_id": kms_key_arn}
+    rule: Any = {
+        "apply_server_side_encryption_by_default": default,
+        "bucket_key_enabled": True if kms_key_arn is not None else None,
+    }
     encryption = s3.BucketServerSideEncryptionConfiguration(
         f"{name}-encryption",
         bucket=bucket.bucket,
-        rules=[
-            {
-                "apply_server_side_encryption_by_default": default,
-                "bucket_key_enabled": True if kms_key_arn is not None else None,
-            }
-        ],
+        rules=[rule],
         opts=child,
     )
+    lifecycle: list[Any] = [
+        {
+            "id": "abort-uploads",
+            "status": "Enabled",
+            "filter": {"prefix": ""},
+            "abort_incomplete_multipart_upload": {"days_after_initiation": ABORT_UPLOAD_DAYS},
+        },
+        *rules,
+    ]
     s3.BucketLifecycleConfiguration(
         f"{name}-lifecycle",
         bucket=bucket.bucket,
-        rules=[
-            {
-                "id": "abort-uploads",
-                "status": "Enabled",
-                "filter": {"prefix": ""},
-                "abort_incomplete_multipart_upload": {"days_after_initiation": ABORT_UPLOAD_DAYS},
-            },
-            *rules,
-        ],
+        rules=lifecycle,
         # S3 refuses rules on noncurrent versions while versioning is still off.
         opts=pulumi.ResourceOptions(parent=owner, retain_on_delete=keep, depends_on=[versions]),
     )

@@ -203,17 +203,18 @@ def managed_hosts(
             "accelerator_manufacturers": ["nvidia"],
             "accelerator_count": {"min": spec["gpus"]},
         }
+    launch: Any = {
+        "ec2_instance_profile_arn": profile.arn,
+        "network_configuration": {"subnets": spec["subnet_ids"], "security_groups": [group.id]},
+        "storage_configuration": {"storage_size_gib": spec["root_volume_gb"]},
+        "instance_requirements": needs,
+    }
     return ecs.CapacityProvider(
         f"{name}-capacity",
         cluster=cluster.name,
         managed_instances_provider={
             "infrastructure_role_arn": infrastructure.arn,
-            "instance_launch_template": {
-                "ec2_instance_profile_arn": profile.arn,
-                "network_configuration": {"subnets": spec["subnet_ids"], "security_groups": [group.id]},
-                "storage_configuration": {"storage_size_gib": spec["root_volume_gb"]},
-                "instance_requirements": needs,
-            },
+            "instance_launch_template": launch,
         },
         opts=pulumi.ResourceOptions(parent=owner, depends_on=[attached, passed]),
     )

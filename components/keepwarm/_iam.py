@@ -48,6 +48,14 @@ def region(parent: pulumi.Resource) -> pulumi.Output[str]:
     return aws.get_region_output(opts=pulumi.InvokeOutputOptions(parent=parent)).region
 
 
+def default_subnets(parent: pulumi.Resource, vpc_id: pulumi.Input[str]) -> pulumi.Output[Any]:
+    """Subnets of a VPC."""
+    vpc_filter = aws.ec2.GetSubnetsFilterArgs(name="vpc-id", values=[vpc_id])  # type: ignore[list-item]
+    return aws.ec2.get_subnets_output(
+        filters=[vpc_filter], opts=pulumi.InvokeOutputOptions(parent=parent)
+    ).ids
+
+
 def trust(service: str, account_id: pulumi.Input[str]) -> pulumi.Output[str]:
     """Let one AWS service take the role, only on behalf of this account (confused deputy)."""
     return raw_document(

@@ -1,6 +1,6 @@
 """A private bucket for documents, intermediate files and results."""
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
@@ -39,14 +39,14 @@ class DataBucket(pulumi.ComponentResource):
     def __init__(self, name: str, args: DataBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("keepwarm:index:DataBucket", name, {}, opts)
         checks = Checks("DataBucket", name, args, DataBucketArgs)
-        days = {"code": "KW131", "unit": "days", "because": "S3 counts whole days"}
+        days: dict[str, Any] = {"code": "KW131", "unit": "days", "because": "S3 counts whole days"}
         expire = checks.number("expire_days", None, 1, 36_500, **days)
         noncurrent = checks.number("noncurrent_days", NONCURRENT_DAYS, 1, 36_500, **days)
         keep = checks.flag("keep_data", True)
         bucket_name = child_name(checks, name, "bucket", S3_BUCKET_NAME_MAX_CHARS)
         checks.done()
 
-        rules = [
+        rules: list[Any] = [
             {
                 "id": "drop-old-versions",
                 "status": "Enabled",

@@ -1,5 +1,6 @@
 """A workflow whose progress outlives every function: a Step Functions state machine from a template."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -115,7 +116,6 @@ class DurableWorkflow(pulumi.ComponentResource):
         definition = pulumi.Output.all(**values).apply(
             lambda resolved: render(checks.owner, spec["template"], resolved, express=spec["express"])
         )
-        derived = definition.apply(function_arns)
         granted: list[Any] = [_log_delivery(), _tracing(), *spec["grants"]]
         if "dead_letters" in args:
             granted.append(grants.send_messages(args["dead_letters"]["parked_arn"]))
@@ -126,13 +126,7 @@ class DurableWorkflow(pulumi.ComponentResource):
         policy = iam.RolePolicy(
             f"{name}-policy",
             role=role.name,
-            policy=derived.apply(
-                lambda arns: _iam.document(
-                    [{"actions": ["lambda:InvokeFunction"], "resources": list(arns)}, *granted]
-                    if arns
-                    else granted
-                )
-            ),
+            policy=pulumi.Output.all(definition, _iam.document(granted)).apply(_role_policy),
             opts=child,
         )
         machine = sfn.StateMachine(
@@ -181,7 +175,7 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - JSON, not HTML
     try:
-        text = environment.from_string(template).render(**values)
+        text: str = environment.from_string(template).render(**values)
     except jinja2.TemplateError as fault:
         line = getattr(fault, "lineno", None)
         where = "template" if line is None else f"template line {line}"
@@ -199,6 +193,17 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
         ]
         raise InvalidArgs("\n".join(lines))
     return text
+
+
+def _role_policy(values: list[str]) -> str:
+    """The machine's policy: invoke the functions its definition names, and the rest of its grants."""
+    definition, rest = values
+    document = json.loads(rest)
+    invoked = function_arns(definition)
+    if invoked:
+        invoke = {"Effect": "Allow", "Action": ["lambda:InvokeFunction"], "Resource": invoked}
+        document["Statement"].insert(0, invoke)
+    return json.dumps(document)
 
 
 def function_arns(definition: str) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from enum import StrEnum
+from functools import partial
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -151,7 +152,7 @@ class ModelRegistry(pulumi.ComponentResource):
         self._kms = kms
         self._sizes = {seed["name"]: seed["size_bytes"] for seed in seeds}
         self._refs: dict[str, pulumi.Output[str]] = {
-            seed["name"]: pulumi.Output.all(*published[seed["ref"]]).apply(lambda _, ref=seed["ref"]: ref)
+            seed["name"]: pulumi.Output.all(*published[seed["ref"]]).apply(partial(_published, seed["ref"]))
             for seed in seeds
         }
         self.refs = pulumi.Output.all(**self._refs)
@@ -246,6 +247,11 @@ class ModelRegistry(pulumi.ComponentResource):
         """What a function that loads models may do."""
         granted = [grants.read_models(self.arn)]
         return granted if self._kms is None else [*granted, grants.decrypt(self._kms)]
+
+
+def _published(ref: str, _keys: list[str]) -> str:
+    """The reference, once its objects exist."""
+    return ref
 
 
 def _seed(checks: Checks, index: int, seed: SeedModel) -> dict[str, Any]:

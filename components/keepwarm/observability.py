@@ -1,6 +1,7 @@
 """What one looks at, and what rings: a dashboard by cold-start phase, and alarms on budgets and Goodput."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -87,11 +88,11 @@ class Observability(pulumi.ComponentResource):
             own = sns.Topic(f"{name}-alarms", kms_master_key_id=args.get("kms_key_arn"), opts=child)
             topics.append(own.arn)
         topic = pulumi.Output.from_input(topics[0])
-        _alarms(self, name, args, spec, topics)
+        goodput = _alarms(self, name, args, spec, topics)
         dashboard = cloudwatch.Dashboard(
             f"{name}-dashboard",
-            # A dashboard must be named, and the account has one name space: the topic's name is unique already.
-            dashboard_name=pulumi.Output.concat(name, "-", topic.apply(_suffix)),
+            # A dashboard must be named and the account has one name space; an alarm's physical name is unique already.
+            dashboard_name=goodput.name.apply(lambda physical: physical.replace("-goodput", "", 1)),
             dashboard_body=pulumi.Output.json_dumps({"widgets": _widgets(args, spec, _iam.region(self))}),
             opts=child,
         )
@@ -99,10 +100,6 @@ class Observability(pulumi.ComponentResource):
         self.dashboard_name = dashboard.dashboard_name
         self.topic_arn = topic
         self.register_outputs({"dashboard_name": self.dashboard_name, "topic_arn": self.topic_arn})
-
-
-def _suffix(topic_arn: str) -> str:
-    return topic_arn.rsplit(":", 1)[-1].replace(".", "-")[-32:]
 
 
 def _checked(checks: Checks, args: ObservabilityArgs) -> dict[str, Any]:
@@ -232,10 +229,14 @@ def _alarms(
     args: ObservabilityArgs,
     spec: dict[str, Any],
     topics: list[Any],
-) -> None:
+) -> cloudwatch.MetricAlarm:
+    """Create every alarm; returns the first Goodput alarm."""
     child = pulumi.ResourceOptions(parent=owner)
+    goodputs = []
     for group, functions in enumerate(_chunks(args["functions"])):
-        _function_alarms(name, "" if group == 0 else f"-{group}", functions, spec, topics, child)
+        goodputs.append(
+            _function_alarms(name, "" if group == 0 else f"-{group}", functions, spec, topics, child)
+        )
     if "workflow_arn" in args:
         cloudwatch.MetricAlarm(
             f"{name}-workflow-timeouts",
@@ -252,6 +253,7 @@ def _alarms(
             alarm_actions=topics,
             opts=child,
         )
+    return goodputs[0]
 
 
 def _function_alarms(
@@ -261,14 +263,14 @@ def _function_alarms(
     spec: dict[str, Any],
     topics: list[Any],
     child: pulumi.ResourceOptions,
-) -> None:
+) -> cloudwatch.MetricAlarm:
     count = len(functions)
     own = spec["namespace"]
 
     def alarm(
         role: str, about: str, threshold: Any, queries: list[Any], text: str, *, below: bool = False
-    ) -> None:
-        cloudwatch.MetricAlarm(
+    ) -> cloudwatch.MetricAlarm:
+        return cloudwatch.MetricAlarm(
             f"{name}-{role}{suffix}",
             alarm_description=about,
             comparison_operator="LessThanThreshold" if below else "GreaterThanThreshold",
@@ -292,7 +294,7 @@ def _function_alarms(
             f"MAX({_list('m', count)})",
         )
     good, bad = f"SUM({_list('s', count)})", f"SUM({_list('f', count)})"
-    alarm(
+    goodput = alarm(
         "goodput",
         "Fewer invocations succeed than the Goodput target asks for.",
         spec["goodput"],
@@ -314,6 +316,7 @@ def _function_alarms(
         _queries(functions, own, [("d", "duplicate_prevented", "Sum")], "function", 3600),
         f"SUM({_list('d', count)})",
     )
+    return goodput
 
 
 def _widgets(
@@ -411,6 +414,11 @@ def _widgets(
     return widgets
 
 
+def _cost(index: int, values: list[float]) -> str:
+    memory_mb, per_gb_s, per_million = values
+    return f"d{index} / 1000 * {memory_mb / 1024:.6g} * {per_gb_s:.10g} + i{index} * {per_million / 1e6:.10g}"
+
+
 def _sqs(metric: str, queues: Mapping[str, pulumi.Input[str]]) -> list[Any]:
     return [["AWS/SQS", metric, "QueueName", queue, {"label": label}] for label, queue in queues.items()]
 
@@ -429,9 +437,7 @@ def _costs(rates: CostRates, functions: Mapping[str, pulumi.Input[str]]) -> list
             ["AWS/Lambda", "Invocations", "FunctionName", function, {"id": f"i{index}", "visible": False}]
         )
         cost = pulumi.Output.all(memory, rates["usd_per_gb_s"], rates["usd_per_million_requests"]).apply(
-            lambda values, n=index: (
-                f"d{n} / 1000 * {values[0] / 1024:.6g} * {values[1]:.10g} + i{n} * {values[2] / 1e6:.10g}"
-            )
+            partial(_cost, index)
         )
         rows.append([{"expression": cost, "label": label, "id": f"c{index}"}])
     return rows

@@ -1,14 +1,16 @@
 """A function fed by a burst queue, with a model at hand."""
 
-from typing import NotRequired
+from typing import Any, NotRequired
 
 import pulumi
 from pulumi_aws import lambda_
 
 from keepwarm import grants, limits
 from keepwarm._args import Checks, Problem, derive
+from keepwarm._function import build
+from keepwarm._function_checks import checked
 from keepwarm.bindings import QueueBinding, WarmTarget
-from keepwarm.runtime_function import RuntimeFunctionArgs, build, checked
+from keepwarm.runtime_function import RuntimeFunctionArgs
 
 
 class PreprocessingFunctionArgs(RuntimeFunctionArgs):
@@ -84,7 +86,7 @@ class PreprocessingFunction(pulumi.ComponentResource):
         return self._warm_target
 
 
-def _check_queue(checks: Checks, queue: QueueBinding, spec: dict[str, object]) -> None:
+def _check_queue(checks: Checks, queue: QueueBinding, spec: dict[str, Any]) -> None:
     spec["max_concurrency"] = checks.number(
         "max_concurrency",
         None,

@@ -54,9 +54,7 @@ class PrivateEndpoints(pulumi.ComponentResource):
         vpc_id = args["vpc_id"] if default is None else default
         subnets: Any = args.get("subnet_ids")
         if subnets is None:
-            subnets = aws.ec2.get_subnets_output(
-                filters=[{"name": "vpc-id", "values": [vpc_id]}], opts=look
-            ).ids
+            subnets = _iam.default_subnets(self, vpc_id)
         tables: Any = args.get("route_table_ids")
         if tables is None:
             tables = aws.ec2.get_route_tables_output(vpc_id=vpc_id, opts=look).ids

@@ -5,17 +5,19 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 
 from keepwarm._args import Checks
+from keepwarm._function_checks import Architecture
+from keepwarm._gpu_checks import Capacity
 from keepwarm.admission import Admission
 from keepwarm.burst_queue import BurstQueue
 from keepwarm.data_bucket import DataBucket
 from keepwarm.durable_workflow import DurableWorkflow
 from keepwarm.effect_ledger import EffectLedger
-from keepwarm.gpu_service import Capacity, GpuService
+from keepwarm.gpu_service import GpuService
 from keepwarm.grants import Statement
 from keepwarm.model_registry import ModelRegistry, SeedModel
 from keepwarm.observability import Observability
 from keepwarm.preprocessing_function import PreprocessingFunction
-from keepwarm.runtime_function import Architecture, RuntimeFunction
+from keepwarm.runtime_function import RuntimeFunction
 from keepwarm.warm_pool import WarmPool, WarmSchedule
 
 TIMEOUT_S = 60
@@ -176,6 +178,10 @@ class ServerlessRuntimeArgs(TypedDict):
     """Whether buckets and records outlive the stack. Default: true."""
 
 
+class _Shared(TypedDict):
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+
+
 class ServerlessRuntime(pulumi.ComponentResource):
     """Takes objects in, works on them in stages and writes results; every part but the entry can be left out."""
 
@@ -208,7 +214,7 @@ class ServerlessRuntime(pulumi.ComponentResource):
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
         self._keep = args.get("keep_data", True)
-        self._shared: dict[str, Any] = {"kms_key_arn": args["kms_key_arn"]} if "kms_key_arn" in args else {}
+        self._shared: _Shared = {"kms_key_arn": args["kms_key_arn"]} if "kms_key_arn" in args else {}
         entry = args["stages"][args["entry"]]
 
         self._intake = DataBucket(f"{name}-intake", {"keep_data": self._keep, **self._shared}, self._child)
@@ -234,7 +240,8 @@ class ServerlessRuntime(pulumi.ComponentResource):
         workflow = self._workflow(others) if parts["workflow"] else None
         first = self._enter(workflow)
         if "warm" in args:
-            WarmPool(f"{name}-warm", {"target": first.warm_target(), **_warm(args["warm"])}, self._child)
+            warm: Any = {"target": first.warm_target(), **args["warm"]}
+            WarmPool(f"{name}-warm", warm, self._child)
         everything: dict[str, pulumi.Output[str]] = {
             args["entry"]: first.function_name,
             **{stage: function.function_name for stage, function in others.items()},
@@ -282,11 +289,12 @@ class ServerlessRuntime(pulumi.ComponentResource):
     def _serve(self) -> GpuService:
         given = self._args["service"]
         inputs: Any = {key: given[key] for key in SERVICE_INPUTS if key in given}  # type: ignore[literal-required]
+        inputs |= self._shared
         if "model" in given and self._registry is not None:
             inputs["model"] = self._registry.binding(given["model"])
         if "log_days" in self._args:
             inputs["log_days"] = self._args["log_days"]
-        return GpuService(f"{self._name}-service", {**inputs, **self._shared}, self._child)
+        return GpuService(f"{self._name}-service", inputs, self._child)
 
     def _admit(self) -> Admission:
         assert self._service is not None
@@ -349,10 +357,6 @@ class ServerlessRuntime(pulumi.ComponentResource):
         if workflow is not None:
             inputs["workflow_arn"] = workflow.arn
         return Observability(f"{self._name}-observe", inputs, self._child)
-
-
-def _warm(given: WarmArgs) -> Any:
-    return {key: given[key] for key in WarmArgs.__annotations__ if key in given}  # type: ignore[literal-required]
 
 
 def _checked(checks: Checks, args: ServerlessRuntimeArgs) -> dict[str, bool]:

@@ -8,7 +8,7 @@ import pulumi
 from pulumi_aws import appautoscaling, iam, lambda_
 
 from keepwarm import _iam, limits
-from keepwarm._args import Checks, Problem, known, plain, show
+from keepwarm._args import Checks, Problem, derive, known, plain, show
 from keepwarm.bindings import WarmTarget
 
 ENVIRONMENTS = 1
@@ -180,31 +180,28 @@ class WarmPool(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        requirement: dict[str, Any] = {
+        requirement: Any = {
             "architectures": [args.get("architecture", "x86_64")],
             "allowed_instance_types": args.get("instance_types", []),
             "excluded_instance_types": [],
         }
+        scaling: Any = {
+            "max_vcpu_count": spec["max_vcpus"],
+            "scaling_mode": "Manual",
+            "scaling_policies": [
+                {
+                    "predefined_metric_type": "LambdaCapacityProviderAverageCPUUtilization",
+                    "target_value": derive(lambda share: share * 100, spec["target_utilisation"]),
+                }
+            ],
+        }
+        network: Any = {"subnet_ids": args["subnet_ids"], "security_group_ids": args["security_group_ids"]}
         provider = lambda_.CapacityProvider(
             f"{name}-instances",
             permissions_config={"capacity_provider_operator_role_arn": operator.arn},
-            vpc_config={
-                "subnet_ids": args["subnet_ids"],
-                "security_group_ids": args["security_group_ids"],
-            },
+            vpc_config=network,
             instance_requirements=[requirement],
-            capacity_provider_scaling_configs=[
-                {
-                    "max_vcpu_count": spec["max_vcpus"],
-                    "scaling_mode": "Manual",
-                    "scaling_policies": [
-                        {
-                            "predefined_metric_type": "LambdaCapacityProviderAverageCPUUtilization",
-                            "target_value": spec["target_utilisation"] * 100,
-                        }
-                    ],
-                }
-            ],
+            capacity_provider_scaling_configs=[scaling],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[managed]),
         )
         return provider.arn
