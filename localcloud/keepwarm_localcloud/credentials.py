@@ -6,7 +6,7 @@ import secrets
 import threading
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keepwarm_localcloud.service import AwsError, Caller
 
@@ -20,6 +20,8 @@ class Credentials:
     session_token: str
     role_arn: str
     session_name: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    """Condition keys of every request of this session, such as `lambda:SourceFunctionArn`."""
 
     @property
     def assumed_role_arn(self) -> str:
@@ -43,12 +45,15 @@ class CredentialStore:
         self._lock = threading.Lock()
         self._issued: dict[str, Credentials] = {}
 
-    def issue(self, role_arn: str, session_name: str) -> Credentials:
+    def issue(
+        self, role_arn: str, session_name: str, *, context: Mapping[str, str] | None = None
+    ) -> Credentials:
         """Make credentials of a role session.
 
         Args:
             role_arn: The role; its policies are looked up at each request, so that a change acts at once.
             session_name: What `GetCallerIdentity` shows after the role's name.
+            context: Condition keys that every request of the session has, such as `lambda:SourceFunctionArn`.
         """
         credentials = Credentials(
             "ASIA" + secrets.token_hex(8).upper(),
@@ -56,6 +61,7 @@ class CredentialStore:
             secrets.token_urlsafe(96),
             role_arn,
             session_name,
+            dict(context or {}),
         )
         with self._lock:
             self._issued[credentials.access_key_id] = credentials

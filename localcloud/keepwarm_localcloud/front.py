@@ -4,6 +4,7 @@ import json
 import sys
 import traceback
 import urllib.parse
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from keepwarm_localcloud.credentials import Scope, scope_of, signature_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 104_857_600
 """Body of any service but S3. The largest AWS allows is a Lambda zip of 50 MB, which base64 makes 67 MB.
 https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+MAX_PRESIGNED_S: Final = 604_800
 _LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1", "[::1]")
 _TARGETS: Final = {
     "AmazonSQS": "sqs",
@@ -87,6 +89,10 @@ class Front:
         if scope is not None:
             request.region = scope.region
             request.caller = self._cloud.credentials.caller(scope)
+            if scope.presigned:
+                self._check_expiry(request)
+        elif request.service == "s3" and "AWSAccessKeyId" in request.query:
+            self._check_version_two(request)
         if request.service == "s3":
             self._open_stream(http, request)
         else:
@@ -129,6 +135,37 @@ class Front:
             request.content_length = int(decoded)
         elif http.content_length < 0:
             request.content_length = -1
+
+    def _check_version_two(self, request: Request) -> None:
+        """Take the presigned URLs of signature version 2, boto3's default: from the operator only, and in time."""
+        key, until = request.query["AWSAccessKeyId"][0], request.query.get("Expires", [""])[0]
+        if self._cloud.credentials.find(key) is not None:
+            raise AwsError(
+                "InvalidRequest",
+                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+            )
+        if not until.isdigit() or self._cloud.clock.now_s() > int(until):
+            raise AwsError("AccessDenied", "Request has expired", 403)
+
+    def _check_expiry(self, request: Request) -> None:
+        """Refuse a presigned URL past its time, on the cloud's clock.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+        """
+        stamp, seconds = (request.query.get(n, [""])[0] for n in ("X-Amz-Date", "X-Amz-Expires"))
+        try:
+            signed_s = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+            lasts_s = int(seconds)
+        except ValueError as error:
+            raise AwsError(
+                "AuthorizationQueryParametersError", "X-Amz-Date and X-Amz-Expires must be well formed"
+            ) from error
+        if not 1 <= lasts_s <= MAX_PRESIGNED_S:
+            raise AwsError(
+                "AuthorizationQueryParametersError", "X-Amz-Expires must be between 1 and 604800 seconds"
+            )
+        if self._cloud.clock.now_s() > signed_s + lasts_s:
+            raise AwsError("AccessDenied", "Request has expired", 403)
 
     def _verify(self, scope: Scope, request: Request) -> None:
         """Refuse a session whose signature or token is wrong; the operator's keys are not secrets and pass."""

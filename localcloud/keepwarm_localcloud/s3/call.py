@@ -2,7 +2,7 @@
 
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,8 @@ class Call:
     bucket_name: str
     key: str
     now_s: float
+    authorize: Callable[[str, str], None] = lambda action, resource: None
+    """Refuses what the caller may not do: (action, resource)."""
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -418,6 +418,8 @@ def delete_many(call: Call, announce: Announce) -> Response:
         try:
             if not key:
                 raise malformed()
+            action = "s3:DeleteObjectVersion" if version_id else "s3:DeleteObject"
+            call.authorize(action, f"arn:aws:s3:::{call.bucket_name}/{key}")
             headers = delete_one(call, key, version_id, {"if-match": etag} if etag else {}, announce)
         except AwsError as error:
             rows.append(

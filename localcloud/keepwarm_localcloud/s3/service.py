@@ -62,7 +62,25 @@ class S3Service:
     def handle(self, request: Request) -> Response | None:
         """Answer one request."""
         bucket, key = locate(request)
-        call = Call(request, self._store, bucket, key, self._cloud.clock.now_s())
+        call = Call(
+            request,
+            self._store,
+            bucket,
+            key,
+            self._cloud.clock.now_s(),
+            lambda action, resource: self._cloud.authorize(request.caller, action, resource),
+        )
+        try:
+            return self._answer(call)
+        except AwsError as error:
+            if error.code == "NoSuchKey" and request.method in ("GET", "HEAD"):
+                # Who may not list must not learn what is missing.
+                # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+                call.authorize("s3:ListBucket", f"arn:aws:s3:::{bucket}")
+            raise
+
+    def _answer(self, call: Call) -> Response:
+        request, bucket, key = call.request, call.bucket_name, call.key
         if not bucket:
             if request.method == "GET":
                 return self._list_buckets(call)

@@ -243,8 +243,21 @@ class Queue:
 
     # --- receiving -----------------------------------------------------------------------------------------
 
-    def receive(self, limit: int, *, wait_s: float, visibility_s: int | None = None) -> list[Message]:
+    def receive(
+        self,
+        limit: int,
+        *,
+        wait_s: float,
+        visibility_s: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> list[Message]:
         """Take up to `limit` messages out of sight, waiting up to `wait_s` for the first.
+
+        Args:
+            limit: Most messages to take.
+            wait_s: Seconds of the clock to wait for the first.
+            visibility_s: How long they stay out of sight; default as the queue says.
+            cancelled: Asked before each wait and after `wake`; True ends the wait with nothing.
 
         Raises:
             AwsError: OverLimit with 120,000 messages in flight.
@@ -256,7 +269,7 @@ class Queue:
                 now = self._clock.now_s()
                 self.active_s = now
                 found = self._take(limit, now, visibility_s, dead)
-                if found or self._closed or now >= until_s:
+                if found or self._closed or now >= until_s or (cancelled is not None and cancelled()):
                     break
                 wake_s = min(until_s, self._hidden[0][0]) if self._hidden else until_s
                 self._clock.wait_until(self._changed, wake_s)
@@ -524,6 +537,11 @@ class Queue:
         with self._changed:
             counters, self.counters = self.counters, Counters()
         return counters
+
+    def wake(self) -> None:
+        """Let every waiting receive look again, at its `cancelled` too."""
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Wake every long poll, which then answers with what it has."""

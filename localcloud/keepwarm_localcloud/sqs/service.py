@@ -161,10 +161,25 @@ class SqsService:
         return self._send_one(queue, entry)[0].message_id
 
     def receive(
-        self, queue_arn: str, max_messages: int, *, wait_s: float = 0, visibility_s: int | None = None
+        self,
+        queue_arn: str,
+        max_messages: int,
+        *,
+        wait_s: float = 0,
+        visibility_s: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> list[Message]:
-        """Receive up to `max_messages`, waiting up to `wait_s` on the cloud's clock for the first."""
-        return self.queue(queue_arn).receive(max_messages, wait_s=wait_s, visibility_s=visibility_s)
+        """Receive up to `max_messages`, waiting up to `wait_s` of the clock for the first; see `Queue.receive`."""
+        return self.queue(queue_arn).receive(
+            max_messages, wait_s=wait_s, visibility_s=visibility_s, cancelled=cancelled
+        )
+
+    def wake(self, queue_arn: str) -> None:
+        """Let receives that wait on a queue look at their `cancelled`; nothing happens without the queue."""
+        with self._lock:
+            queue = self._queues.get(queue_arn)
+        if queue is not None:
+            queue.wake()
 
     def delete(self, queue_arn: str, receipt_handle: str) -> None:
         """Delete a received message."""
@@ -180,10 +195,14 @@ class SqsService:
 
     def policy(self, queue_arn: str) -> dict[str, Any] | None:
         """The access policy of a queue, parsed; None without one."""
+        text = self.policy_text(queue_arn)
+        return json.loads(text) if text else None
+
+    def policy_text(self, queue_arn: str) -> str | None:
+        """The access policy of a queue as it was set; None without one."""
         with self._lock:
             queue = self._queues.get(queue_arn)
-        text = queue.settings.get("Policy") if queue is not None else None
-        return json.loads(text) if text else None
+        return queue.settings.get("Policy") or None if queue is not None else None
 
     def publish_metrics(self) -> None:
         """Publish the metrics of every active queue now, with the cloud's time as their moment."""
