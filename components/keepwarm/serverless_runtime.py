@@ -178,10 +178,6 @@ class ServerlessRuntimeArgs(TypedDict):
     """Whether buckets and records outlive the stack. Default: true."""
 
 
-class _Shared(TypedDict):
-    kms_key_arn: NotRequired[pulumi.Input[str]]
-
-
 class ServerlessRuntime(pulumi.ComponentResource):
     """Takes objects in, works on them in stages and writes results; every part but the entry can be left out."""
 
@@ -214,21 +210,22 @@ class ServerlessRuntime(pulumi.ComponentResource):
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
         self._keep = args.get("keep_data", True)
-        self._shared: _Shared = {"kms_key_arn": args["kms_key_arn"]} if "kms_key_arn" in args else {}
+        self._shared = {"kms_key_arn": args["kms_key_arn"]} if "kms_key_arn" in args else {}
         entry = args["stages"][args["entry"]]
 
-        self._intake = DataBucket(f"{name}-intake", {"keep_data": self._keep, **self._shared}, self._child)
-        self._results = DataBucket(f"{name}-results", {"keep_data": self._keep, **self._shared}, self._child)
+        self._intake = DataBucket(f"{name}-intake", self._with({"keep_data": self._keep}), self._child)
+        self._results = DataBucket(f"{name}-results", self._with({"keep_data": self._keep}), self._child)
         self._queue = BurstQueue(
             f"{name}-burst",
-            {
-                "consumer_timeout_s": entry.get("timeout_s", TIMEOUT_S),
-                "batch_size": args.get("batch_size", BATCH_SIZE),
-                "max_concurrency": args.get("max_concurrency", MAX_CONCURRENCY),
-                "deadline_s": args.get("deadline_s", DEADLINE_S),
-                "intake": [{"bucket": self._intake.bucket, "bucket_arn": self._intake.arn}],
-                **self._shared,
-            },
+            self._with(
+                {
+                    "consumer_timeout_s": entry.get("timeout_s", TIMEOUT_S),
+                    "batch_size": args.get("batch_size", BATCH_SIZE),
+                    "max_concurrency": args.get("max_concurrency", MAX_CONCURRENCY),
+                    "deadline_s": args.get("deadline_s", DEADLINE_S),
+                    "intake": [{"bucket": self._intake.bucket, "bucket_arn": self._intake.arn}],
+                }
+            ),
             self._child,
         )
         self._registry = self._models() if parts["models"] else None
@@ -272,17 +269,21 @@ class ServerlessRuntime(pulumi.ComponentResource):
             }
         )
 
+    def _with(self, inputs: dict[str, Any]) -> Any:
+        """Inputs of a part with what all parts share."""
+        return {**inputs, **self._shared}
+
     def _models(self) -> ModelRegistry:
         return ModelRegistry(
             f"{self._name}-models",
-            {"models": self._args["models"], "keep_models": self._keep, **self._shared},
+            self._with({"models": self._args["models"], "keep_models": self._keep}),
             self._child,
         )
 
     def _effects(self) -> EffectLedger:
         return EffectLedger(
             f"{self._name}-effects",
-            {"redelivery_s": self._queue.retention_s, "keep_records": self._keep, **self._shared},
+            self._with({"redelivery_s": self._queue.retention_s, "keep_records": self._keep}),
             self._child,
         )
 
@@ -299,7 +300,7 @@ class ServerlessRuntime(pulumi.ComponentResource):
     def _admit(self) -> Admission:
         assert self._service is not None
         return Admission(
-            f"{self._name}-admission", {"pools": {POOL: self._service.permits()}, **self._shared}, self._child
+            f"{self._name}-admission", self._with({"pools": {POOL: self._service.permits()}}), self._child
         )
 
     def _function(self, stage: str) -> Any:
