@@ -11,12 +11,12 @@ what scales a GPU service from zero.
 
 from __future__ import annotations
 
-import random
 import time
 
 from keepwarm_runtime import fault
 from keepwarm_runtime.errors import LedgerUnusable, NotFound, Overloaded, PreconditionFailed, StaleOwner
 from keepwarm_runtime.events import emit
+from keepwarm_runtime.jitter import uniform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Admission:
         permits: int = 1,
         service: str = "",
         new_owner: Callable[[], str] | None = None,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = uniform,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._aws = aws

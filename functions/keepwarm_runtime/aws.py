@@ -11,11 +11,10 @@ repeated once bytes of it were sent.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import json
 import os
-import random
 import time
 
 from keepwarm_runtime import fault
@@ -31,6 +30,7 @@ from keepwarm_runtime.errors import (
     Unreachable,
 )
 from keepwarm_runtime.http1 import Address, Connection, CutShort, NoAnswer, Pool, Response
+from keepwarm_runtime.jitter import uniform
 from keepwarm_runtime.sigv4 import EMPTY_SHA256, Credentials, Signer, query_string, quote_path
 
 TYPE_CHECKING = False
@@ -64,6 +64,14 @@ TARGETS = {
     "ecs": ("ecs", "AmazonEC2ContainerServiceV20141113", "1.1"),
 }
 """Service -> signing name, target prefix, JSON version, as in botocore's service models; a test compares them."""
+ENDPOINT_IDS = {
+    "states": "SFN",
+    "secretsmanager": "SECRETS_MANAGER",
+    "logs": "CLOUDWATCH_LOGS",
+    "events": "EVENTBRIDGE",
+}
+"""Services whose AWS_ENDPOINT_URL_<ID> has another name than ours
+(https://docs.aws.amazon.com/sdkref/latest/guide/ss-endpoints-table.html)."""
 HOSTS = {"servicediscovery": "data-servicediscovery", "cloudwatch": "monitoring"}
 _THROTTLES = (
     "Throttling",
@@ -130,7 +138,7 @@ class Aws:
         env: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = uniform,
     ) -> None:
         self._env = os.environ if env is None else env
         self._clock = clock
@@ -223,7 +231,9 @@ class Aws:
         """Return the service's address, and whether it is a custom endpoint (S3 then uses path style)."""
         known = self._addresses.get(service)
         if known is None:
-            url = self._env.get(f"AWS_ENDPOINT_URL_{service.upper()}") or self._env.get("AWS_ENDPOINT_URL")
+            url = self._env.get(
+                f"AWS_ENDPOINT_URL_{ENDPOINT_IDS.get(service, service.upper())}"
+            ) or self._env.get("AWS_ENDPOINT_URL")
             custom = bool(url)
             if not url:
                 suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
@@ -629,7 +639,11 @@ class S3:
                 stands there: compare before concluding.
         """
         path, host = self._where(bucket, key)
-        headers = {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
+        headers = {
+            "x-amz-checksum-sha256": binascii.b2a_base64(
+                hashlib.sha256(body).digest(), newline=False
+            ).decode()
+        }
         if content_type:
             headers["content-type"] = content_type
         if if_none_match:

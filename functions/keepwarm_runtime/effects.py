@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import threading
 import time
 from enum import StrEnum
@@ -44,6 +43,7 @@ from keepwarm_runtime.errors import (
     StaleOwner,
 )
 from keepwarm_runtime.events import emit, error_facts
+from keepwarm_runtime.jitter import uniform
 from keepwarm_runtime.ledger import DONE, FAILED, INPROGRESS, PARKED, UNKNOWN, Record
 
 TYPE_CHECKING = False
@@ -199,7 +199,7 @@ class Effects:
         *,
         claims: Claims | None = None,
         new_owner: Callable[[], str] | None = None,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = uniform,
         sleep: Callable[[float], None] = time.sleep,
         ttl_s: int = RECORD_TTL_S,
         grace_s: float = GRACE_S,

@@ -7,7 +7,6 @@ Functions retries. A connection is reused; an instance that does not answer is t
 from __future__ import annotations
 
 import json
-import random
 import time
 
 from keepwarm_runtime import fault
@@ -22,6 +21,7 @@ from keepwarm_runtime.errors import (
     Unreachable,
 )
 from keepwarm_runtime.http1 import Address, CutShort, NoAnswer, Pool
+from keepwarm_runtime.jitter import uniform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ServiceClient:
         service: str,
         *,
         clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = uniform,
         breaker: Breaker | None = None,
     ) -> None:
         self._aws = aws

@@ -7,7 +7,6 @@ reported together, and each names its variable. What a function does not use may
 from __future__ import annotations
 
 import os
-import tempfile
 
 from keepwarm_runtime.errors import InvalidSettings
 
@@ -112,7 +111,7 @@ class Settings:
             given = arguments.get(name)
             value = str(given) if given is not None else source.get(variable, "").strip()
             try:
-                setattr(settings, name, _checked(name, value))
+                setattr(settings, name, _checked(name, value, source))
             except ValueError as problem:
                 where = f"argument {name}" if given is not None else variable
                 problems.append(f"{where}: got {value!r}; allowed {problem}")
@@ -134,13 +133,13 @@ class Settings:
         return str(value)
 
 
-def _checked(name: str, value: str) -> str | float | None:
+def _checked(name: str, value: str, source: Mapping[str, str]) -> str | float | None:
     if name == "admission_permits":
         return _permits(value)
     if name == "document_deadline_s":
         return _seconds(value)
     if not value:
-        return _default(name)
+        return _default(name, source)
     if any(character < " " or character == "\x7f" for character in value):
         raise ValueError("text without control characters")
     check = _CHECKS.get(name)
@@ -149,9 +148,11 @@ def _checked(name: str, value: str) -> str | float | None:
     return value
 
 
-def _default(name: str) -> str | None:
+def _default(name: str, source: Mapping[str, str]) -> str | None:
     if name == "cache_dir":
-        return tempfile.gettempdir() + "/keepwarm"
+        # What tempfile.gettempdir() returns on Lambda and ECS; importing tempfile would cost 10 ms. The cache
+        # itself checks that the directory can be trusted and written.
+        return source.get("TMPDIR", "").rstrip("/") + "/keepwarm" if source.get("TMPDIR") else "/tmp/keepwarm"  # noqa: S108
     if name == "admission_pool":
         return "default"
     if name == "metric_namespace":

@@ -23,7 +23,6 @@ import hashlib
 import json
 import mmap
 import os
-import random
 import stat
 import threading
 import time
@@ -41,6 +40,7 @@ from keepwarm_runtime.errors import (
     SizeMismatch,
     Unreachable,
 )
+from keepwarm_runtime.jitter import uniform
 from keepwarm_runtime.models.manifest import Manifest, ManifestFile, blob_key, parse, version_order
 from keepwarm_runtime.models.registry import Ref, Registry, unavailable
 from keepwarm_runtime.phases import LIFECYCLE, Recorder
@@ -190,7 +190,7 @@ class ModelCache:
         *,
         streams: int = STREAMS,
         recorder: Recorder | None = None,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = uniform,
         permit: Callable[[Deadline], Any] | None = None,
     ) -> None:
         self.directory = directory
@@ -739,10 +739,14 @@ class _Part:
         os.fsync(self.descriptor)
 
     def close(self) -> None:
-        self.view.release()
-        if self._map is not None:
-            self._map.close()
         os.close(self.descriptor)
+        try:
+            self.view.release()
+            if self._map is not None:
+                self._map.close()
+        except BufferError:
+            # The traceback of a failed fetch still holds slices; the mapping goes when it goes.
+            return
 
 
 def _identity(seen: os.stat_result) -> list[int]:

@@ -38,9 +38,8 @@ _DTYPE_BITS = {
     "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
     "C64": 64,
 }  # fmt: skip
-_RUNNING = {
-    "GLOBAL",
-    "STACK_GLOBAL",
+_IMPORTING = {"GLOBAL", "STACK_GLOBAL"}
+_CALLING = {
     "INST",
     "OBJ",
     "NEWOBJ",
@@ -118,16 +117,17 @@ def _opcodes(data: bytes) -> tuple[int, bool]:
     """
     import pickletools
 
-    good, running = 0, False
+    good, importing, calling = 0, False, False
     try:
         for opcode, _, _ in pickletools.genops(data):
             good += 1
-            running = running or opcode.name in _RUNNING
+            importing = importing or opcode.name in _IMPORTING
+            calling = calling or opcode.name in _CALLING
     except Exception as error:
         # genops raises ValueError, KeyError or UnicodeDecodeError on what is no pickle, and ValueError at the end.
         cut_off = len(data) >= SNIFF_BYTES and ("exhausted" in str(error) or "bytes in a" in str(error))
-        return good, running and cut_off
-    return good, running
+        return good, calling and cut_off
+    return good, importing or calling
 
 
 def _in_zip(stream: BinaryIO) -> str:
