@@ -334,6 +334,35 @@ def test_given_six_layers_when_creating_then_refused(it: Lab) -> None:
         create(it, Layers=arns)
 
 
+# --- capacity providers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_given_a_capacity_provider_in_use_when_deleting_it_then_conflict_until_the_function_is_gone(
+    it: Lab,
+) -> None:
+    ec2 = it.cloud.boto("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    arn = it.client.create_capacity_provider(
+        CapacityProviderName="pool",
+        VpcConfig={"SubnetIds": [subnet], "SecurityGroupIds": [group]},
+        PermissionsConfig={"CapacityProviderOperatorRoleArn": it.role},
+        Tags={"a": "1"},
+    )["CapacityProvider"]["CapacityProviderArn"]
+    use = {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": arn}}
+    name = it.function(CapacityProviderConfig=use, Timeout=1800, MemorySize=20_480)
+
+    with refused("ResourceConflictException", name):
+        it.client.delete_capacity_provider(CapacityProviderName="pool")
+
+    assert it.client.list_tags(Resource=arn)["Tags"] == {"a": "1"}
+    it.client.delete_function(FunctionName=name)
+    it.client.delete_capacity_provider(CapacityProviderName="pool")
+    with refused("ResourceNotFoundException", "Capacity provider not found"):
+        it.client.get_capacity_provider(CapacityProviderName="pool")
+
+
 # --- resource policy and settings -----------------------------------------------------------------------------------
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepwarm_localcloud.lambda_ import patterns
+from keepwarm_localcloud.lambda_.esm import failed_ids
 from keepwarm_localcloud.service import AwsError
 from tests.support.lambdas import Lab, eventually, lab, refused
 
@@ -312,6 +313,31 @@ def test_given_a_running_poller_when_the_cloud_closes_then_no_thread_stays() -> 
 
     left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("keepwarm-")]
     assert left == []
+
+
+IDS = st.sampled_from(["a", "b", "c", "", "absent"]) | st.none() | st.integers()
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+) | st.fixed_dictionaries(
+    {"batchItemFailures": st.lists(st.fixed_dictionaries({"itemIdentifier": IDS}), max_size=4) | st.none()}
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANSWERS.map(lambda a: json.dumps(a).encode()) | st.binary(max_size=30))
+def test_given_any_answer_when_reporting_failures_then_only_a_readable_one_lets_messages_go(
+    payload: bytes,
+) -> None:
+    every = {"a", "b", "c"}
+
+    kept = failed_ids(every, payload)
+
+    if kept != every:
+        answer = json.loads(payload) if payload.strip() else None
+        failures = (answer or {}).get("batchItemFailures") or []
+        assert kept == {failure["itemIdentifier"] for failure in failures}
 
 
 # --- event patterns -------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 import json
 import threading
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -427,40 +426,16 @@ class Poller:
                 with self._wake:
                     self._cloud.clock.wait_until(self._wake, now_s + delay_s)
                 delay_s = min(delay_s * 2, _RETRY_MAX_S)
-        failed = self._failures(messages, result.payload, result.function_error)
+        every = {m.message_id for m in messages}
+        if result.function_error:
+            failed = every
+        else:
+            failed = failed_ids(every, result.payload) if mapping.report_failures else set()
         for message in messages:
             if message.message_id not in failed:
                 self._delete(message)
         outcome = "PROBLEM: Function call failed" if result.function_error else "OK"
         self._note(messages, len(failed), outcome, throttles)
-
-    def _failures(self, messages: Sequence[Message], payload: bytes, error: str) -> set[str]:
-        """Ids of the messages that stay in the queue; an answer that can't be read keeps them all.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
-        """
-        every = {m.message_id for m in messages}
-        if error:
-            return every
-        if not self._mapping.report_failures:
-            return set()
-        try:
-            answer = json.loads(payload) if payload.strip() else None
-        except ValueError:
-            return every
-        if answer is None or answer == "":
-            return set()
-        if not isinstance(answer, dict):
-            return every
-        failures = answer.get("batchItemFailures")
-        if failures is None:
-            return set()
-        if not isinstance(failures, list):
-            return every
-        ids = [f.get("itemIdentifier") if isinstance(f, dict) else None for f in failures]
-        if not all(isinstance(i, str) and i in every for i in ids):
-            return every
-        return {i for i in ids if isinstance(i, str)}
 
     def _delete(self, message: Message) -> None:
         mapping = self._mapping
@@ -507,6 +482,30 @@ class Poller:
         if message.md5_of_attributes:
             record["md5OfMessageAttributes"] = message.md5_of_attributes
         return record
+
+
+def failed_ids(every: set[str], payload: bytes) -> set[str]:
+    """Ids of the messages that stay in the queue after an answer with ReportBatchItemFailures.
+
+    An answer that can't be read, or that names a message which is not in the batch, keeps them all.
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    try:
+        answer = json.loads(payload) if payload.strip() else None
+    except (ValueError, RecursionError):
+        return every
+    if answer is None or answer == "":
+        return set()
+    if not isinstance(answer, dict):
+        return every
+    failures = answer.get("batchItemFailures")
+    if failures is None:
+        return set()
+    if not isinstance(failures, list):
+        return every
+    ids = [f.get("itemIdentifier") if isinstance(f, dict) else None for f in failures]
+    named = {i for i in ids if isinstance(i, str) and i in every}
+    return named if len(named) == len(set(map(repr, ids))) else every
 
 
 def _attribute(attribute: dict[str, Any]) -> dict[str, Any]:

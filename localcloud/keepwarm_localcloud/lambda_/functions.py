@@ -345,7 +345,7 @@ class Functions:
             if p.get(key) is not None:
                 config[key] = copy.deepcopy(p[key])
         if "VpcConfig" in config:
-            config["VpcConfig"] = self._vpc(config["VpcConfig"])
+            config["VpcConfig"] = self.resolve_vpc(config["VpcConfig"])
         if p.get("LoggingConfig") is not None:
             config["LoggingConfig"] = {**config["LoggingConfig"], **p["LoggingConfig"]}
             if config["LoggingConfig"]["LogFormat"] == "JSON":
@@ -419,7 +419,7 @@ class Functions:
         if role is None or "lambda.amazonaws.com" not in str(role.assume_role_policy_document):
             raise invalid("The role defined for the function cannot be assumed by Lambda.")
 
-    def _vpc(self, given: Params) -> Params:
+    def resolve_vpc(self, given: Params) -> Params:
         """Complete the VPC settings of a function with the VPC its subnets are in.
 
         Raises:

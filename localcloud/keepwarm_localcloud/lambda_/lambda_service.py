@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from keepwarm_localcloud.lambda_.capacity import CapacityProviders
 from keepwarm_localcloud.lambda_.code import CodeStore
 from keepwarm_localcloud.lambda_.errors import refuse
 from keepwarm_localcloud.lambda_.esm import Mappings
@@ -57,7 +58,8 @@ class LambdaService:
         self._settings = Settings(cloud, self._lock, self.functions)
         self.invocations = Invocations(cloud, self.functions, self.pools, self._metrics, seed=self._seed)
         self.mappings = Mappings(cloud, self.functions, self.invocations)
-        self._settings.mapping_tags = self.mappings.tags_of  # type: ignore[method-assign]
+        self.capacity = CapacityProviders(cloud, self._lock, self.functions)
+        self._settings.other_tags = (self.mappings.tags_of, self.capacity.tags_of)
 
     def stop(self) -> None:
         """End pollers, queue and environments. Idempotent."""
@@ -155,7 +157,7 @@ class LambdaService:
 
     def _operation(self, name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-        for part in (self.functions, self._settings, self.mappings):
+        for part in (self.functions, self._settings, self.mappings, self.capacity):
             found = getattr(part, method, None)
             if found is not None:
                 return found  # type: ignore[no-any-return]
@@ -191,6 +193,7 @@ class LambdaService:
             "functions": sorted(self.functions.functions),
             "layers": sorted(layer.arn for v in self.functions.layers.values() for layer in v.values()),
             "event_source_mappings": sorted(self.mappings.all()),
+            "capacity_providers": sorted(self.capacity.providers),
         }
         return {kind: names for kind, names in found.items() if names}
 

@@ -4,6 +4,7 @@ import copy
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keepwarm import limits
@@ -24,6 +25,8 @@ class Settings:
         self._cloud = cloud
         self._lock = lock
         self._functions = functions
+        self.other_tags: tuple[Callable[[str], dict[str, str] | None], ...] = ()
+        """Where tags of ARNs that are no function's are; the service sets it."""
 
     # --- concurrency --------------------------------------------------------------------------------------------
 
@@ -284,15 +287,12 @@ class Settings:
         """ListTags."""
         return {"Tags": dict(self._tags(p))}
 
-    def mapping_tags(self, arn: str) -> dict[str, str] | None:
-        """Tags of an event source mapping; the service connects this to the mappings."""
-        return None
-
     def _tags(self, p: Params) -> dict[str, str]:
         arn = p["Resource"]
-        mapped = self.mapping_tags(arn)
-        if mapped is not None:
-            return mapped
+        for lookup in self.other_tags:
+            found = lookup(arn)
+            if found is not None:
+                return found
         function, qualifier = self._functions.find(arn)
         if qualifier:
             raise invalid(
