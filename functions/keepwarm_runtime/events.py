@@ -93,8 +93,10 @@ def redact(text: str) -> str:
 
 def error_facts(error: BaseException) -> dict[str, object]:
     """Code, class and redacted text of an error; never its traceback, which may show arguments."""
+    code = getattr(error, "code", None)
     return {
-        "code": getattr(error, "code", None),
+        # SystemExit and others have a `code` that is none of ours.
+        "code": code if isinstance(code, str) else None,
         "type": type(error).__name__,
         "message": redact(str(error)),
         "retry": bool(getattr(error, "retry", True)),

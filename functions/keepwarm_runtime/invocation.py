@@ -155,8 +155,11 @@ class _Writer:
         self, call: Invocation, duration_ms: float, remaining_ms: float, ops: int, moved: int, now_ms: int
     ) -> str:
         """Format the line of a warm success about which nothing else is known."""
+        request_id = call.request_id
+        if not (request_id.isascii() and request_id.isprintable()) or '"' in request_id or "\\" in request_id:
+            request_id = json.dumps(request_id)[1:-1]
         return (
-            f'{self.head}{call.request_id}", "outcome": "ok", "cold": false, "pool": "{call.pool}", "phases": {{}}, '
+            f'{self.head}{request_id}", "outcome": "ok", "cold": false, "pool": "{call.pool}", "phases": {{}}, '
             f'"duration_ms": {duration_ms:.3f}, "remaining_ms": {remaining_ms:.0f}, "attempt": {call.attempt}, '
             f'"storage": {{"ops": {ops}, "bytes": {moved}}}, "cold_start": 0, "succeeded": 1, "failed": 0, '
             f'"_aws": {{"Timestamp": {now_ms}{self.tail}'
@@ -257,9 +260,7 @@ def handler(
             started_s = monotonic()
             left = getattr(context, "get_remaining_time_in_millis", None)
             ends_s = started_s + (FOREVER_S if left is None else left() / 1000.0)
-            request_id = getattr(context, "aws_request_id", None) or "none"
-            if not request_id.isascii() or '"' in request_id or "\\" in request_id:
-                request_id = json.dumps(str(request_id))[1:-1]
+            request_id: str = getattr(context, "aws_request_id", None) or "none"
             cold = life.begin(started_s)
             call = Invocation(event, context, request_id, started_s, ends_s, cold, life.pool)
             ops, moved = meter.calls, meter.bytes
