@@ -293,7 +293,9 @@ def build_image(
         SOURCES / "keepwarm_runtime", "app/keepwarm_runtime/"
     )
     requirements = SOURCES / name / "requirements.txt"
-    digest = _digest("image", platform, sources, requirements.read_bytes())
+    text = requirements.read_text()
+    site = _site(name, text, platform, out)
+    digest = _digest("image", platform, sources, text)
     config = {
         "Entrypoint": ["python", "-m", name],
         "Cmd": [],
@@ -303,16 +305,30 @@ def build_image(
 
     def make(folder: Path) -> None:
         _copy(sources, folder)
-        _install(requirements.read_text(), platform, folder / "site")
-        _prune(folder / "site")
         if _compiles(platform):
             _compile(folder)
+        size = sum(file.stat().st_size for file in _files(folder)) + int((site / "size").read_text())
+        # A link, as layers of an image are shared: a change of code must not copy 300 MB of wheels.
+        (folder / "site").symlink_to(Path("..", "..", "sites", site.name, "site"))
         (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        size = sum(file.stat().st_size for file in _files(folder))
         (folder / "size").write_text(f"{size}\n")
 
     directory = _kept(out / "images" / f"{name}-{digest[:16]}", make)
     return Image(name, directory, digest, int((directory / "size").read_text()))
+
+
+def _site(name: str, requirements: str, platform: Platform, out: Path) -> Path:
+    """The image's dependencies, kept apart from its code."""
+
+    def make(folder: Path) -> None:
+        _install(requirements, platform, folder / "site")
+        _prune(folder / "site")
+        if _compiles(platform):
+            _compile(folder / "site")
+        size = sum(file.stat().st_size for file in _files(folder / "site"))
+        (folder / "size").write_text(f"{size}\n")
+
+    return _kept(out / "sites" / f"{name}-{_digest('site', platform, requirements)[:16]}", make)
 
 
 def build_models(*, out: Path = OUT) -> dict[str, Model]:
