@@ -170,7 +170,7 @@ def key_arn(key: str, names: Names, cloud: "Cloud") -> str:
     if alias.startswith("alias/"):
         with cloud.moto.lock("kms"):
             backend = cloud.moto.backend("kms")
-            key = next((k for k, held in backend.key_to_aliases.items() if alias in held), alias)
+            key = next((k for k, held in backend.keys.items() if alias in held.aliases), alias)
     return names.arn("kms", f"key/{key}")
 
 

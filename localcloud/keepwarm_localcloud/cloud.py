@@ -26,6 +26,7 @@ from keepwarm_localcloud.iam import Iam
 from keepwarm_localcloud.inventory import moto_inventory
 from keepwarm_localcloud.journal import Journal
 from keepwarm_localcloud.logs import Logs
+from keepwarm_localcloud.managed import ensure_managed_policies
 from keepwarm_localcloud.moto_base import BACKEND_OF, Moto
 from keepwarm_localcloud.processes import Processes, start_time
 from keepwarm_localcloud.service import AwsError, Caller, Service
@@ -97,6 +98,7 @@ class Cloud:
         self.image_mirrors = dict(self.settings.image_mirrors)
         self.moto = Moto(self)
         self.iam = Iam(self)
+        self.moto.before("iam", lambda request: ensure_managed_policies(self, request))
         self.logs = Logs(self)
         self._given_services = services
         self._services: dict[str, Service] = {}

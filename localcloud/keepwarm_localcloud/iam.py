@@ -5,6 +5,7 @@ Pulumi put them; bucket, queue and key policies from the services. An explicit d
 it goes is told in docs/localcloud.md.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -157,12 +158,12 @@ class Iam:
             if role is None:
                 return [], None
             documents = [_text(d) for d in role.policies.values()]
-            documents += [_text(p.document) for p in role.managed_policies.values()]
+            documents += [_default_document(p) for p in role.managed_policies.values()]
             boundary = getattr(role, "permissions_boundary_arn", None) or getattr(
                 role, "permissions_boundary", None
             )
             held = backend.managed_policies.get(boundary) if boundary else None
-        return documents, _text(held.document) if held is not None else None
+        return documents, _default_document(held) if held is not None else None
 
     def _resource_policies(self, resource: str) -> list[str]:
         service = resource.split(":")[2] if resource.count(":") >= 5 else ""
@@ -180,9 +181,12 @@ class Iam:
         return [_text(found)] if found else []
 
 
-def _text(document: Any) -> str:
-    import json
+def _default_document(policy: Any) -> str:
+    """The document of a managed policy's default version."""
+    return _text(next(v.document for v in policy.versions if v.version_id == policy.default_version_id))
 
+
+def _text(document: Any) -> str:
     return document if isinstance(document, str) else json.dumps(document)
 
 

@@ -20,16 +20,16 @@ def _not_default_vpcs(backend: Any) -> Iterable[str]:
 
 
 def _kms_aliases(backend: Any) -> Iterable[str]:
-    names: list[str] = []
-    for aliases in backend.key_to_aliases.values():
-        names.extend(a for a in aliases if not a.startswith("alias/aws/"))
-    return names
+    return (a for key in backend.keys.values() for a in key.aliases if not a.startswith("alias/aws/"))
 
 
 def _kms_keys(backend: Any) -> Iterable[str]:
     # A key scheduled for deletion is what a destroyed key is on AWS for 7..30 days.
-    aws = {k for k, a in backend.key_to_aliases.items() if any(x.startswith("alias/aws/") for x in a)}
-    return (k.id for k in backend.keys.values() if k.key_state != "PendingDeletion" and k.id not in aws)
+    return (
+        key.id
+        for key in backend.keys.values()
+        if key.key_state != "PendingDeletion" and not any(a.startswith("alias/aws/") for a in key.aliases)
+    )
 
 
 def _attribute(name: str, label: str | None = None) -> Callable[[Any], Iterable[str]]:

@@ -415,6 +415,27 @@ def test_given_a_long_poll_when_a_message_is_sent_then_received_at_once(
     assert got == ["m"]
 
 
+def test_given_a_long_poll_when_a_message_was_received_too_often_then_dead_lettered_before_the_poll_ends(
+    cloud: Cloud, sqs: Any, make: Any, clock: ManualClock
+) -> None:
+    queue = cloud.service("sqs", SqsService)
+    dead = arn(sqs, make("-dead"))
+    policy = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 1})
+    name = arn(sqs, make(VisibilityTimeout="0", RedrivePolicy=policy))
+    queue.send(name, "poison")
+    assert len(queue.receive(name, 1)) == 1
+    stop = threading.Event()
+    poll = threading.Thread(target=lambda: queue.receive(name, 1, wait_s=20, cancelled=stop.is_set))
+    poll.start()
+    try:
+        # Woken by the arrival, not by time: nobody advances the clock.
+        assert [m.body for m in queue.receive(dead, 1, wait_s=20)] == ["poison"]
+    finally:
+        stop.set()
+        queue.wake(name)
+        poll.join()
+
+
 def test_given_a_long_poll_when_the_time_passes_then_empty(
     cloud: Cloud, sqs: Any, make: Any, clock: ManualClock
 ) -> None:

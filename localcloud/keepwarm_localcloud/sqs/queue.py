@@ -263,22 +263,24 @@ class Queue:
             AwsError: OverLimit with 120,000 messages in flight.
         """
         until_s = self._clock.now_s() + wait_s
-        dead: list[tuple[Stored, Queue]] = []
-        with self._changed:
-            while True:
+        while True:
+            dead: list[tuple[Stored, Queue]] = []
+            with self._changed:
                 now = self._clock.now_s()
                 self.active_s = now
                 found = self._take(limit, now, visibility_s, dead)
-                if found or self._closed or now >= until_s or (cancelled is not None and cancelled()):
-                    break
-                wake_s = min(until_s, self._hidden[0][0]) if self._hidden else until_s
-                self._clock.wait_until(self._changed, wake_s)
-            self.counters.received += len(found)
-            self.counters.empty += not found
-        # Outside the lock: the other queue has one too, and may name this one as its own dead-letter queue.
-        for stored, target in dead:
-            target.take_over(stored, self.arn, keep_age=True)
-            self._journal("dead-lettered", self, {"message_id": stored.message_id})
+                done = found or self._closed or now >= until_s or (cancelled is not None and cancelled())
+                if not done and not dead:
+                    wake_s = min(until_s, self._hidden[0][0]) if self._hidden else until_s
+                    self._clock.wait_until(self._changed, wake_s)
+                self.counters.received += len(found)
+                self.counters.empty += bool(done and not found)
+            # Outside the lock: the other queue has one too, and may name this one as its own dead-letter queue.
+            for stored, target in dead:
+                target.take_over(stored, self.arn, keep_age=True)
+                self._journal("dead-lettered", self, {"message_id": stored.message_id})
+            if done:
+                break
         for message in found:
             self._journal(
                 "received", self, {"message_id": message.message_id, "count": message.receive_count}
