@@ -64,7 +64,7 @@ class StageArgs(TypedDict):
     code: NotRequired[pulumi.Archive]
     """The function's bundle. Exactly one of `code` and `image` is needed."""
     image: NotRequired[pulumi.Input[str]]
-    """Container image in ECR, pinned by digest."""
+    """Container image in ECR, pinned by digest. Exactly one of `code` and `image` is needed."""
     handler: NotRequired[pulumi.Input[str]]
     """Entry point of a bundle. Default: handler.handler."""
     runtime: NotRequired[pulumi.Input[str]]

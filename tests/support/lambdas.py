@@ -57,6 +57,16 @@ class Lab:
         ]
         iam.put_role_policy(RoleName="lab", PolicyName="all", PolicyDocument=json.dumps(EVERYTHING))
 
+    def role_for(self, *statements: Mapping[str, Any]) -> str:
+        """A role that Lambda may assume and that may do what the statements say, and nothing else."""
+        name = f"role-{next(_numbers)}"
+        iam = self.cloud.boto("iam")
+        arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+        if statements:
+            policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+            iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy)
+        return arn
+
     def boto(self, service: str) -> Any:
         """A client that never retries: a refusal is what the test wants to see."""
         session = botocore.session.get_session()
