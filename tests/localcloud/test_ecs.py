@@ -58,6 +58,24 @@ class Ecs:
         self.api.create_cluster(clusterName="c", capacityProviders=["FARGATE"])
         cloud.boto("logs").create_log_group(logGroupName=GROUP)
 
+        self.roles: dict[str, str] = {}
+
+    def allow(self, role: str, *actions: str) -> None:
+        statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.cloud.boto("iam").put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=policy)
+
+    def role(self, name: str, *actions: str) -> str:
+        """A role that tasks may use."""
+        if name not in self.roles:
+            statement = {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}}
+            answer = self.cloud.boto("iam").create_role(
+                RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [statement]})
+            )
+            self.roles[name] = answer["Role"]["Arn"]
+            self.allow(name, *actions)
+        return self.roles[name]
+
     def make_image(self, name: str, source: str) -> str:
         root = self.folder / name
         root.mkdir()
@@ -91,7 +109,7 @@ class Ecs:
             "requiresCompatibilities": ["FARGATE"],
             "cpu": "256",
             "memory": "512",
-            "executionRoleArn": "arn:aws:iam::123456789012:role/exec",
+            "executionRoleArn": self.role("exec", "logs:CreateLogStream", "logs:PutLogEvents"),
             **options,
         }
         options = {k: v for k, v in options.items() if v is not None}
@@ -255,8 +273,7 @@ def test_given_a_task_role_secrets_and_volumes_when_run_then_the_environment_is_
     ecs.cloud.boto("ssm").put_parameter(Name="/app/secret", Value="s3cret", Type="SecureString")
     definition = ecs.define(
         image=ecs.make_image("who", source),
-        taskRoleArn="arn:aws:iam::123456789023:role/task",
-        executionRoleArn="arn:aws:iam::123456789023:role/exec",
+        taskRoleArn=ecs.role("task", "sts:GetCallerIdentity"),
         volumes=[{"name": "models"}],
         container={
             "secrets": [
@@ -266,8 +283,7 @@ def test_given_a_task_role_secrets_and_volumes_when_run_then_the_environment_is_
             "mountPoints": [{"sourceVolume": "models", "containerPath": "/models"}],
         },
     )
-    _allow(ecs, "exec", "ssm:GetParameters")
-    _allow(ecs, "task", "sts:GetCallerIdentity")
+    ecs.allow("exec", "ssm:GetParameters", "logs:*")
     task = ecs.stopped(ecs.run(definition))
     assert task["containers"][0]["exitCode"] == 0, (task, ecs.lines())
     seen = json.loads(ecs.lines()[-1])
@@ -276,11 +292,19 @@ def test_given_a_task_role_secrets_and_volumes_when_run_then_the_environment_is_
     assert not {"USER", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST"} & set(seen["names"])
 
 
-def _allow(ecs: Ecs, role: str, action: str) -> None:
-    iam = ecs.cloud.boto("iam")
-    iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
-    iam.put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=json.dumps(policy))
+def test_given_an_execution_role_that_may_not_log_when_run_then_the_task_fails_to_start(ecs: Ecs) -> None:
+    task = ecs.stopped(ecs.run(ecs.define(executionRoleArn=ecs.role("mute", "ssm:GetParameters"))))
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert "logs:CreateLogStream" in task["stoppedReason"]
+
+
+def test_given_a_role_that_does_not_trust_tasks_when_run_then_the_task_fails_to_start(ecs: Ecs) -> None:
+    stranger = ecs.cloud.boto("iam").create_role(RoleName="stranger", AssumeRolePolicyDocument="{}")["Role"][
+        "Arn"
+    ]
+    task = ecs.stopped(ecs.run(ecs.define(taskRoleArn=stranger)))
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert "ECS was unable to assume the role" in task["stoppedReason"]
 
 
 def test_given_a_service_when_a_task_is_killed_then_it_is_replaced(ecs: Ecs) -> None:

@@ -103,12 +103,11 @@ class Scheduler:
         url = self.cloud.boto("sqs").create_queue(QueueName=name)["QueueUrl"]
         return url, f"arn:aws:sqs:us-east-1:{ACCOUNT}:{name}"
 
-    def make_role(self, name: str, actions: list[str], principal: str = "scheduler.amazonaws.com") -> str:
+    def make_role(self, name: str, actions: list[str], *principals: str) -> str:
         iam = self.cloud.boto("iam")
+        services = list(principals) or ["scheduler.amazonaws.com", "states.amazonaws.com"]
         trust = {
-            "Statement": [
-                {"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"}
-            ]
+            "Statement": [{"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}]
         }
         arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
         policy = {
@@ -143,7 +142,6 @@ def test_given_a_rate_when_time_passes_then_each_run_reaches_the_queue_with_its_
 ) -> None:
     text = json.dumps({"at": "<aws.scheduler.scheduled-time>", "n": "<aws.scheduler.attempt-number>"})
     scheduler.create("rate(5 minutes)", scheduler.queue_arn, target={"Input": text})
-    time.sleep(0.1)
     scheduler.clock.advance(299)
     time.sleep(0.1)
     assert scheduler.received() == []
@@ -156,7 +154,6 @@ def test_given_a_rate_when_time_passes_then_each_run_reaches_the_queue_with_its_
 
 def test_given_a_one_time_schedule_when_it_ran_then_it_deletes_itself(scheduler: Scheduler) -> None:
     scheduler.create("at(2023-11-15T00:00:00)", scheduler.queue_arn, ActionAfterCompletion="DELETE")
-    time.sleep(0.1)
     scheduler.clock.advance(7200)
     until(scheduler.received)
     until(lambda: scheduler.api.list_schedules()["Schedules"] == [])
@@ -169,7 +166,6 @@ def test_given_a_state_machine_target_when_due_then_an_execution_starts(schedule
         definition=json.dumps({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}),
     )["stateMachineArn"]
     scheduler.create("rate(1 hour)", arn, target={"Input": '{"a":1}'})
-    time.sleep(0.1)
     scheduler.clock.advance(3600)
     executions = until(
         lambda: scheduler.cloud.boto("stepfunctions").list_executions(stateMachineArn=arn)["executions"]
@@ -185,7 +181,6 @@ def test_given_a_target_that_refuses_when_retries_are_spent_then_the_dead_letter
         "rate(1 hour)", f"arn:aws:sqs:us-east-1:{ACCOUNT}:gone",
         target={"RetryPolicy": {"MaximumRetryAttempts": 1}, "DeadLetterConfig": {"Arn": dead_arn}, "Input": "lost"},
     )  # fmt: skip
-    time.sleep(0.1)
     scheduler.clock.advance(3600)
     until(
         lambda: [e for e in scheduler.cloud.journal.since(kind="schedule") if e.facts["state"] == "RETRYING"]

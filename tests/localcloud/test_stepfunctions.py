@@ -18,7 +18,7 @@ from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.stepfunctions import StepFunctionsService
 
-ROLE = "arn:aws:iam::123456789012:role/flow"
+ROLE = "arn:aws:iam::123456789021:role/flow"
 
 
 class Flow:
@@ -35,6 +35,9 @@ class Flow:
             config=Config(retries={"total_max_attempts": 1}, inject_host_prefix=False),
         )
         self.count = 0
+        trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}}]}
+        for name, document in (("flow", json.dumps(trust)), ("stranger", "{}")):
+            cloud.boto("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)
 
     def create(self, definition: dict[str, Any], **options: Any) -> str:
         self.count += 1
@@ -350,6 +353,11 @@ def test_given_an_express_machine_when_started_synchronously_then_the_output_com
     assert (answer["status"], answer["output"]) == ("SUCCEEDED", "1")
     with pytest.raises(ClientError, match="StateMachineTypeNotSupported"):
         flow.api.start_sync_execution(stateMachineArn=flow.states("A", A=END))
+
+
+def test_given_a_role_that_does_not_trust_step_functions_when_created_then_access_denied(flow: Flow) -> None:
+    with pytest.raises(ClientError, match="AccessDeniedException.*assume the provided role"):
+        flow.create({"StartAt": "A", "States": {"A": END}}, roleArn=ROLE.replace("flow", "stranger"))
 
 
 def test_given_versions_and_an_alias_when_started_then_the_version_runs(flow: Flow) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from keepwarm_localcloud.ecs.images import Image, load
 from keepwarm_localcloud.ecs.model import Container, Task
 from keepwarm_localcloud.errors import LocalCloudError
-from keepwarm_localcloud.service import AwsError
+from keepwarm_localcloud.service import AwsError, Caller
+from keepwarm_localcloud.tasking.roles import trusts
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
@@ -127,6 +128,18 @@ class Runner:
     # Up
 
     def _prepare(self) -> None:
+        body = self.task.definition.body
+        roles = [
+            self.task.overrides.get("taskRoleArn") or body.get("taskRoleArn"),
+            body.get("executionRoleArn"),
+        ]
+        for role in roles:
+            if role and not trusts(self.cloud, role, "ecs-tasks.amazonaws.com"):
+                raise StartError(
+                    f"ECS was unable to assume the role '{role}' that was provided for this task. Please verify that "
+                    "the role being passed has the proper trust relationship and permissions and that your IAM user "
+                    "has permissions to pass this role."
+                )
         for container in self.task.containers:
             self._images[container.name] = load(container.definition["image"], self.cloud.image_mirrors)
             for mapping in container.definition.get("portMappings", []):
@@ -140,6 +153,18 @@ class Runner:
     def _check_logs(self, container: Container) -> None:
         options = container.definition.get("logConfiguration", {}).get("options", {})
         group = options.get("awslogs-group")
+        role = self.task.definition.body.get("executionRoleArn")
+        if group is not None and role and self.task.launch_type == "FARGATE":
+            # On instances the instance's role writes logs; on Fargate the execution role does.
+            account = f"{self.cloud.region}:{self.cloud.account_id}"
+            stream = f"arn:aws:logs:{account}:log-group:{group}:log-stream:{container.name}"
+            for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+                try:
+                    self.cloud.authorize(Caller(role_arn=role), action, stream)
+                except AwsError as error:
+                    raise StartError(
+                        f"ResourceInitializationError: failed to validate logger args: {error.message}"
+                    ) from error
         if group is None or options.get("awslogs-create-group") == "true":
             return
         if group not in self.cloud.moto_backend("logs").groups:

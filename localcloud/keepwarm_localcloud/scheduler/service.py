@@ -21,7 +21,7 @@ from keepwarm_localcloud.stepfunctions.failures import StateFailure
 from keepwarm_localcloud.stepfunctions.integrations import api
 from keepwarm_localcloud.tasking import schedules
 from keepwarm_localcloud.tasking.errors import coded
-from keepwarm_localcloud.tasking.roles import RoleCalls
+from keepwarm_localcloud.tasking.roles import RoleCalls, trusts
 from keepwarm_localcloud.tasking.timers import Timers
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class SchedulerService:
     def __init__(self) -> None:
         self.random = random.Random()  # noqa: S311 - spreads runs over a window, no secret
         self._plans: dict[str, Plan] = {}
+        self._written: dict[tuple[str, str], float] = {}
         self._wake = threading.Condition()
         self._dirty = False
         self._stopping = False
@@ -117,7 +118,10 @@ class SchedulerService:
     def handle(self, request: Request) -> Response | None:
         """Check what is written; moto answers."""
         if request.method in ("POST", "PUT") and request.path.startswith("/schedules/"):
-            self._check(request.json())
+            body = request.json()
+            self._check(body)
+            key = (body.get("GroupName") or "default", request.path.rpartition("/")[2])
+            self._written[key] = self.cloud.clock.now_s()
         return None
 
     # Checks
@@ -172,9 +176,7 @@ class SchedulerService:
     def _check_role(self, arn: str) -> None:
         if ROLE.fullmatch(arn) is None:
             raise _invalid(f"Provided role ARN '{arn}' is not valid.")
-        roles = self.cloud.moto_backend("iam").roles.values()
-        role = next((r for r in roles if r.arn == arn), None)
-        if role is None or "scheduler.amazonaws.com" not in json.dumps(role.assume_role_policy_document):
+        if not trusts(self.cloud, arn, "scheduler.amazonaws.com"):
             raise _invalid(
                 "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
             )
@@ -228,11 +230,14 @@ class SchedulerService:
         fingerprint = json.dumps(facts)
         plan = self._plans.get(arn)
         if plan is None or plan.fingerprint != fingerprint:
-            begin_s = _stamp(record.start_date) or now_s
+            written_s = self._written.get((record.group_name, record.name), now_s)
+            begin_s = _stamp(record.start_date) or written_s
             schedule = schedules.parse(
                 record.schedule_expression, zone=record.schedule_expression_timezone, start_s=begin_s
             )
-            plan = self._plans[arn] = Plan(fingerprint, schedule, self._following(record, schedule, now_s))
+            plan = self._plans[arn] = Plan(
+                fingerprint, schedule, self._following(record, schedule, written_s)
+            )
         return plan
 
     @staticmethod

@@ -33,6 +33,17 @@ PREFIXES = {
     "events": "EventBridge",
 }
 """Prefix of error names of optimised integrations."""
+SDK_PREFIXES = {
+    "dynamodb": "DynamoDb",
+    "servicediscovery": "ServiceDiscovery",
+    "cloudwatch": "CloudWatch",
+    "cloudwatchlogs": "CloudWatchLogs",
+    "eventbridge": "EventBridge",
+    "secretsmanager": "SecretsManager",
+    "autoscaling": "AutoScaling",
+    "applicationautoscaling": "ApplicationAutoScaling",
+}
+"""Prefix of error names of AWS SDK integrations (names of the Java clients), where capitalising isn't enough."""
 
 
 class Roles(Protocol):
@@ -124,7 +135,7 @@ def _lambda(roles: Roles, role_arn: str, resource: str, action: str, parameters:
     except AwsError as error:
         raise StateFailure(*_refusal(error)) from error
     text = answer.payload.decode("utf-8", "replace")
-    if answer.function_error is not None:
+    if answer.function_error:
         raise StateFailure(_error_type(text), text)
     value = json.loads(text) if text else {}
     if direct:
@@ -161,7 +172,8 @@ def api(roles: Roles, role_arn: str, service: str, action: str, sdk: bool, param
     Raises:
         StateFailure: with the error name that Step Functions gives.
     """
-    prefix = service[:1].upper() + service[1:] if sdk else PREFIXES[service]
+    capitalised = service[:1].upper() + service[1:]
+    prefix = SDK_PREFIXES.get(service, capitalised) if sdk else PREFIXES[service]
     client = roles.client(role_arn, CLIENTS.get(service, service))
     operation = action[:1].upper() + action[1:]
     model = client.meta.service_model

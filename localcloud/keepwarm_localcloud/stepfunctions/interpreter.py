@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from keepwarm_localcloud.clock import Clock
 from keepwarm_localcloud.stepfunctions import intrinsics, paths
-from keepwarm_localcloud.stepfunctions.failures import Aborted, PathError, StateFailure
+from keepwarm_localcloud.stepfunctions.failures import TIMEOUTS, Aborted, PathError, StateFailure
 from keepwarm_localcloud.stepfunctions.fibers import FAILED, Call, Effect, Gather, Signal, Sleep, Steps
 
 MAX_PAYLOAD_BYTES = 262_144
@@ -326,20 +326,8 @@ class Interpreter:
         parameters = self._effective(visit)
         limit_s, beat_s = self._seconds(visit, "TimeoutSeconds"), self._seconds(visit, "HeartbeatSeconds")
         until_s = None if limit_s is None else host.clock.now_s() + limit_s
-        kind, action = _names(resource)
-        facts = {"resourceType": kind, "resource": action}
-        event = host.event(
-            "TaskScheduled",
-            visit.event_id,
-            taskScheduledEventDetails={
-                **facts,
-                "region": "",
-                "parameters": compact(parameters),
-                **({"timeoutInSeconds": int(limit_s)} if limit_s else {}),
-                **({"heartbeatInSeconds": int(beat_s)} if beat_s else {}),
-            },
-        )
-        event = host.event("TaskStarted", event, taskStartedEventDetails=facts)
+        log = _TaskLog(host, resource)
+        event = log.scheduled(visit.event_id, parameters, limit_s, beat_s)
 
         def late(name: str = "States.Timeout") -> Exception:
             return StateFailure(name, "")
@@ -362,17 +350,9 @@ class Interpreter:
             raise
         except StateFailure as failure:
             host.abandon(signal)
-            timed_out = failure.error in ("States.Timeout", "States.HeartbeatTimeout")
-            name = "TaskTimedOut" if timed_out else "TaskFailed"
-            visit.event_id = host.event(
-                name,
-                event,
-                **{f"t{name[1:]}EventDetails": {**facts, "error": failure.error, "cause": failure.cause}},
-            )
+            visit.event_id = log.failed(event, failure)
             raise
-        visit.event_id = host.event(
-            "TaskSucceeded", event, taskSucceededEventDetails={**facts, "output": compact(result)}
-        )
+        visit.event_id = log.succeeded(event, result)
         return self._output(visit, result)
 
     def _parallel(self, visit: _Visit) -> Steps:
@@ -447,12 +427,45 @@ class Interpreter:
         return result
 
 
-def _names(resource: str) -> tuple[str, str]:
-    """(resourceType, resource) of history events."""
-    if ":states:::" not in resource:
-        return "lambda", resource
-    service, _, action = resource.partition(":states:::")[2].partition(":")
-    return service, action
+class _TaskLog:
+    """History events of a task: Lambda ARNs have events of their own."""
+
+    def __init__(self, host: Host, resource: str) -> None:
+        self.host, self.resource = host, resource
+        self.function = ":states:::" not in resource
+        service, _, action = resource.partition(":states:::")[2].partition(":")
+        self.facts = {} if self.function else {"resourceType": service, "resource": action}
+
+    def _write(self, name: str, previous: int, details: dict[str, Any] | None) -> int:
+        kind = f"{'LambdaFunction' if self.function else 'Task'}{name}"
+        key = f"{kind[:1].lower()}{kind[1:]}EventDetails"
+        # LambdaFunctionStarted carries no details.
+        return self.host.event(
+            kind, previous, **({} if details is None else {key: {**self.facts, **details}})
+        )
+
+    def scheduled(self, previous: int, parameters: Any, limit_s: float | None, beat_s: float | None) -> int:
+        """Scheduled and started."""
+        details: dict[str, Any] = {}
+        if limit_s:
+            details["timeoutInSeconds"] = int(limit_s)
+        if beat_s and not self.function:
+            details["heartbeatInSeconds"] = int(beat_s)
+        if self.function:
+            details |= {"resource": self.resource, "input": compact(parameters)}
+        else:
+            details |= {"region": "", "parameters": compact(parameters)}
+        event = self._write("Scheduled", previous, details)
+        return self._write("Started", event, None if self.function else {})
+
+    def succeeded(self, previous: int, result: Any) -> int:
+        """The task gave a result."""
+        return self._write("Succeeded", previous, {"output": compact(result)})
+
+    def failed(self, previous: int, failure: StateFailure) -> int:
+        """The task failed or took too long."""
+        name = "TimedOut" if failure.error in TIMEOUTS else "Failed"
+        return self._write(name, previous, {"error": failure.error, "cause": failure.cause})
 
 
 def _kind_matches(test: str, left: Any, right: Any) -> bool:

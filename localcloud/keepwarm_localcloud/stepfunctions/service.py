@@ -17,7 +17,7 @@ from keepwarm_localcloud.stepfunctions.failures import Aborted, StateFailure
 from keepwarm_localcloud.stepfunctions.fibers import Engine, Signal
 from keepwarm_localcloud.stepfunctions.interpreter import MAX_PAYLOAD_BYTES, Interpreter, compact, timestamp
 from keepwarm_localcloud.stepfunctions.validation import validate
-from keepwarm_localcloud.tasking.roles import RoleCalls
+from keepwarm_localcloud.tasking.roles import RoleCalls, trusts
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
@@ -195,6 +195,12 @@ class StepFunctionsService:
         role = body.get("roleArn", "")
         if re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/.+", role) is None:
             raise AwsError("InvalidArn", f"Invalid Role Arn: '{role}'")
+        if not trusts(self.cloud, role, "states.amazonaws.com"):
+            raise AwsError(
+                "AccessDeniedException",
+                "Neither the global service principal states.amazonaws.com, nor the regional one is authorized to "
+                "assume the provided role.",
+            )
         kind = body.get("type", "STANDARD")
         if kind not in ("STANDARD", "EXPRESS"):
             raise AwsError(

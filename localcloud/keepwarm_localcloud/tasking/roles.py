@@ -1,5 +1,6 @@
 """Calls that a service makes with somebody's role: the same endpoint, the same IAM check, the same refusals."""
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -17,7 +18,7 @@ class InvokeResult(Protocol):
 
     status: int
     payload: bytes
-    function_error: str | None
+    function_error: str
     executed_version: str
 
 
@@ -32,10 +33,35 @@ class Invoker(Protocol):
         qualifier: str | None = None,
         kind: str = "RequestResponse",
         source_arn: str | None = None,
-        caller: Caller = Caller(),  # noqa: B008 - frozen
+        caller: Caller | None = None,
     ) -> InvokeResult:
         """Invoke a function."""
         ...
+
+
+def trusts(cloud: "Cloud", role_arn: str, principal: str) -> bool:
+    """Whether a role exists and lets a service assume it.
+
+    Args:
+        cloud: Where the role is.
+        role_arn: The role.
+        principal: Such as `states.amazonaws.com`.
+    """
+    with cloud.moto.lock("iam"):
+        role = next((r for r in cloud.moto_backend("iam").roles.values() if r.arn == role_arn), None)
+        if role is None:
+            return False
+        document = role.assume_role_policy_document
+    policy = json.loads(document) if isinstance(document, str) else document
+    statements = policy.get("Statement", [])
+    for statement in statements if isinstance(statements, list) else [statements]:
+        services = statement.get("Principal", {})
+        services = services.get("Service", []) if isinstance(services, dict) else []
+        if statement.get("Effect") == "Allow" and principal in (
+            [services] if isinstance(services, str) else services
+        ):
+            return True
+    return False
 
 
 class RoleCalls:
