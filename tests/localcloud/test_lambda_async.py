@@ -181,6 +181,20 @@ def test_given_an_event_over_1_mb_when_invoking_then_request_too_large(it: Lab) 
         send(it, it.function(ECHO), "x" * 1048576)
 
 
+def test_given_a_role_that_may_not_send_when_an_event_fails_then_nothing_is_sent_and_it_is_told(it: Lab) -> None:
+    url, arn = it.queue()
+    name = it.function(FAILING, Role=it.role_for())
+    it.client.put_function_event_invoke_config(
+        FunctionName=name, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+
+    send(it, name, {})
+
+    told = eventually(lambda: it.entries("async", function=name, event="dropped"))
+    assert "sqs:SendMessage" in told[0]["reason"]
+    assert "Messages" not in it.cloud.boto("sqs").receive_message(QueueUrl=url)
+
+
 def test_given_settings_of_an_alias_when_invoking_through_it_then_they_hold_there_only(it: Lab) -> None:
     name = it.published(FAILING)
     url, arn = it.queue()

@@ -291,6 +291,34 @@ def test_given_a_queue_that_is_absent_when_creating_a_mapping_then_refused(it: L
         connect(it, it.function(), f"arn:aws:sqs:us-east-1:{it.cloud.account_id}:absent")
 
 
+def test_given_a_role_without_sqs_when_creating_a_mapping_then_refused(it: Lab) -> None:
+    _, arn = it.queue()
+    name = it.function(Role=it.role_for({"Effect": "Allow", "Action": "sqs:DeleteMessage", "Resource": arn}))
+
+    with refused("InvalidParameterValueException", "does not have permissions to call ReceiveMessage on SQS"):
+        connect(it, name, arn)
+
+
+def test_given_a_role_that_loses_its_rights_when_messages_come_then_they_wait_and_the_mapping_says_why(
+    it: Lab,
+) -> None:
+    url, arn = it.queue()
+    role = it.role_for({"Effect": "Allow", "Action": "sqs:*", "Resource": arn})
+    identity = connect(it, it.function(ALL_FINE, Role=role), arn)
+    it.cloud.boto("iam").delete_role_policy(RoleName=role.rpartition("/")[2], PolicyName="own")
+
+    send(it, url, "x")
+
+    def last_result() -> str:
+        return str(it.client.get_event_source_mapping(UUID=identity)["LastProcessingResult"])
+
+    eventually(lambda: last_result().startswith("PROBLEM: AccessDenied"))
+    assert depth(it, url) == 1
+    it.client.update_event_source_mapping(UUID=identity, Enabled=False)
+    with refused("InvalidParameterValueException", "does not have permissions"):
+        it.client.update_event_source_mapping(UUID=identity, Enabled=True)
+
+
 def test_given_the_same_pair_twice_when_creating_a_mapping_then_conflict(it: Lab) -> None:
     _, arn = it.queue()
     name = it.function(ALL_FINE)

@@ -235,7 +235,8 @@ class Environment:
         self._api = RuntimeApi(body_limit=RESPONSE_MAX_BYTES)
         self.kill_reason = ""
         argv, variables = self._program()
-        session = self._cloud.credentials.issue(launch.role_arn, launch.function)
+        context = {"lambda:SourceFunctionArn": launch.arn.rpartition(":")[0]}
+        session = self._cloud.credentials.issue(launch.role_arn, launch.function, context=context)
         self._access_key = session.access_key_id
         variables |= session.as_environment()
         variables |= {"AWS_LAMBDA_RUNTIME_API": self._api.address, "TMPDIR": str(self.tmp)}

@@ -127,9 +127,9 @@ class Mappings:
         function, _ = self._functions.find(changed.function)
         self._functions.version(function, changed.qualifier)
         self._apply(changed, p)
-        self._check(changed, function)
         was = mapping.enabled
         changed.enabled = p.get("Enabled", mapping.enabled)
+        self._check(changed, function)
         changed.modified_s = self._cloud.clock.now_s()
         with self._lock:
             self._mappings[mapping.id] = changed
@@ -245,6 +245,8 @@ class Mappings:
                 f"Queue visibility timeout: {visibility_s} seconds is less than Function timeout: "
                 f"{version.timeout_s} seconds"
             )
+        if not mapping.enabled:
+            return
         role = Caller(role_arn=version.config["Role"])
         for action in _ACTIONS:
             try:
