@@ -123,10 +123,12 @@ class Scheduler:
         self.api.create_schedule(Name=name, ScheduleExpression=expression, Target=target, **options)
 
     def received(self, url: str | None = None) -> list[dict[str, Any]]:
-        answer = self.cloud.boto("sqs").receive_message(
-            QueueUrl=url or self.queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-        )
-        return list(answer.get("Messages", []))
+        sqs, url = self.cloud.boto("sqs"), url or self.queue
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+        messages = list(answer.get("Messages", []))
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return messages
 
 
 @pytest.fixture
