@@ -490,10 +490,11 @@ def test_given_a_long_text_when_redacting_then_cut() -> None:
 
 
 def test_given_concurrent_events_when_written_then_no_line_is_cut(out: Output) -> None:
-    threads = [
-        threading.Thread(target=lambda n=n: [events.emit({"n": n}) for _ in range(50)])  # type: ignore[misc]
-        for n in range(4)
-    ]
+    def write(number: int) -> None:
+        for _ in range(50):
+            events.emit({"n": number})
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -741,7 +742,7 @@ def test_given_one_environment_when_asked_twice_then_the_same_collaborators(fake
            "KEEPWARM_SERVICE_NAME": "ocr", "KEEPWARM_MODEL_BUCKET": "m", "KEEPWARM_CLAIM_BUCKET": "c"}  # fmt: skip
     warm = Warm(env)
     for made in (warm.aws, warm.s3, warm.effects, warm.admission, warm.service, warm.cache):
-        assert made() is made()  # type: ignore[operator]
+        assert made() is made()
     assert warm.admission().service == "ocr"
     with pytest.raises(InvalidSettings, match=r"^KW300 KEEPWARM_MODEL_REF: got nothing"):
         warm.model()
@@ -749,7 +750,12 @@ def test_given_one_environment_when_asked_twice_then_the_same_collaborators(fake
 
 def test_given_hopeless_work_when_parked_then_the_message_says_why(fake: FakeAws) -> None:
     sent: list[dict[str, Any]] = []
-    fake.answers["SendMessage"] = lambda payload: sent.append(payload) or {"MessageId": "id-1"}
+
+    def send(payload: dict[str, Any]) -> dict[str, str]:
+        sent.append(payload)
+        return {"MessageId": "id-1"}
+
+    fake.answers["SendMessage"] = send
     warm = Warm({**fake.env, "KEEPWARM_DEAD_LETTER_URL": "https://sqs.local/q"})
     assert warm.park(reason="a\nb", code="KW313", body="{}") == "id-1"
     warm.aws().forget()
