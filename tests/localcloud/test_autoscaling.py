@@ -18,6 +18,7 @@ from keepwarm_localcloud.autoscaling import AutoscalingService
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.ecs import EcsService
+from keepwarm_localcloud.service import Service
 from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
 from keepwarm_localcloud.sqs import SqsService
 
@@ -98,7 +99,7 @@ class Scaling:
 @pytest.fixture
 def scaling(tmp_path: Path) -> Iterator[Scaling]:
     clock = ManualClock(START_S)
-    services = [EcsService(), ServiceDiscoveryService(), SqsService(), AutoscalingService()]
+    services: list[Service] = [EcsService(), ServiceDiscoveryService(), SqsService(), AutoscalingService()]
     with Cloud(CloudSettings(account_id="123456789025", clock=clock), services) as cloud:
         yield Scaling(cloud, clock, tmp_path)
 

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.ecs import EcsService
+from keepwarm_localcloud.service import Service
 from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
 from keepwarm_localcloud.sts import StsService
 
@@ -34,7 +35,10 @@ signal.signal(signal.SIGTERM, drain)
 print("listening", os.environ.get("ANSWER"), flush=True)
 server.serve_forever()
 """
-CHECK = "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['KEEPWARM_PORT'], timeout=1)"
+CHECK = (
+    "import os, urllib.request;"
+    "urllib.request.urlopen('http://127.0.0.1:' + os.environ['KEEPWARM_PORT'], timeout=1)"
+)
 GROUP = "/ecs/test"
 
 
@@ -174,7 +178,7 @@ class Ecs:
 
 @pytest.fixture
 def ecs(tmp_path: Path) -> Iterator[Ecs]:
-    services = [EcsService(boot_s=0.1), ServiceDiscoveryService(), StsService()]
+    services: list[Service] = [EcsService(boot_s=0.1), ServiceDiscoveryService(), StsService()]
     with Cloud(CloudSettings(account_id="123456789023"), services) as cloud:
         yield Ecs(cloud, tmp_path)
 
@@ -196,7 +200,7 @@ def _alive(pid: int) -> bool:
         ({"container": {"name": "a b"}}, "Invalid container name"),
         ({"container": {"mountPoints": [{"sourceVolume": "x", "containerPath": "/x"}]}}, "Unknown volume 'x'"),
         ({"container": {"healthCheck": {"command": ["curl"]}}}, "healthCheck.command must start with CMD"),
-        ({"container": {"healthCheck": {"command": ["CMD", "x"], "interval": 1}}}, "interval must be between 5 and 300"),
+        ({"container": {"healthCheck": {"command": ["CMD", "x"], "interval": 1}}}, "must be between 5 and 300"),
         ({"image": "public.ecr.aws/x/y:1"}, "KW621.*can't run without Docker"),
         ({"container": {"essential": False}}, "At least one container must be essential"),
     ],
@@ -468,7 +472,7 @@ def test_given_protected_instances_when_destroyed_then_only_the_right_order_work
         )
     with pytest.raises(ClientError, match="associated with cluster: c"):
         ecs.api.delete_capacity_provider(capacityProvider="gpu")
-    with pytest.raises(ClientError, match="ResourceInUse.*instances"):
+    with pytest.raises(ClientError, match=r"ResourceInUse.*instances"):
         gpu.asg.delete_auto_scaling_group(AutoScalingGroupName="gpus")
     ecs.api.delete_service(cluster="c", service="web", force=True)
     until(lambda: ecs.service()["status"] == "INACTIVE")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.scheduler import SchedulerService
+from keepwarm_localcloud.service import Service
 from keepwarm_localcloud.sqs import SqsService
 from keepwarm_localcloud.stepfunctions import StepFunctionsService
 from keepwarm_localcloud.tasking.schedules import ExpressionError, parse
@@ -134,7 +135,7 @@ class Scheduler:
 @pytest.fixture
 def scheduler() -> Iterator[Scheduler]:
     clock = ManualClock(1_700_000_040.0)
-    services = [SqsService(), StepFunctionsService(), SchedulerService()]
+    services: list[Service] = [SqsService(), StepFunctionsService(), SchedulerService()]
     with Cloud(CloudSettings(account_id=ACCOUNT, clock=clock), services) as cloud:
         yield Scheduler(cloud, clock)
 

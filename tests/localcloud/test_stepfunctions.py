@@ -103,13 +103,15 @@ END = {"Type": "Pass", "End": True}
         ({"Parameters": {"v.$": "$..v"}}, {"a": {"v": 1}, "b": [{"v": 2}]}, {"v": [1, 2]}),
         ({"Parameters": {"v.$": "$.l[?(@.k=='a')].v"}}, {"l": [{"k": "a", "v": 1}, {"k": "b", "v": 2}]}, {"v": [1]}),
         ({"Parameters": {"v.$": "$['a b'][1:]"}}, {"a b": [1, 2, 3]}, {"v": [2, 3]}),
-        ({"Parameters": {"t.$": "States.Format('{}-{}', $.x, States.ArrayLength($.l))"}}, {"x": "k", "l": [1]}, {"t": "k-1"}),
+        ({"Parameters": {"t.$": "States.Format('{}-{}', $.x, States.ArrayLength($.l))"}},
+         {"x": "k", "l": [1]}, {"t": "k-1"}),
         ({"Parameters": {"t.$": "States.ArrayPartition($.l, 2)"}}, {"l": [1, 2, 3]}, {"t": [[1, 2], [3]]}),
         ({"Parameters": {"t.$": "States.StringToJson($.s)"}}, {"s": '{"a":1}'}, {"t": {"a": 1}}),
         ({"Parameters": {"t.$": "States.JsonMerge($.a, $.b, false)"}}, {"a": {"x": 1}, "b": {"x": 2}}, {"t": {"x": 2}}),
         ({"Parameters": {"t.$": "States.MathAdd($.n, -1)"}}, {"n": 3}, {"t": 2}),
         ({"Parameters": {"t.$": "States.ArrayRange(1, 9, 4)"}}, {}, {"t": [1, 5, 9]}),
-        ({"Parameters": {"t.$": "States.Hash('a', 'SHA-256')"}}, {}, {"t": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}),
+        ({"Parameters": {"t.$": "States.Hash('a', 'SHA-256')"}}, {},
+         {"t": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}),
         ({"Parameters": {"t.$": "States.Format('it\\'s \\{\\} {}', 1)"}}, {}, {"t": "it's {} 1"}),
     ],
 )  # fmt: skip
@@ -319,7 +321,8 @@ def test_given_a_state_output_over_256_kib_when_it_ends_then_data_limit_exceeded
         ({"StartAt": "A", "States": {"A": {**END, "Parameters": {"a.$": "x"}}}}, "SCHEMA_VALIDATION_FAILED"),
         ({"StartAt": "A", "States": {"A": {**END, "Parameters": {"a.$": "States.Nope()"}}}}, "INVALID_JSON_PATH"),
         ({"StartAt": "A", "States": {"A": {**END, "InputPath": "$.a["}}}, "INVALID_JSON_PATH"),
-        ({"StartAt": "A", "States": {"A": {"Type": "Choice", "Choices": [{"Variable": "$.a", "Next": "A"}]}}}, "SCHEMA_VALIDATION_FAILED"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Choice", "Choices": [{"Variable": "$.a", "Next": "A"}]}}},
+         "SCHEMA_VALIDATION_FAILED"),
         ({"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": END}}, "SCHEMA_VALIDATION_FAILED"),
     ],
 )  # fmt: skip
@@ -343,7 +346,7 @@ def test_given_a_callback_in_an_express_machine_when_created_then_refused(flow: 
     }
     definition = {"StartAt": "A", "States": {"A": task}}
     assert flow.create(definition)
-    with pytest.raises(ClientError, match="InvalidDefinition.*Express"):
+    with pytest.raises(ClientError, match=r"InvalidDefinition.*Express"):
         flow.create(definition, type="EXPRESS")
 
 
@@ -356,7 +359,7 @@ def test_given_an_express_machine_when_started_synchronously_then_the_output_com
 
 
 def test_given_a_role_that_does_not_trust_step_functions_when_created_then_access_denied(flow: Flow) -> None:
-    with pytest.raises(ClientError, match="AccessDeniedException.*assume the provided role"):
+    with pytest.raises(ClientError, match=r"AccessDeniedException.*assume the provided role"):
         flow.create({"StartAt": "A", "States": {"A": END}}, roleArn=ROLE.replace("flow", "stranger"))
 
 

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html
 """
 
+import itertools
 import json
 import logging
 import re
@@ -360,7 +361,8 @@ class AutoscalingService:
         resource = body.get("ResourceId", "")
         if known is None or known[0] != namespace or known[1].fullmatch(resource) is None:
             raise _invalid(
-                f"Unsupported service namespace, resource type or scalable dimension: {namespace}, {resource}, {dimension}"
+                f"Unsupported service namespace, resource type or scalable dimension: {namespace}, "
+                f"{resource}, {dimension}"
             )
         return resource, dimension
 
@@ -477,7 +479,7 @@ class AutoscalingService:
         for low, high in spans:
             if low >= high:
                 raise _invalid("MetricIntervalLowerBound must be less than MetricIntervalUpperBound")
-        for (_, high), (low, _) in zip(spans, spans[1:], strict=False):
+        for (_, high), (low, _) in itertools.pairwise(spans):
             if low < high:
                 raise _invalid("The step adjustments must not overlap")
             if low > high:
@@ -676,7 +678,8 @@ class AutoscalingService:
     def _do_describe_scaling_activities(self, body: dict[str, Any]) -> dict[str, Any]:
         found = [
             a for a in self.activities
-            if a["ServiceNamespace"] == body.get("ServiceNamespace") and body.get("ResourceId") in (None, a["ResourceId"])
+            if a["ServiceNamespace"] == body.get("ServiceNamespace")
+            and body.get("ResourceId") in (None, a["ResourceId"])
         ]  # fmt: skip
         return {"ScalingActivities": found[: body.get("MaxResults") or 50]}
 

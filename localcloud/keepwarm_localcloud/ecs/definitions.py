@@ -79,7 +79,8 @@ def _container(container: dict[str, Any], names: set[str], definition: dict[str,
     name = container.get("name", "")
     if FAMILY.fullmatch(name) is None:
         raise _client(
-            "Invalid container name: up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed."
+            "Invalid container name: up to 255 letters (uppercase and lowercase), numbers, "
+            "underscores, and hyphens are allowed."
         )
     if name in names:
         raise _client(f"Container name '{name}' is not unique in the task definition.")
@@ -91,7 +92,8 @@ def _container(container: dict[str, Any], names: set[str], definition: dict[str,
         and not container.get("memoryReservation")
     ):
         raise _client(
-            f"Invalid setting for container '{name}'. At least one of 'memory' or 'memoryReservation' must be specified."
+            f"Invalid setting for container '{name}'. At least one of 'memory' or "
+            "'memoryReservation' must be specified."
         )
     if container.get("memoryReservation", 0) > container.get("memory", 1 << 40):
         raise _client(
@@ -126,7 +128,7 @@ def _health(name: str, check: dict[str, Any]) -> None:
 
 def _fargate(definition: dict[str, Any]) -> None:
     if definition.get("networkMode") != "awsvpc":
-        raise _client("Fargate only supports network mode ‘awsvpc’.")
+        raise _client("Fargate only supports network mode ‘awsvpc’.")  # noqa: RUF001 - AWS writes it so
     if needs(definition).gpus:
         raise _client("Tasks using the Fargate launch type do not support GPU resource requirements.")
     cpu, memory = _units(definition.get("cpu"), "vcpu"), _units(definition.get("memory"), "gb")

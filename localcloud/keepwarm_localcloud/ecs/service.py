@@ -524,7 +524,8 @@ class EcsService:
         for item in strategy:
             if item["capacityProvider"] not in providers:
                 raise _invalid(
-                    f"The capacity provider strategy contains a capacity provider that is not associated with the cluster: {item['capacityProvider']}"
+                    "The capacity provider strategy contains a capacity provider that is not "
+                    f"associated with the cluster: {item['capacityProvider']}"
                 )
         cluster.providers, cluster.strategy = list(providers), list(strategy)
 
@@ -593,7 +594,8 @@ class EcsService:
         name = body.get("name", "")
         if NAME.fullmatch(name) is None or name.lower().startswith(("aws", "ecs", "fargate")):
             raise _invalid(
-                "The specified capacity provider name is invalid. Up to 255 characters are allowed and it can't start with aws, ecs or fargate."
+                "The specified capacity provider name is invalid. Up to 255 characters are "
+                "allowed and it can't start with aws, ecs or fargate."
             )
         known = self.capacity.providers.get(name)
         group, managed = body.get("autoScalingGroupProvider"), body.get("managedInstancesProvider")
@@ -643,20 +645,24 @@ class EcsService:
         if checked["managedTerminationProtection"] == "ENABLED":
             if scaling["status"] != "ENABLED":
                 raise _invalid(
-                    "The managed termination protection setting for the capacity provider is invalid. To enable managed "
+                    "The managed termination protection setting for the capacity provider is "
+                    "invalid. To enable managed "
                     "termination protection for a capacity provider, managed scaling must be enabled."
                 )
             if not found.new_instances_protected_from_scale_in:
                 raise _invalid(
-                    "The managed termination protection setting for the capacity provider is invalid. To enable managed "
-                    "termination protection for a capacity provider, the Auto Scaling group must have instance protection "
+                    "The managed termination protection setting for the capacity provider is "
+                    "invalid. To enable managed "
+                    "termination protection for a capacity provider, the Auto Scaling group must "
+                    "have instance protection "
                     "from scale in enabled."
                 )
         return checked
 
     def _shown_provider(self, provider: Provider) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "capacityProviderArn": provider.arn, "name": provider.name, "status": provider.status, "tags": provider.tags,
+            "capacityProviderArn": provider.arn,
+            "name": provider.name, "status": provider.status, "tags": provider.tags,
         }  # fmt: skip
         optional = {
             "autoScalingGroupProvider": provider.group, "managedInstancesProvider": provider.managed,
@@ -776,7 +782,8 @@ class EcsService:
         return {
             "containerInstanceArn": instance.arn, "ec2InstanceId": instance.identity, "status": instance.status,
             "capacityProviderName": instance.provider, "agentConnected": True, "version": 1,
-            "registeredAt": instance.ready_s, "registeredResources": listed(instance.cpu, instance.memory_mib, instance.gpus),
+            "registeredAt": instance.ready_s,
+            "registeredResources": listed(instance.cpu, instance.memory_mib, instance.gpus),
             "remainingResources": listed(
                 instance.cpu - sum(n.cpu for n in taken), instance.memory_mib - sum(n.memory_mib for n in taken),
                 instance.gpus - sum(n.gpus for n in taken),
@@ -836,7 +843,8 @@ class EcsService:
                 failures.append(
                     {
                         "arn": definition.arn,
-                        "reason": "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
+                        "reason": "The specified task definition is still in ACTIVE status. "
+                        "Please deregister the target and try again.",
                     }
                 )
                 continue
@@ -864,12 +872,14 @@ class EcsService:
         strategy = body.get("capacityProviderStrategy") or []
         if body.get("launchType") and strategy:
             raise _invalid(
-                "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again."
+                "Specifying both a launch type and capacity provider strategy is not supported. "
+                "Remove one and try again."
             )
         for item in strategy:
             if item["capacityProvider"] not in cluster.providers:
                 raise _invalid(
-                    f"The specified capacity provider strategy contains a capacity provider that is not associated with the cluster: {item['capacityProvider']}"
+                    "The specified capacity provider strategy contains a capacity provider that "
+                    f"is not associated with the cluster: {item['capacityProvider']}"
                 )
         network = body.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
         awsvpc = definition.body.get("networkMode") == "awsvpc"
@@ -972,7 +982,8 @@ class EcsService:
         arn = self.arn("service", f"{cluster.name}/{name}")
         kept = {k: body[k] for k in REPLICA_FIELDS if k in body}
         record = EcsServiceRecord(
-            arn, name, cluster.arn, kept, int(body.get("desiredCount", 1)), self.cloud.clock.now_s(), body.get("tags", []),
+            arn, name, cluster.arn, kept, int(body.get("desiredCount", 1)),
+            self.cloud.clock.now_s(), body.get("tags", []),
         )  # fmt: skip
         self.services[arn] = record
         self.deployments.begin(record, definition)

@@ -504,7 +504,8 @@ class StepFunctionsService:
         if len(text.encode()) > MAX_PAYLOAD_BYTES:
             raise AwsError(
                 "ValidationException",
-                f"1 validation error detected: Value at 'input' failed to satisfy constraint: Member must have length less than or equal to {MAX_PAYLOAD_BYTES}",
+                "1 validation error detected: Value at 'input' failed to satisfy constraint: "
+                f"Member must have length less than or equal to {MAX_PAYLOAD_BYTES}",
             )
         with self._lock:
             machine, parsed, role, version, alias = self._resolve(body.get("stateMachineArn", ""))
