@@ -13,6 +13,7 @@ import contextlib
 import contextvars
 import inspect
 import json
+import logging
 import os
 import re
 import tempfile
@@ -26,7 +27,9 @@ from typing import Any, Final
 
 from keepwarm_localcloud.resources import table
 from keepwarm_localcloud.resources.aws import Aws, preload
-from keepwarm_localcloud.resources.errors import ResourceError
+from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
+
+_LOG = logging.getLogger("keepwarm.driver")
 
 STACK_TYPE: Final = "pulumi:pulumi:Stack"
 STATE_VERSION: Final = 1
@@ -160,7 +163,8 @@ class State:
             if version > STATE_VERSION:
                 raise ResourceError(
                     "KW643",
-                    f"state {path}: got version {version}; allowed up to {STATE_VERSION}; because a newer keepwarm wrote it; "
+                    f"state {path}: got version {version}; allowed up to {STATE_VERSION}; "
+                    "because a newer keepwarm wrote it; "
                     "fix: use that version, or another state file",
                 )
             for kept in found["resources"]:
@@ -321,6 +325,8 @@ class Deployment:
         finally:
             if not dry_run:
                 self.state.save(now=True)
+        if self.cancelled.is_set():
+            raise Cancelled(f"up of {self.project}/{self.stack}")
         if monitor.failures:
             raise DeploymentError(monitor.failures, monitor.changes)
         removed = monitor.unseen()
@@ -349,7 +355,7 @@ class Deployment:
         from pulumi.runtime.stack import run_in_stack
 
         configure(
-            MockSettings(
+            MockSettings(  # type: ignore[no-untyped-call]
                 monitor=monitor,
                 monitor_features=set(monitor.GetDeploymentInfo(None).supportedFeatures),
                 engine=MockEngine(None),
@@ -377,6 +383,8 @@ class Deployment:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             loop.set_default_executor(ThreadPoolExecutor(self.parallel, "keepwarm-driver"))
+            # Tasks that waited for the one that failed end with its exception too, which is raised once, here.
+            loop.set_exception_handler(lambda _, context: _LOG.debug("%s", context.get("message")))
             monitor.loop = loop
             await run_in_stack(call)
 
@@ -391,7 +399,8 @@ class Deployment:
             resource.urn,
             resource.type,
             "KW641",
-            f"{resource.urn}: got a deletion; allowed none; because it is protected; fix: set protect to false and run up first",
+            f"{resource.urn}: got a deletion; allowed none; because it is protected; fix: set "
+            "protect to false and run up first",
         )
 
     def refresh(self) -> UpResult:
@@ -461,57 +470,53 @@ class Deployment:
 
     def _delete_all(self, doomed: list[ResourceState], changes: dict[str, str]) -> list[Failure]:
         """Delete `doomed`, dependents first, as many at once as their order allows."""
-        keys = [id(r) for r in doomed]
-        by_key = dict(zip(keys, doomed, strict=True))
-        urns: dict[str, list[int]] = {}
-        for key, resource in by_key.items():
-            urns.setdefault(resource.urn, []).append(key)
-        waits_for: dict[int, set[int]] = {key: set() for key in by_key}
-        for key, resource in by_key.items():
-            for needed in {*resource.dependencies, resource.parent, resource.provider.rpartition("::")[0]}:
-                for other in urns.get(needed, []):
-                    if other != key:
-                        waits_for[other].add(key)
+        waits_for = _dependents(doomed)
         failures: list[Failure] = []
         failed: set[int] = set()
+        left = set(range(len(doomed)))
         running: dict[Future[Failure | None], int] = {}
-        left = dict.fromkeys(by_key)
         with ThreadPoolExecutor(self.parallel, "keepwarm-delete") as pool:
             try:
-                while left or running:
-                    for key in list(left):
-                        blocked = waits_for[key] & failed
-                        if blocked:
-                            del left[key]
-                            failed.add(key)
-                            if by_key[key].custom:
-                                cause = by_key[next(iter(blocked))]
-                                failures.append(self._kept(by_key[key], cause))
-                        elif not waits_for[key] - failed and not self.cancelled.is_set():
-                            del left[key]
-                            running[pool.submit(self._delete_one, by_key[key], doomed, changes)] = key
+                while True:
+                    failures.extend(self._give_up(doomed, left, failed, waits_for))
+                    ready = [n for n in sorted(left) if not waits_for[n]]
+                    for number in ready if not self.cancelled.is_set() else []:
+                        left.discard(number)
+                        running[pool.submit(self._delete_one, doomed[number], doomed, changes)] = number
                     if not running:
-                        if self.cancelled.is_set():
-                            failures.append(
-                                Failure(
-                                    "", "", "KW644", "destroy: stopped before it was done; fix: run it again"
-                                )
-                            )
                         break
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
-                        key = running.pop(future)
+                        number = running.pop(future)
                         failure = future.result()
                         if failure is not None:
                             failures.append(failure)
-                            failed.add(key)
-                        else:
-                            for others in waits_for.values():
-                                others.discard(key)
+                            failed.add(number)
+                            continue
+                        for others in waits_for:
+                            others.discard(number)
                     self.state.save()
             except KeyboardInterrupt:
                 self.cancel()
                 raise
+        if left:
+            failures.append(
+                Failure("", "", "KW644", "destroy: stopped before it was done; fix: run it again")
+            )
+        return failures
+
+    def _give_up(
+        self, doomed: list[ResourceState], left: set[int], failed: set[int], waits_for: list[set[int]]
+    ) -> list[Failure]:
+        """Take out of `left` what cannot be deleted because something that depends on it could not."""
+        failures: list[Failure] = []
+        while blocked := [n for n in left if waits_for[n] & failed]:
+            for number in blocked:
+                left.discard(number)
+                failed.add(number)
+                if doomed[number].custom:
+                    cause = doomed[min(waits_for[number] & failed)]
+                    failures.append(self._kept(doomed[number], cause))
         return failures
 
     def _kept(self, resource: ResourceState, cause: ResourceState) -> Failure:
@@ -519,7 +524,8 @@ class Deployment:
             resource.urn,
             resource.type,
             "KW637",
-            f"{resource.urn}: not deleted; because {cause.urn}, which depends on it, could not be deleted; fix: that one first",
+            f"{resource.urn}: not deleted; because {cause.urn}, which depends on it, could not "
+            "be deleted; fix: that one first",
         )
 
     def _delete_one(
@@ -555,6 +561,20 @@ class Deployment:
         if not skipped:
             self.emit(resource.urn, resource.type, "delete", "done", begun)
         return None
+
+
+def _dependents(doomed: list[ResourceState]) -> list[set[int]]:
+    """For each resource, the positions of those that must go before it."""
+    by_urn: dict[str, list[int]] = {}
+    for number, resource in enumerate(doomed):
+        by_urn.setdefault(resource.urn, []).append(number)
+    waits_for: list[set[int]] = [set() for _ in doomed]
+    for number, resource in enumerate(doomed):
+        for needed in {*resource.dependencies, resource.parent, resource.provider.rpartition("::")[0]}:
+            for other in by_urn.get(needed, []):
+                if other != number:
+                    waits_for[other].add(number)
+    return waits_for
 
 
 _SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

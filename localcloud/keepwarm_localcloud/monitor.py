@@ -3,10 +3,13 @@
 The SDK calls these methods from the threads of its executor, so several resources are made at once.
 """
 
+# The methods named like RPCs are the interface of the SDK's monitor; Pulumi's resource.proto says what they mean.
+# ruff: noqa: D102
+
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import empty_pb2, struct_pb2
@@ -14,9 +17,10 @@ from pulumi.runtime.mocks import MockMonitor, Mocks
 from pulumi.runtime.proto import resource_pb2
 
 from keepwarm_localcloud.resources import invokes, table
+from keepwarm_localcloud.resources.assets import Blob
 from keepwarm_localcloud.resources.aws import Aws
 from keepwarm_localcloud.resources.base import DEFAULTS_KEY, Difference, refuse
-from keepwarm_localcloud.resources.errors import Cancelled, PartiallyMade, ResourceError
+from keepwarm_localcloud.resources.errors import PartiallyMade, ResourceError
 from keepwarm_localcloud.resources.fields import has_unknown
 from keepwarm_localcloud.resources.wire import read_struct, write_struct
 
@@ -33,6 +37,10 @@ _FEATURES: Final = (
 )
 
 
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
 class _NoMocks(Mocks):
     """The base class wants mocks; this monitor answers every request itself."""
 
@@ -43,7 +51,7 @@ class _NoMocks(Mocks):
         raise NotImplementedError
 
 
-class Monitor(MockMonitor):  # type: ignore[misc]
+class Monitor(MockMonitor):
     """Decides for one run of one program."""
 
     def __init__(self, deployment: "Deployment", *, dry_run: bool) -> None:
@@ -145,17 +153,24 @@ class Monitor(MockMonitor):  # type: ignore[misc]
         if request.type == "pulumi:pulumi:Stack":
             self._stack_urn = self._urn("", request.type, request.name)
             return resource_pb2.RegisterResourceResponse(urn=self._stack_urn)
-        if self.deployment.cancelled.is_set():
-            raise Cancelled(f"{request.type} {request.name}")
-        request = self._transformed(request)
         urn = self._urn(request.parent, request.type, request.name)
+        if self.deployment.cancelled.is_set():
+            # `up` raises for the whole run; here every resource that would still start is let down gently.
+            with self._lock:
+                self._failed.add(urn)
+            return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
+        request = self._transformed(request)
         with self._lock:
-            if urn in self._seen:
-                raise ResourceError(
-                    "KW642",
-                    f"{urn}: got a second resource of that type and name; allowed one; fix: give it another name or parent",
-                )
+            twice = urn in self._seen
             self._seen.add(urn)
+        if twice:
+            error = ResourceError(
+                "KW642",
+                f"{urn}: got a second resource of that type and name; allowed one; "
+                "fix: give it another name or parent",
+            )
+            return self._failure(request, urn, error, 0.0)
+        with self._lock:
             self._was[urn] = self._aliases(request, urn)
         old = self._adopt(urn)
         started = time.perf_counter()
@@ -287,8 +302,9 @@ class Monitor(MockMonitor):  # type: ignore[misc]
             ("aliases", options.aliases),
             ("additionalSecretOutputs", options.additional_secret_outputs),
         ):
-            changed.ClearField(name)
-            getattr(changed, name).extend(values)
+            target = getattr(changed, name)
+            del target[:]
+            target.extend(values)
         return changed
 
     def _call_back(self, token: str, request: Any) -> Any:
@@ -298,7 +314,7 @@ class Monitor(MockMonitor):  # type: ignore[misc]
             function = servicer._callbacks.get(token)
             if function is not None:
                 return asyncio.run_coroutine_threadsafe(
-                    function(request.SerializeToString()), servicer._loop
+                    _awaited(function(request.SerializeToString())), servicer._loop
                 ).result()
         raise ResourceError(
             "KW645", f"{request.type} {request.name}: got a transform that is no longer registered"
@@ -396,7 +412,8 @@ class Monitor(MockMonitor):  # type: ignore[misc]
         if fresh.type != "pulumi:providers:aws":
             raise ResourceError(
                 "KW630",
-                f"{fresh.urn}: got a provider of another package; allowed pulumi:providers:aws; because this cloud is an AWS",
+                f"{fresh.urn}: got a provider of another package; allowed pulumi:providers:aws; "
+                "because this cloud is an AWS",
             )
         fresh.id = old.id if old else f"provider-{fresh.name}"
         fresh.inputs = fresh.outputs = inputs
@@ -426,11 +443,13 @@ class Monitor(MockMonitor):  # type: ignore[misc]
 
     def _same(self, fresh: "ResourceState", inputs: dict[str, Any], old: "ResourceState") -> Any:
         self._note(fresh.urn, "same")
+        # A state file keeps digests of files, not files: the program has them again.
+        outputs = {**old.outputs, **{k: v for k, v in inputs.items() if isinstance(v, Blob)}}
         if not self.dry_run:
-            fresh.id, fresh.outputs, fresh.inputs = old.id, old.outputs, inputs
+            fresh.id, fresh.outputs, fresh.inputs = old.id, outputs, inputs
             self._keep(fresh)
         self.deployment.emit(fresh.urn, fresh.type, "same", "done")
-        return self._answer(fresh, old.id, old.outputs)
+        return self._answer(fresh, old.id, outputs)
 
     def _create(self, request: Any, fresh: "ResourceState", inputs: dict[str, Any], aws: Aws, op: str) -> Any:
         from keepwarm_localcloud.driver import seconds
@@ -524,7 +543,8 @@ class Monitor(MockMonitor):  # type: ignore[misc]
         if old.protect:
             raise ResourceError(
                 "KW641",
-                f"{fresh.urn}: got a replacement because of {', '.join(difference.replaces)}; allowed none; because it is "
+                f"{fresh.urn}: got a replacement because of {', '.join(difference.replaces)}; "
+                "allowed none; because it is "
                 "protected; fix: set protect to false and run up first",
             )
         auto = table.find(fresh.type).auto

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 PARTITION = "aws"
 
+# Spreads out waiting threads; nothing depends on it being hard to guess.
+_JITTER = random.Random()  # noqa: S311
 _SESSION_LOCK = threading.Lock()
 _SESSION: Any = None
 
@@ -148,8 +150,9 @@ class Deadline:
             if left <= 0:
                 raise ResourceError(
                     "KW639",
-                    f"{what}: not done after {self.seconds:g} s; fix: raise the resource's customTimeouts or look at its events",
+                    f"{what}: not done after {self.seconds:g} s; fix: raise the resource's "
+                    "customTimeouts or look at its events",
                 )
-            if self._cancelled.wait(min(pause * random.uniform(0.8, 1.2), left)):
+            if self._cancelled.wait(min(pause * _JITTER.uniform(0.8, 1.2), left)):
                 raise Cancelled(what)
             pause = min(pause * 1.5, 1.0)

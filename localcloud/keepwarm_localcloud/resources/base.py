@@ -240,7 +240,8 @@ def check(
     if not failures:
         failures.extend(kind.check(checked))
     checked[DEFAULTS_KEY] = sorted(defaults)
-    return checked, failures
+    # The order of properties on the wire is not the program's: sort, so that the same fault reads the same.
+    return checked, sorted(failures)
 
 
 def refuse(owner: str, failures: list[tuple[str, str]]) -> None:
@@ -252,8 +253,8 @@ def refuse(owner: str, failures: list[tuple[str, str]]) -> None:
     if not failures:
         return
     code = failures[0][1].split(" ", 1)[0]
-    lines = [f"{owner}: {path}: {reason.split(' ', 1)[1]}" for path, reason in failures]
-    raise InvalidInputs(code, "; also ".join(lines), failures)
+    lines = [f"{path}: {reason.split(' ', 1)[1]}" for path, reason in failures]
+    raise InvalidInputs(code, f"{owner}: {'; also '.join(lines)}", failures)
 
 
 def diff(
@@ -442,6 +443,7 @@ GONE = frozenset(
         "InvalidFlowLogId.NotFound",
         "InvalidLaunchTemplateId.NotFound",
         "InvalidLaunchTemplateId.NotFoundException",
+        "InvalidLaunchTemplateName.NotFoundException",
         "AlarmNotFound",
         "DashboardNotFoundError",
     }

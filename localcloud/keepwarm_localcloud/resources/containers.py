@@ -115,9 +115,9 @@ class EcsCapacityProvider(ResourceType):
     """`aws:ecs/capacityProvider:CapacityProvider`; the id is the ARN."""
 
     token = "aws:ecs/capacityProvider:CapacityProvider"
-    spec = """name! cluster! autoScalingGroupProvider{autoScalingGroupArn! managedDraining? managedScaling?{instanceWarmupPeriod?
-        maximumScalingStepSize? minimumScalingStepSize? status? targetCapacity?} managedTerminationProtection?}
-        managedInstancesProvider tags"""
+    spec = """name! cluster! autoScalingGroupProvider{autoScalingGroupArn! managedDraining?
+        managedScaling?{instanceWarmupPeriod? maximumScalingStepSize? minimumScalingStepSize? status?
+        targetCapacity?} managedTerminationProtection?} managedInstancesProvider tags"""
     auto = AutoName("name", 255)
     timeouts_s = (300.0, 300.0, 1200.0)
     import_id = "the capacity provider's ARN"
@@ -138,7 +138,8 @@ class EcsCapacityProvider(ResourceType):
             return [
                 (
                     "autoScalingGroupProvider.managedTerminationProtection",
-                    "KW634 got ENABLED; allowed DISABLED; because managed scaling is not ENABLED; fix: enable managedScaling",
+                    "KW634 got ENABLED; allowed DISABLED; because managed scaling is not "
+                    "ENABLED; fix: enable managedScaling",
                 )
             ]
         return []
@@ -215,7 +216,11 @@ class EcsCapacityProvider(ResourceType):
                 # The cluster's association was removed a moment ago and is still being updated.
                 if error_code(error) in ("ResourceInUseException", "UpdateInProgressException"):
                     return None
-                if "not found" in str(error) or error_code(error) == "ResourceNotFoundException":
+                if (
+                    "does not exist" in str(error)
+                    or "not found" in str(error)
+                    or error_code(error) == "ResourceNotFoundException"
+                ):
                     return True
                 raise
             return True
@@ -286,10 +291,10 @@ class TaskDefinition(ResourceType):
     """`aws:ecs/taskDefinition:TaskDefinition`; the id is the family; every change registers a new revision."""
 
     token = "aws:ecs/taskDefinition:TaskDefinition"
-    spec = """family! containerDefinitions:json! cpu! memory! executionRoleArn! taskRoleArn! networkMode!? ipcMode! pidMode!
-        requiresCompatibilities!~ volumes!~{name hostPath configureAtLaunch? efsVolumeConfiguration dockerVolumeConfiguration}
-        placementConstraints!~ runtimePlatform! ephemeralStorage! proxyConfiguration! enableFaultInjection? skipDestroy=false
-        trackLatest=false tags"""
+    spec = """family! containerDefinitions:json! cpu! memory! executionRoleArn! taskRoleArn! networkMode!? ipcMode!
+        pidMode! requiresCompatibilities!~ volumes!~{name hostPath configureAtLaunch? efsVolumeConfiguration
+        dockerVolumeConfiguration} placementConstraints!~ runtimePlatform! ephemeralStorage! proxyConfiguration!
+        enableFaultInjection? skipDestroy=false trackLatest=false tags"""
     import_id = "the task definition's ARN"
 
     def create(self, call: Call) -> Made:
@@ -420,12 +425,13 @@ class EcsService(ResourceType):
     """`aws:ecs/service:Service`; the id is the ARN."""
 
     token = "aws:ecs/service:Service"
-    spec = """name! cluster! taskDefinition desiredCount? launchType!? capacityProviderStrategies~{base=0 capacityProvider weight=0}
-        deploymentCircuitBreaker? deploymentController!? deploymentMaximumPercent=200 deploymentMinimumHealthyPercent=100
-        deploymentConfiguration? alarms enableEcsManagedTags=false enableExecuteCommand=false forceDelete=false
-        forceNewDeployment=false healthCheckGracePeriodSeconds networkConfiguration{assignPublicIp=false securityGroups~ subnets~}
-        orderedPlacementStrategies placementConstraints~ platformVersion? propagateTags? schedulingStrategy!="REPLICA"
-        serviceRegistries serviceConnectConfiguration iamRole!? loadBalancers~ availabilityZoneRebalancing? triggers?
+    spec = """name! cluster! taskDefinition desiredCount? launchType!? capacityProviderStrategies~{base=0
+        capacityProvider weight=0} deploymentCircuitBreaker? deploymentController!? deploymentMaximumPercent=200
+        deploymentMinimumHealthyPercent=100 deploymentConfiguration? alarms enableEcsManagedTags=false
+        enableExecuteCommand=false forceDelete=false forceNewDeployment=false healthCheckGracePeriodSeconds
+        networkConfiguration{assignPublicIp=false securityGroups~ subnets~} orderedPlacementStrategies
+        placementConstraints~ platformVersion? propagateTags? schedulingStrategy!="REPLICA" serviceRegistries
+        serviceConnectConfiguration iamRole!? loadBalancers~ availabilityZoneRebalancing? triggers?
         waitForSteadyState=false sigintRollback? tags"""
     auto = AutoName("name", 255)
     timeouts_s = (1200.0, 1200.0, 1200.0)
@@ -525,7 +531,8 @@ class EcsService(ResourceType):
                 if deployment.get("rolloutState") == "FAILED":
                     raise ResourceError(
                         "KW635",
-                        f"service {arn}: the deployment failed: {deployment.get('rolloutStateReason', 'no reason given')}; "
+                        f"service {arn}: the deployment failed: "
+                        f"{deployment.get('rolloutStateReason', 'no reason given')}; "
                         "fix: look at the log of the task",
                     )
             settled = (
@@ -680,11 +687,12 @@ class Group(ResourceType):
     """`aws:autoscaling/group:Group`; the id is the name."""
 
     token = "aws:autoscaling/group:Group"
-    spec = """name! namePrefix! minSize maxSize desiredCapacity? vpcZoneIdentifiers~? availabilityZones!~? launchTemplate
-        mixedInstancesPolicy healthCheckType? healthCheckGracePeriod=300 defaultCooldown? defaultInstanceWarmup?
-        capacityRebalance=false forceDelete=false forceDeleteWarmPool=false maxInstanceLifetime protectFromScaleIn=false
-        terminationPolicies suspendedProcesses~ enabledMetrics~ metricsGranularity="1Minute" initialLifecycleHooks!~ placementGroup
-        serviceLinkedRoleArn? tags~{key value propagateAtLaunch} warmPool waitForCapacityTimeout="10m" instanceRefresh
+    spec = """name! namePrefix! minSize maxSize desiredCapacity? vpcZoneIdentifiers~? availabilityZones!~?
+        launchTemplate mixedInstancesPolicy healthCheckType? healthCheckGracePeriod=300 defaultCooldown?
+        defaultInstanceWarmup? capacityRebalance=false forceDelete=false forceDeleteWarmPool=false
+        maxInstanceLifetime protectFromScaleIn=false terminationPolicies suspendedProcesses~ enabledMetrics~
+        metricsGranularity="1Minute" initialLifecycleHooks!~ placementGroup serviceLinkedRoleArn? tags~{key
+        value propagateAtLaunch} warmPool waitForCapacityTimeout="10m" instanceRefresh
         ignoreFailedScalingActivities=false instanceMaintenancePolicy"""
     auto = AutoName("name", 255)
     timeouts_s = (600.0, 600.0, 1200.0)
@@ -923,9 +931,9 @@ class AutoscalingPolicy(ResourceType):
     """`aws:autoscaling/policy:Policy`; the id is the name."""
 
     token = "aws:autoscaling/policy:Policy"
-    spec = """name! autoscalingGroupName! policyType!="SimpleScaling" adjustmentType scalingAdjustment cooldown stepAdjustments~
-        targetTrackingConfiguration{targetValue disableScaleIn predefinedMetricSpecification} metricAggregationType?
-        estimatedInstanceWarmup minAdjustmentMagnitude enabled=true"""
+    spec = """name! autoscalingGroupName! policyType!="SimpleScaling" adjustmentType scalingAdjustment cooldown
+        stepAdjustments~ targetTrackingConfiguration{targetValue disableScaleIn predefinedMetricSpecification}
+        metricAggregationType? estimatedInstanceWarmup minAdjustmentMagnitude enabled=true"""
     auto = AutoName("name", 255)
     import_id = "group/name"
     settings: ClassVar[Any] = (
@@ -949,7 +957,12 @@ class AutoscalingPolicy(ResourceType):
             PolicyName=call.inputs["name"],
             **arguments,
         )
-        return str(answer["PolicyARN"])
+        if "PolicyARN" in answer:
+            return str(answer["PolicyARN"])
+        policies = call.client("autoscaling").describe_policies(
+            AutoScalingGroupName=call.inputs["autoscalingGroupName"], PolicyNames=[call.inputs["name"]]
+        )["ScalingPolicies"]
+        return str(policies[0]["PolicyARN"])
 
     def create(self, call: Call) -> Made:
         return call.inputs["name"], {
@@ -999,8 +1012,8 @@ class LifecycleHook(ResourceType):
     """`aws:autoscaling/lifecycleHook:LifecycleHook`; the id is the name."""
 
     token = "aws:autoscaling/lifecycleHook:LifecycleHook"
-    spec = """name! autoscalingGroupName! lifecycleTransition defaultResult? heartbeatTimeout=3600 notificationMetadata
-        notificationTargetArn roleArn"""
+    spec = """name! autoscalingGroupName! lifecycleTransition defaultResult? heartbeatTimeout=3600
+        notificationMetadata notificationTargetArn roleArn"""
     auto = AutoName("name", 255)
     import_id = "group/name"
     names: ClassVar[Any] = {"roleArn": "RoleARN", "notificationTargetArn": "NotificationTargetARN"}
@@ -1034,13 +1047,12 @@ class LifecycleHook(ResourceType):
         hooks = (answer or {}).get("LifecycleHooks") or []
         if not hooks:
             return None
-        return {
-            "id": name,
-            "name": name,
-            "autoscalingGroupName": group,
-            "region": call.region,
-            **take(self, hooks[0], *self.settings, names=self.names),
-        }
+        found = take(self, hooks[0], *self.settings, names=self.names)
+        # moto makes these up for a hook that has none.
+        for mine, invented in (("notificationTargetArn", ":my-queue"), ("roleArn", "/my-auto-scaling-role")):
+            if str(found.get(mine, "")).endswith(invented):
+                found.pop(mine)
+        return {"id": name, "name": name, "autoscalingGroupName": group, "region": call.region, **found}
 
     def update(self, call: Call) -> dict[str, Any]:
         self.create(call)

@@ -2,8 +2,6 @@
 # What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
-import base64
-import hashlib
 from typing import Any, ClassVar
 
 from keepwarm_localcloud.resources.base import (
@@ -49,6 +47,12 @@ _NAMES = {
     "commands": "Command",
     "executionEnvironmentMemoryGibPerVcpu": "ExecutionEnvironmentMemoryGiBPerVCpu",
 }
+
+
+def _stamp(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value or "")
+
+
 _UNSET: dict[str, Any] = {
     "description": "",
     "environment": {},
@@ -69,12 +73,13 @@ class Function(ResourceType):
     """`aws:lambda/function:Function`; the id is the name."""
 
     token = "aws:lambda/function:Function"
-    spec = """name! architectures? code codeSha256? deadLetterConfig description durableConfig! environment{variables*}
-        ephemeralStorage? handler imageConfig imageUri kmsKeyArn layers loggingConfig? memorySize=128
-        packageType!="Zip" publish=false publishTo reservedConcurrentExecutions=-1 role runtime s3Bucket s3Key s3ObjectVersion
-        skipDestroy=false snapStart{applyOn optimizationStatus?} sourceCodeHash? tags timeout=3 tracingConfig?
-        vpcConfig{ipv6AllowedForDualStack securityGroupIds~ subnetIds~ vpcId?} capacityProviderConfig tenancyConfig!
-        fileSystemConfig replaceSecurityGroupsOnDestroy replacementSecurityGroupIds useResourceTimeoutForPropagation?"""
+    spec = """name! architectures? code codeSha256? deadLetterConfig description durableConfig!
+        environment{variables*} ephemeralStorage? handler imageConfig imageUri kmsKeyArn layers loggingConfig?
+        memorySize=128 packageType!="Zip" publish=false publishTo reservedConcurrentExecutions=-1 role runtime
+        s3Bucket s3Key s3ObjectVersion skipDestroy=false snapStart{applyOn optimizationStatus?} sourceCodeHash?
+        tags timeout=3 tracingConfig? vpcConfig{ipv6AllowedForDualStack securityGroupIds~ subnetIds~ vpcId?}
+        capacityProviderConfig tenancyConfig! fileSystemConfig replaceSecurityGroupsOnDestroy
+        replacementSecurityGroupIds useResourceTimeoutForPropagation?"""
     auto = AutoName("name", 64)
     moves = ("lastModified",)
     moves_with: ClassVar[Any] = {
@@ -95,7 +100,8 @@ class Function(ResourceType):
             failures.append(
                 (
                     "code",
-                    f"KW634 got {' and '.join(sources) or 'none'} of code, imageUri and s3Bucket; allowed exactly one",
+                    f"KW634 got {' and '.join(sources) or 'none'} of code, imageUri and "
+                    "s3Bucket; allowed exactly one",
                 )
             )
         image = inputs.get("packageType") == "Image"
@@ -180,13 +186,14 @@ class Function(ResourceType):
         version = answer.get("Version", "$LATEST")
         base = arn.removesuffix(f":{version}") if arn.count(":") > 6 else arn
         invoke = f"arn:aws:apigateway:{call.region}:lambda:path/2015-03-31/functions"
+        streaming = invoke.replace("2015-03-31", "2021-11-15")
         outputs = {
             "arn": base,
             "name": answer["FunctionName"],
             "qualifiedArn": f"{base}:{version}",
             "qualifiedInvokeArn": f"{invoke}/{base}:{version}/invocations",
             "invokeArn": f"{invoke}/{base}/invocations",
-            "responseStreamingInvokeArn": f"{invoke.replace('2015-03-31', '2021-11-15')}/{base}/response-streaming-invocations",
+            "responseStreamingInvokeArn": f"{streaming}/{base}/response-streaming-invocations",
             "version": version,
             "lastModified": answer.get("LastModified", ""),
             "codeSha256": answer.get("CodeSha256", ""),
@@ -576,10 +583,11 @@ class EventSourceMapping(ResourceType):
     """`aws:lambda/eventSourceMapping:EventSourceMapping`; the id is the UUID."""
 
     token = "aws:lambda/eventSourceMapping:EventSourceMapping"
-    spec = """eventSourceArn! functionName batchSize? maximumBatchingWindowInSeconds? functionResponseTypes~ enabled=true
-        scalingConfig filterCriteria destinationConfig maximumRecordAgeInSeconds? maximumRetryAttempts?
-        bisectBatchOnFunctionError parallelizationFactor? tumblingWindowInSeconds startingPosition!
-        startingPositionTimestamp! metricsConfig provisionedPollerConfig kmsKeyArn tags useResourceTimeoutForPropagation?"""
+    spec = """eventSourceArn! functionName batchSize? maximumBatchingWindowInSeconds? functionResponseTypes~
+        enabled=true scalingConfig filterCriteria destinationConfig maximumRecordAgeInSeconds?
+        maximumRetryAttempts? bisectBatchOnFunctionError parallelizationFactor? tumblingWindowInSeconds
+        startingPosition! startingPositionTimestamp! metricsConfig provisionedPollerConfig kmsKeyArn tags
+        useResourceTimeoutForPropagation?"""
     moves = ("state", "lastModified", "stateTransitionReason", "functionArn")
     import_id = "the mapping's UUID"
 
@@ -607,7 +615,7 @@ class EventSourceMapping(ResourceType):
             "state": answer.get("State", "Enabled"),
             "stateTransitionReason": answer.get("StateTransitionReason", ""),
             "lastProcessingResult": answer.get("LastProcessingResult", ""),
-            "lastModified": modified.isoformat() if hasattr(modified, "isoformat") else str(modified or ""),
+            "lastModified": _stamp(modified),
             "batchSize": answer.get("BatchSize", 10),
             "maximumBatchingWindowInSeconds": answer.get("MaximumBatchingWindowInSeconds", 0),
             "region": call.region,
@@ -694,7 +702,7 @@ class EventSourceMapping(ResourceType):
 
 
 class FunctionEventInvokeConfig(ResourceType):
-    """`aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig`; the id is `function` or `function:qualifier`."""
+    """`aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig`; the id is `function[:qualifier]`."""
 
     token = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
     spec = "functionName! qualifier! destinationConfig maximumEventAgeInSeconds maximumRetryAttempts=2"
@@ -751,8 +759,8 @@ class LayerVersion(ResourceType):
     """`aws:lambda/layerVersion:LayerVersion`; the id is the version's ARN; every change makes a new version."""
 
     token = "aws:lambda/layerVersion:LayerVersion"
-    spec = """layerName! code! compatibleArchitectures!~ compatibleRuntimes!~ description! licenseInfo! s3Bucket! s3Key!
-        s3ObjectVersion! skipDestroy=false sourceCodeHash!?"""
+    spec = """layerName! code! compatibleArchitectures!~ compatibleRuntimes!~ description! licenseInfo! s3Bucket!
+        s3Key! s3ObjectVersion! skipDestroy=false sourceCodeHash!?"""
     import_id = "the layer version's ARN"
 
     def create(self, call: Call) -> Made:
@@ -922,68 +930,6 @@ class CapacityProvider(ResourceType):
         call.deadline.wait(f"capacity provider {call.id} to be gone", probe)
 
 
-class FunctionUrl(ResourceType):
-    """`aws:lambda/functionUrl:FunctionUrl`; the id is `function` or `function/qualifier`."""
-
-    token = "aws:lambda/functionUrl:FunctionUrl"
-    spec = """functionName! qualifier! authorizationType cors invokeMode="BUFFERED" """
-    import_id = "function or function/qualifier"
-
-    def _where(self, call: Call) -> dict[str, str]:
-        function, _, qualifier = call.id.partition("/")
-        return {"FunctionName": function, **({"Qualifier": qualifier} if qualifier else {})}
-
-    def create(self, call: Call) -> Made:
-        arguments = fill(self, call.inputs, "functionName", "qualifier", "cors", "invokeMode")
-        answer = call.client("lambda").create_function_url_config(
-            AuthType=call.inputs["authorizationType"], **arguments
-        )
-        qualifier = call.get("qualifier")
-        id_ = call.inputs["functionName"] + (f"/{qualifier}" if qualifier else "")
-        return id_, self._chosen(call, answer)
-
-    def _chosen(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:
-        url = answer["FunctionUrl"]
-        return {
-            "functionUrl": url,
-            "functionArn": answer["FunctionArn"],
-            "urlId": url.split("//")[-1].split(".")[0],
-            "region": call.region,
-        }
-
-    def read(self, call: Call) -> dict[str, Any] | None:
-        where = self._where(call)
-        answer = unless_gone(lambda: call.client("lambda").get_function_url_config(**where))
-        if answer is None:
-            return None
-        found = {
-            "functionName": where["FunctionName"],
-            "authorizationType": answer["AuthType"],
-            "invokeMode": answer.get("InvokeMode", "BUFFERED"),
-            **take(self, answer, "cors"),
-            **self._chosen(call, answer),
-        }
-        if where.get("Qualifier"):
-            found["qualifier"] = where["Qualifier"]
-        return found
-
-    def update(self, call: Call) -> dict[str, Any]:
-        call.client("lambda").update_function_url_config(
-            **self._where(call),
-            AuthType=call.inputs["authorizationType"],
-            **fill(self, call.inputs, "cors", "invokeMode"),
-        )
-        return {}
-
-    def delete(self, call: Call) -> None:
-        unless_gone(lambda: call.client("lambda").delete_function_url_config(**self._where(call)))
-
-
-def code_sha256(content: bytes) -> str:
-    """Digest of a bundle as Lambda reports it: base64 of SHA-256."""
-    return base64.b64encode(hashlib.sha256(content).digest()).decode()
-
-
 TYPES: tuple[type[ResourceType], ...] = (
     Function,
     LambdaAlias,
@@ -993,5 +939,4 @@ TYPES: tuple[type[ResourceType], ...] = (
     FunctionEventInvokeConfig,
     LayerVersion,
     CapacityProvider,
-    FunctionUrl,
 )

@@ -45,8 +45,9 @@ class Role(ResourceType):
     """`aws:iam/role:Role`; the id is the name."""
 
     token = "aws:iam/role:Role"
-    spec = """name! namePrefix! path!="/" assumeRolePolicy:json description maxSessionDuration=3600 permissionsBoundary
-        forceDetachPolicies=false managedPolicyArns~? inlinePolicies~?{name policy:json} tags"""
+    spec = """name! namePrefix! path!="/" assumeRolePolicy:json description maxSessionDuration=3600
+        permissionsBoundary forceDetachPolicies=false managedPolicyArns~? inlinePolicies~?{name policy:json}
+        tags"""
     auto = AutoName("name", 64)
     regional = False
     import_id = "the role's name"

@@ -18,6 +18,7 @@ from keepwarm_localcloud.resources.base import (
     take,
     unless_gone,
 )
+from keepwarm_localcloud.resources.errors import ResourceError
 
 
 def _specification(call: Call, kind: str) -> dict[str, Any]:
@@ -122,9 +123,10 @@ class LaunchTemplate(ResourceType):
     spec = """name! namePrefix! description updateDefaultVersion defaultVersion? ebsOptimized iamInstanceProfile
         blockDeviceMappings networkInterfaces imageId instanceType keyName monitoring placement ramDiskId
         disableApiTermination disableApiStop instanceInitiatedShutdownBehavior userData instanceMarketOptions
-        creditSpecification cpuOptions capacityReservationSpecification metadataOptions?{httpEndpoint? httpProtocolIpv6?
-        httpPutResponseHopLimit? httpTokens? instanceMetadataTags?} enclaveOptions instanceRequirements
-        privateDnsNameOptions maintenanceOptions vpcSecurityGroupIds~ securityGroupNames~ tagSpecifications tags"""
+        creditSpecification cpuOptions capacityReservationSpecification metadataOptions?{httpEndpoint?
+        httpProtocolIpv6? httpPutResponseHopLimit? httpTokens? instanceMetadataTags?} enclaveOptions
+        instanceRequirements privateDnsNameOptions maintenanceOptions vpcSecurityGroupIds~ securityGroupNames~
+        tagSpecifications tags"""
     auto = AutoName("name", 125)
     moves = ("latestVersion", "defaultVersion")
     import_id = "the template's id"
@@ -268,16 +270,17 @@ def _rule(permission: dict[str, Any], group: str) -> dict[str, Any]:
         "self": group in pairs,
         "description": next((r["Description"] for r in every if r.get("Description")), ""),
     }
-    return {k: v for k, v in rule.items() if v not in ([], "", False)}
+    return {k: v for k, v in rule.items() if v is not False and v not in ([], "")}
 
 
 class SecurityGroup(ResourceType):
     """`aws:ec2/securityGroup:SecurityGroup`; the id is `sg-...`."""
 
     token = "aws:ec2/securityGroup:SecurityGroup"
-    spec = """name! namePrefix! description!="Managed by Pulumi" vpcId!? ingress~?{cidrBlocks~ description fromPort ipv6CidrBlocks~
-        prefixListIds~ protocol securityGroups~ self toPort} egress~?{cidrBlocks~ description fromPort ipv6CidrBlocks~
-        prefixListIds~ protocol securityGroups~ self toPort} revokeRulesOnDelete=false tags"""
+    spec = """name! namePrefix! description!="Managed by Pulumi" vpcId!? ingress~?{cidrBlocks~ description fromPort
+        ipv6CidrBlocks~ prefixListIds~ protocol securityGroups~ self toPort} egress~?{cidrBlocks~ description
+        fromPort ipv6CidrBlocks~ prefixListIds~ protocol securityGroups~ self toPort} revokeRulesOnDelete=false
+        tags"""
     auto = AutoName("name", 255)
     import_id = "the group's id"
 
@@ -503,8 +506,8 @@ class SecurityGroupRule(ResourceType):
     """`aws:ec2/securityGroupRule:SecurityGroupRule`, the older rule resource; the id is made of its content."""
 
     token = "aws:ec2/securityGroupRule:SecurityGroupRule"
-    spec = """type! securityGroupId! protocol! fromPort! toPort! cidrBlocks! ipv6CidrBlocks! prefixListIds! self!=false
-        sourceSecurityGroupId!? description"""
+    spec = """type! securityGroupId! protocol! fromPort! toPort! cidrBlocks! ipv6CidrBlocks! prefixListIds!
+        self!=false sourceSecurityGroupId!? description"""
     import_id = "group_type_protocol_from_to_source"
 
     def _permission(self, source: dict[str, Any]) -> dict[str, Any]:
@@ -560,8 +563,8 @@ class VpcEndpoint(ResourceType):
     """`aws:ec2/vpcEndpoint:VpcEndpoint`; the id is `vpce-...`."""
 
     token = "aws:ec2/vpcEndpoint:VpcEndpoint"
-    spec = """vpcId! serviceName! vpcEndpointType!="Gateway" policy:json? privateDnsEnabled? routeTableIds~? subnetIds~?
-        securityGroupIds~? ipAddressType? autoAccept dnsOptions? tags"""
+    spec = """vpcId! serviceName! vpcEndpointType!="Gateway" policy:json? privateDnsEnabled? routeTableIds~?
+        subnetIds~? securityGroupIds~? ipAddressType? autoAccept dnsOptions? tags"""
     timeouts_s = (600.0, 600.0, 600.0)
     import_id = "the endpoint's id"
 
@@ -797,8 +800,8 @@ class RouteTable(ResourceType):
     """`aws:ec2/routeTable:RouteTable`; the id is `rtb-...`."""
 
     token = "aws:ec2/routeTable:RouteTable"
-    spec = """vpcId! routes~?{cidrBlock ipv6CidrBlock destinationPrefixListId gatewayId natGatewayId networkInterfaceId
-        transitGatewayId vpcEndpointId vpcPeeringConnectionId egressOnlyGatewayId} tags"""
+    spec = """vpcId! routes~?{cidrBlock ipv6CidrBlock destinationPrefixListId gatewayId natGatewayId
+        networkInterfaceId transitGatewayId vpcEndpointId vpcPeeringConnectionId egressOnlyGatewayId} tags"""
     import_id = "the route table's id"
 
     def _route(self, route: dict[str, Any]) -> dict[str, Any]:
@@ -870,8 +873,9 @@ class Route(ResourceType):
     """`aws:ec2/route:Route`; the id is made of the table and the destination."""
 
     token = "aws:ec2/route:Route"
-    spec = """routeTableId! destinationCidrBlock! destinationIpv6CidrBlock! destinationPrefixListId! gatewayId natGatewayId
-        networkInterfaceId? transitGatewayId vpcEndpointId vpcPeeringConnectionId egressOnlyGatewayId"""
+    spec = """routeTableId! destinationCidrBlock! destinationIpv6CidrBlock! destinationPrefixListId! gatewayId
+        natGatewayId networkInterfaceId? transitGatewayId vpcEndpointId vpcPeeringConnectionId
+        egressOnlyGatewayId"""
     import_id = "table_destination"
 
     def _destination(self, source: dict[str, Any]) -> dict[str, str]:
@@ -1168,6 +1172,11 @@ class FlowLog(ResourceType):
         answer = call.client("ec2").create_flow_logs(
             **target, **arguments, **_specification(call, "vpc-flow-log")
         )
+        if answer.get("Unsuccessful"):
+            reason = answer["Unsuccessful"][0]["Error"]
+            raise ResourceError(
+                "KW635", f"flow log: refused with {reason.get('Code')}: {reason.get('Message')}"
+            )
         id_ = answer["FlowLogIds"][0]
         return id_, {"arn": call.arn("ec2", f"vpc-flow-log/{id_}"), "region": call.region}
 

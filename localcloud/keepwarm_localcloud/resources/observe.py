@@ -23,7 +23,8 @@ class LogGroup(ResourceType):
     """`aws:cloudwatch/logGroup:LogGroup`; the id is the name."""
 
     token = "aws:cloudwatch/logGroup:LogGroup"
-    spec = """name! namePrefix! kmsKeyId retentionInDays=0 logGroupClass!? skipDestroy=false deletionProtectionEnabled? tags"""
+    spec = """name! namePrefix! kmsKeyId retentionInDays=0 logGroupClass!? skipDestroy=false
+        deletionProtectionEnabled? tags"""
     auto = AutoName("name", 512)
     import_id = "the log group's name"
 
@@ -149,6 +150,7 @@ class LogMetricFilter(ResourceType):
         return None
 
     def update(self, call: Call) -> dict[str, Any]:
+        self.delete(call)
         self.create(call)
         return {}
 
@@ -186,10 +188,10 @@ class MetricAlarm(ResourceType):
     """`aws:cloudwatch/metricAlarm:MetricAlarm`; the id is the name."""
 
     token = "aws:cloudwatch/metricAlarm:MetricAlarm"
-    spec = """name! comparisonOperator evaluationPeriods datapointsToAlarm threshold metricName namespace period statistic
-        extendedStatistic unit treatMissingData="missing" actionsEnabled=true alarmActions~ okActions~
-        insufficientDataActions~ alarmDescription dimensions metricQueries~{id accountId expression label metric period
-        returnData} thresholdMetricId evaluateLowSampleCountPercentiles? tags"""
+    spec = """name! comparisonOperator evaluationPeriods datapointsToAlarm threshold metricName namespace period
+        statistic extendedStatistic unit treatMissingData="missing" actionsEnabled=true alarmActions~ okActions~
+        insufficientDataActions~ alarmDescription dimensions metricQueries~{id accountId expression label metric
+        period returnData} thresholdMetricId evaluateLowSampleCountPercentiles? tags"""
     auto = AutoName("name", 255)
     import_id = "the alarm's name"
 
@@ -286,59 +288,6 @@ def _retag_cloudwatch(call: Call) -> None:
         call.client("cloudwatch").tag_resource(ResourceARN=call.old["arn"], Tags=tag_list(added))
 
 
-_COMPOSITE = (
-    "alarmRule",
-    "alarmDescription",
-    "actionsEnabled",
-    "alarmActions",
-    "okActions",
-    "insufficientDataActions",
-)
-
-
-class CompositeAlarm(ResourceType):
-    """`aws:cloudwatch/compositeAlarm:CompositeAlarm`; the id is the name."""
-
-    token = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
-    spec = """alarmName! alarmRule alarmDescription actionsEnabled!=true alarmActions~ okActions~ insufficientDataActions~ tags"""
-    import_id = "the alarm's name"
-
-    def _put(self, call: Call) -> None:
-        call.client("cloudwatch").put_composite_alarm(
-            AlarmName=call.inputs["alarmName"], **fill(self, call.inputs, *_COMPOSITE, names=_ALARM_NAMES)
-        )
-
-    def create(self, call: Call) -> Made:
-        self._put(call)
-        name = call.inputs["alarmName"]
-        arn = call.arn("cloudwatch", f"alarm:{name}")
-        if call.tags:
-            call.client("cloudwatch").tag_resource(ResourceARN=arn, Tags=tag_list(call.tags))
-        return name, {"arn": arn, "region": call.region}
-
-    def read(self, call: Call) -> dict[str, Any] | None:
-        client = call.client("cloudwatch")
-        answer = client.describe_alarms(AlarmNames=[call.id], AlarmTypes=["CompositeAlarm"])
-        if not answer.get("CompositeAlarms"):
-            return None
-        arn = call.arn("cloudwatch", f"alarm:{call.id}")
-        return {
-            "alarmName": call.id,
-            "arn": arn,
-            "region": call.region,
-            "tags": tag_map(client.list_tags_for_resource(ResourceARN=arn).get("Tags")),
-            **take(self, answer["CompositeAlarms"][0], *_COMPOSITE, names=_ALARM_NAMES),
-        }
-
-    def update(self, call: Call) -> dict[str, Any]:
-        self._put(call)
-        _retag_cloudwatch(call)
-        return {}
-
-    def delete(self, call: Call) -> None:
-        unless_gone(lambda: call.client("cloudwatch").delete_alarms(AlarmNames=[call.id]))
-
-
 class Dashboard(ResourceType):
     """`aws:cloudwatch/dashboard:Dashboard`; the id is the name."""
 
@@ -379,8 +328,8 @@ class EventRule(ResourceType):
     """`aws:cloudwatch/eventRule:EventRule`; the id is the name, with the bus in front when it is not `default`."""
 
     token = "aws:cloudwatch/eventRule:EventRule"
-    spec = """name! namePrefix! eventBusName!="default" description eventPattern:json scheduleExpression roleArn state?
-        isEnabled? forceDestroy=false tags"""
+    spec = """name! namePrefix! eventBusName!="default" description eventPattern:json scheduleExpression roleArn
+        state? isEnabled? forceDestroy=false tags"""
     auto = AutoName("name", 64)
     import_id = "name or bus/name"
 
@@ -546,8 +495,9 @@ class Table(ResourceType):
     token = "aws:dynamodb/table:Table"
     spec = """name! hashKey! rangeKey! attributes~ billingMode="PROVISIONED" readCapacity? writeCapacity? tableClass?
         streamEnabled streamViewType? ttl pointInTimeRecovery? serverSideEncryption deletionProtectionEnabled
-        globalSecondaryIndexes~{hashKey name nonKeyAttributes~ projectionType rangeKey readCapacity? writeCapacity?}
-        localSecondaryIndexes!~{name nonKeyAttributes~ projectionType rangeKey} onDemandThroughput tags"""
+        globalSecondaryIndexes~{hashKey name nonKeyAttributes~ projectionType rangeKey readCapacity?
+        writeCapacity?} localSecondaryIndexes!~{name nonKeyAttributes~ projectionType rangeKey}
+        onDemandThroughput tags"""
     auto = AutoName("name", 255)
     timeouts_s = (600.0, 600.0, 600.0)
     import_id = "the table's name"
@@ -808,7 +758,8 @@ class Secret(ResourceType):
     """`aws:secretsmanager/secret:Secret`; the id is the ARN."""
 
     token = "aws:secretsmanager/secret:Secret"
-    spec = "name! namePrefix! description kmsKeyId recoveryWindowInDays=30 policy:json? forceOverwriteReplicaSecret=false tags"
+    spec = """name! namePrefix! description kmsKeyId recoveryWindowInDays=30 policy:json?
+        forceOverwriteReplicaSecret=false tags"""
     auto = AutoName("name", 512)
     import_id = "the secret's ARN"
 
@@ -1015,7 +966,8 @@ class Repository(ResourceType):
     """`aws:ecr/repository:Repository`; the id is the name."""
 
     token = "aws:ecr/repository:Repository"
-    spec = """name! imageTagMutability="MUTABLE" imageScanningConfiguration encryptionConfigurations!? forceDelete=false tags"""
+    spec = """name! imageTagMutability="MUTABLE" imageScanningConfiguration encryptionConfigurations!?
+        forceDelete=false tags"""
     auto = AutoName("name", 256, lower=True)
     import_id = "the repository's name"
 
@@ -1123,7 +1075,6 @@ TYPES: tuple[type[ResourceType], ...] = (
     LogGroup,
     LogMetricFilter,
     MetricAlarm,
-    CompositeAlarm,
     Dashboard,
     EventRule,
     EventTarget,

@@ -210,7 +210,8 @@ class BucketPublicAccessBlock(_Configuration):
     """`aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock`."""
 
     token = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
-    spec = "bucket! skipDestroy blockPublicAcls=false blockPublicPolicy=false ignorePublicAcls=false restrictPublicBuckets=false"
+    spec = """bucket! skipDestroy blockPublicAcls=false blockPublicPolicy=false ignorePublicAcls=false
+        restrictPublicBuckets=false"""
 
     def put(self, call: Call, bucket: str) -> None:
         call.client("s3").put_public_access_block(
@@ -248,8 +249,8 @@ class BucketServerSideEncryptionConfiguration(_Configuration):
     """`aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration`."""
 
     token = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-    spec = """bucket! expectedBucketOwner!
-        rules~{applyServerSideEncryptionByDefault{kmsMasterKeyId sseAlgorithm} bucketKeyEnabled? blockedEncryptionTypes?}"""
+    spec = """bucket! expectedBucketOwner! rules~{applyServerSideEncryptionByDefault{kmsMasterKeyId sseAlgorithm}
+        bucketKeyEnabled? blockedEncryptionTypes?}"""
     names: ClassVar[Any] = {"sseAlgorithm": "SSEAlgorithm", "kmsMasterKeyId": "KMSMasterKeyID"}
 
     def put(self, call: Call, bucket: str) -> None:
@@ -277,7 +278,9 @@ class BucketLifecycleConfiguration(_Configuration):
     """`aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration`."""
 
     token = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
-    spec = "bucket! expectedBucketOwner! transitionDefaultMinimumObjectSize? timeouts rules{id status prefix? filter? expiration abortIncompleteMultipartUpload noncurrentVersionExpiration noncurrentVersionTransitions~ transitions~}"
+    spec = """bucket! expectedBucketOwner! transitionDefaultMinimumObjectSize? timeouts rules{id status prefix?
+        filter? expiration abortIncompleteMultipartUpload noncurrentVersionExpiration
+        noncurrentVersionTransitions~ transitions~}"""
     names: ClassVar[Any] = {"id": "ID"}
 
     def put(self, call: Call, bucket: str) -> None:
@@ -387,7 +390,8 @@ class BucketNotification(_Configuration):
 
     token = "aws:s3/bucketNotification:BucketNotification"
     spec = """bucket! eventbridge=false lambdaFunctions{id? events~ filterPrefix filterSuffix lambdaFunctionArn}
-        queues{id? events~ filterPrefix filterSuffix queueArn} topics{id? events~ filterPrefix filterSuffix topicArn}"""
+        queues{id? events~ filterPrefix filterSuffix queueArn} topics{id? events~ filterPrefix filterSuffix
+        topicArn}"""
     targets = (
         ("lambdaFunctions", "LambdaFunctionConfigurations", "lambdaFunctionArn", "LambdaFunctionArn"),
         ("queues", "QueueConfigurations", "queueArn", "QueueArn"),
@@ -458,10 +462,10 @@ class BucketObjectv2(ResourceType):
     """`aws:s3/bucketObjectv2:BucketObjectv2`; its id is the key, as in the real provider `bucket/key` imports it."""
 
     token = "aws:s3/bucketObjectv2:BucketObjectv2"
-    spec = """bucket! key! source content contentBase64 contentType? acl? cacheControl contentDisposition contentEncoding
-        contentLanguage? etag? sourceHash serverSideEncryption? kmsKeyId? bucketKeyEnabled? metadata? storageClass?
-        objectLockMode objectLockLegalHoldStatus objectLockRetainUntilDate websiteRedirect checksumAlgorithm tags
-        forceDestroy=false"""
+    spec = """bucket! key! source content contentBase64 contentType? acl? cacheControl contentDisposition
+        contentEncoding contentLanguage? etag? sourceHash serverSideEncryption? kmsKeyId? bucketKeyEnabled?
+        metadata? storageClass? objectLockMode objectLockLegalHoldStatus objectLockRetainUntilDate
+        websiteRedirect checksumAlgorithm tags forceDestroy=false"""
     auto = AutoName("key", 1024)
     moves = ("etag", "versionId", "checksumSha256", "checksumCrc32", "checksumCrc64nvme")
     import_id = "bucket/key"

@@ -43,10 +43,10 @@ class Queue(ResourceType):
     """`aws:sqs/queue:Queue`; the id is the queue's URL."""
 
     token = "aws:sqs/queue:Queue"
-    spec = """name! namePrefix! fifoQueue!=false contentBasedDeduplication=false deduplicationScope? fifoThroughputLimit?
-        delaySeconds=0 maxMessageSize? messageRetentionSeconds=345600 receiveWaitTimeSeconds=0 visibilityTimeoutSeconds=30
-        kmsMasterKeyId kmsDataKeyReusePeriodSeconds? sqsManagedSseEnabled? policy:json? redrivePolicy:json?
-        redriveAllowPolicy:json? tags"""
+    spec = """name! namePrefix! fifoQueue!=false contentBasedDeduplication=false deduplicationScope?
+        fifoThroughputLimit? delaySeconds=0 maxMessageSize? messageRetentionSeconds=345600
+        receiveWaitTimeSeconds=0 visibilityTimeoutSeconds=30 kmsMasterKeyId kmsDataKeyReusePeriodSeconds?
+        sqsManagedSseEnabled? policy:json? redrivePolicy:json? redriveAllowPolicy:json? tags"""
     auto = AutoName("name", 80, suffix_when=("fifoQueue", ".fifo"))
     import_id = "the queue's URL"
 
@@ -321,8 +321,9 @@ class TopicSubscription(ResourceType):
     """`aws:sns/topicSubscription:TopicSubscription`; the id is the subscription's ARN."""
 
     token = "aws:sns/topicSubscription:TopicSubscription"
-    spec = """topic! protocol! endpoint! rawMessageDelivery=false filterPolicy:json filterPolicyScope? redrivePolicy:json
-        deliveryPolicy:json subscriptionRoleArn confirmationTimeoutInMinutes=1 endpointAutoConfirms=false"""
+    spec = """topic! protocol! endpoint! rawMessageDelivery=false filterPolicy:json filterPolicyScope?
+        redrivePolicy:json deliveryPolicy:json subscriptionRoleArn confirmationTimeoutInMinutes=1
+        endpointAutoConfirms=false"""
     import_id = "the subscription's ARN"
 
     def create(self, call: Call) -> Made:

@@ -22,7 +22,7 @@ from keepwarm_localcloud.resources.errors import (
     PartiallyMade,
     ResourceError,
 )
-from keepwarm_localcloud.resources.fields import suggestion
+from keepwarm_localcloud.resources.fields import UNKNOWN, same, suggestion
 from keepwarm_localcloud.resources.tokens import TOKENS
 
 _MODULE_OF: Final = {
@@ -79,14 +79,17 @@ def find(token: str) -> ResourceType:
 def _unknown_type(token: str) -> str:
     if not token.startswith("aws:"):
         return (
-            f"{token}: got a resource of package '{token.split(':')[0]}'; allowed resources of package 'aws'; because the "
+            f"{token}: got a resource of package '{token.split(':')[0]}'; allowed resources of "
+            "package 'aws'; because the "
             "embedded cloud is an AWS; fix: leave it out of the local stack, or use the real Pulumi engine for it"
         )
     hint = suggestion(token, TOKENS)
     if known_to_sdk(token):
         return (
-            f"{token}: got a resource type that pulumi-aws and real AWS have and the embedded cloud does not; allowed the "
-            f"{len(TOKENS)} types of docs/engine.md; fix: leave it out of the local stack{', or ' + hint if hint else ''}"
+            f"{token}: got a resource type that pulumi-aws and real AWS have and the embedded "
+            "cloud does not; allowed the "
+            f"{len(TOKENS)} types of docs/engine.md; fix: leave it out of the local "
+            f"stack{', or ' + hint if hint else ''}"
         )
     return f"{token}: got a resource type that pulumi-aws does not have; {hint or 'see docs/engine.md for the types'}"
 
@@ -250,7 +253,7 @@ def read(
         if name in old_inputs:
             if actual is None and name not in found and of.computed:
                 actual = old_inputs[name]
-            if base.same(of, old_inputs[name], actual):
+            if same(of, old_inputs[name], actual):
                 # The same thing in other words (a policy's blanks, a set's order) is not a drift.
                 actual = old_inputs[name]
             if actual is not None:
@@ -328,12 +331,12 @@ def preview_outputs(
             if name in old_outputs:
                 outputs[name] = old_outputs[name]
         elif name not in kind.fields:
-            outputs[name] = base.UNKNOWN
+            outputs[name] = UNKNOWN
     for name, of in kind.fields.items():
         if inputs.get(name) is not None:
             outputs[name] = inputs[name]
         elif of.computed and name in kind.outputs:
-            outputs[name] = base.UNKNOWN if old_outputs is None or name in moves else old_outputs.get(name)
+            outputs[name] = UNKNOWN if old_outputs is None or name in moves else old_outputs.get(name)
     if "tagsAll" in kind.outputs:
         outputs["tagsAll"] = inputs.get("tags") or {}
     return {k: v for k, v in outputs.items() if v is not None}

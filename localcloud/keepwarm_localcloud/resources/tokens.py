@@ -1,5 +1,8 @@
 """The resource types of the embedded cloud: Pulumi token -> class of pulumi_aws 7.51."""
 
+# One line a type, however long its name.
+# ruff: noqa: E501
+
 TOKENS: dict[str, str] = {
     "aws:apigatewayv2/api:Api": "pulumi_aws.apigatewayv2.Api",
     "aws:apigatewayv2/integration:Integration": "pulumi_aws.apigatewayv2.Integration",
@@ -11,7 +14,6 @@ TOKENS: dict[str, str] = {
     "aws:autoscaling/group:Group": "pulumi_aws.autoscaling.Group",
     "aws:autoscaling/lifecycleHook:LifecycleHook": "pulumi_aws.autoscaling.LifecycleHook",
     "aws:autoscaling/policy:Policy": "pulumi_aws.autoscaling.Policy",
-    "aws:cloudwatch/compositeAlarm:CompositeAlarm": "pulumi_aws.cloudwatch.CompositeAlarm",
     "aws:cloudwatch/dashboard:Dashboard": "pulumi_aws.cloudwatch.Dashboard",
     "aws:cloudwatch/eventRule:EventRule": "pulumi_aws.cloudwatch.EventRule",
     "aws:cloudwatch/eventTarget:EventTarget": "pulumi_aws.cloudwatch.EventTarget",
@@ -51,7 +53,6 @@ TOKENS: dict[str, str] = {
     "aws:lambda/eventSourceMapping:EventSourceMapping": "pulumi_aws.lambda_.EventSourceMapping",
     "aws:lambda/function:Function": "pulumi_aws.lambda_.Function",
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": "pulumi_aws.lambda_.FunctionEventInvokeConfig",
-    "aws:lambda/functionUrl:FunctionUrl": "pulumi_aws.lambda_.FunctionUrl",
     "aws:lambda/layerVersion:LayerVersion": "pulumi_aws.lambda_.LayerVersion",
     "aws:lambda/permission:Permission": "pulumi_aws.lambda_.Permission",
     "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": "pulumi_aws.lambda_.ProvisionedConcurrencyConfig",

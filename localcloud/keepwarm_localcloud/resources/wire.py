@@ -24,7 +24,7 @@ from keepwarm_localcloud.resources.fields import UNKNOWN
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 ASSET: Final = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
-SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
+SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a signature of the wire format
 RESOURCE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
 OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 UNKNOWN_TEXTS: Final = frozenset(
@@ -178,12 +178,11 @@ def _write(target: struct_pb2.Value, value: Any) -> None:
     elif isinstance(value, str):
         target.string_value = value
     elif isinstance(value, Blob):
+        # Only a digest is known of what came from a state file; the SDK has no form for that.
         if value.wire is not None:
             target.CopyFrom(value.wire)
         else:
-            fields = target.struct_value.fields
-            fields[SIGNATURE].string_value = ARCHIVE if value.archive else ASSET
-            fields["hash"].string_value = value.digest
+            target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, Mapping):
         target.struct_value.SetInParent()
         for k, v in value.items():

@@ -157,9 +157,10 @@ class Schedule(ResourceType):
     """`aws:scheduler/schedule:Schedule`; the id is `group/name`."""
 
     token = "aws:scheduler/schedule:Schedule"
-    spec = """name! namePrefix! groupName!="default" scheduleExpression scheduleExpressionTimezone="UTC" flexibleTimeWindow
-        target{arn roleArn input deadLetterConfig retryPolicy? sqsParameters eventbridgeParameters ecsParameters}
-        state="ENABLED" description startDate endDate kmsKeyArn actionAfterCompletion?"""
+    spec = """name! namePrefix! groupName!="default" scheduleExpression scheduleExpressionTimezone="UTC"
+        flexibleTimeWindow target{arn roleArn input deadLetterConfig retryPolicy? sqsParameters
+        eventbridgeParameters ecsParameters} state="ENABLED" description startDate endDate kmsKeyArn
+        actionAfterCompletion?"""
     auto = AutoName("name", 64)
     import_id = "group/name"
 
@@ -256,7 +257,9 @@ class ScheduleGroup(ResourceType):
         return {}
 
     def delete(self, call: Call) -> None:
-        unless_gone(lambda: call.client("scheduler").delete_schedule_group(Name=call.id))
+        client = call.client("scheduler")
+        if unless_gone(lambda: client.get_schedule_group(Name=call.id)) is not None:
+            unless_gone(lambda: client.delete_schedule_group(Name=call.id))
 
 
 class _Namespace(ResourceType):
@@ -486,16 +489,18 @@ class DiscoveryService(ResourceType):
         call.deadline.wait(f"Cloud Map service {call.id} to be free of instances", probe, first_s=0.1)
 
 
+_API_NAMES = {"timeoutMilliseconds": "TimeoutInMillis"}
+
+
 class _ApiPart(ResourceType):
     """A part of an HTTP API; the id is the part's own id."""
 
     noun: str
     id_key: str
-    settings: tuple[str, ...]
-    computed_outputs: tuple[str, ...] = ()
+    settings: ClassVar[Any]
 
     def _arguments(self, call: Call) -> dict[str, Any]:
-        return fill(self, call.inputs, *self.settings)
+        return fill(self, call.inputs, *self.settings, names=_API_NAMES)
 
     def _where(self, call: Call) -> tuple[str, str]:
         if call.old.get("apiId"):
@@ -517,7 +522,12 @@ class _ApiPart(ResourceType):
         answer = unless_gone(lambda: getattr(client, f"get_{self.noun}")(ApiId=api, **{self.id_key: part}))
         if answer is None:
             return None
-        return {"id": part, "apiId": api, **take(self, answer, *self.settings), **self.chosen(call, answer)}
+        return {
+            "id": part,
+            "apiId": api,
+            **take(self, answer, *self.settings, names=_API_NAMES),
+            **self.chosen(call, answer),
+        }
 
     def update(self, call: Call) -> dict[str, Any]:
         api, part = self._where(call)
@@ -603,8 +613,8 @@ class Integration(_ApiPart):
 
     token = "aws:apigatewayv2/integration:Integration"
     spec = """apiId! integrationType! integrationUri integrationMethod? integrationSubtype! connectionType="INTERNET"
-        connectionId credentialsArn description payloadFormatVersion="1.0" requestParameters timeoutMilliseconds?
-        passthroughBehavior?"""
+        connectionId credentialsArn description payloadFormatVersion="1.0" requestParameters
+        timeoutMilliseconds? passthroughBehavior?"""
     noun, id_key = "integration", "IntegrationId"
     import_id = "api-id/integration-id"
     settings: ClassVar[Any] = (
@@ -632,7 +642,8 @@ class Stage(_ApiPart):
     """`aws:apigatewayv2/stage:Stage`; the id is the stage's name."""
 
     token = "aws:apigatewayv2/stage:Stage"
-    spec = """apiId! name! autoDeploy=false description accessLogSettings defaultRouteSettings? stageVariables deploymentId? tags"""
+    spec = """apiId! name! autoDeploy=false description accessLogSettings defaultRouteSettings? stageVariables
+        deploymentId? tags"""
     auto = AutoName("name", 128)
     noun, id_key = "stage", "StageName"
     import_id = "api-id/name"
@@ -672,7 +683,8 @@ class Stage(_ApiPart):
         return found
 
     def update(self, call: Call) -> dict[str, Any]:
-        super().update(call)
+        if call.changed - {"tags"}:
+            super().update(call)
         _retag_api(call, call.old["arn"])
         return {}
 
@@ -689,7 +701,7 @@ class ScalingTarget(ResourceType):
 
     def _where(self, call: Call) -> tuple[str, str, str]:
         if call.old.get("serviceNamespace"):
-            return tuple(call.old[k] for k in _SCALING_KEYS)  # type: ignore[return-value]
+            return tuple(call.old[k] for k in _SCALING_KEYS)
         namespace, _, rest = call.id.partition("/")
         resource, _, dimension = rest.rpartition("/")
         return namespace, resource, dimension
@@ -774,8 +786,8 @@ class ScalingPolicy(ResourceType):
     """`aws:appautoscaling/policy:Policy`; the id is the policy's name."""
 
     token = "aws:appautoscaling/policy:Policy"
-    spec = """name! serviceNamespace! resourceId! scalableDimension! policyType="StepScaling" stepScalingPolicyConfiguration
-        targetTrackingScalingPolicyConfiguration"""
+    spec = """name! serviceNamespace! resourceId! scalableDimension! policyType="StepScaling"
+        stepScalingPolicyConfiguration targetTrackingScalingPolicyConfiguration"""
     auto = AutoName("name", 255)
     moves = ("alarmArns",)
     import_id = "namespace/resource-id/dimension/name"
@@ -810,7 +822,7 @@ class ScalingPolicy(ResourceType):
 
     def _where(self, call: Call) -> tuple[str, str, str, str]:
         if call.old.get("serviceNamespace"):
-            return (*(call.old[k] for k in _SCALING_KEYS), call.old["name"])  # type: ignore[return-value]
+            return (*(call.old[k] for k in _SCALING_KEYS), call.old["name"])
         namespace, _, rest = call.id.partition("/")
         rest, _, name = rest.rpartition("/")
         resource, _, dimension = rest.rpartition("/")
@@ -861,7 +873,8 @@ class ScheduledAction(ResourceType):
     """`aws:appautoscaling/scheduledAction:ScheduledAction`; the id is `name-namespace-resource`."""
 
     token = "aws:appautoscaling/scheduledAction:ScheduledAction"
-    spec = """name! serviceNamespace! resourceId! scalableDimension! schedule scalableTargetAction timezone="UTC" startTime endTime"""
+    spec = """name! serviceNamespace! resourceId! scalableDimension! schedule scalableTargetAction timezone="UTC"
+        startTime endTime"""
     auto = AutoName("name", 255)
     import_id = "namespace/resource-id/dimension/name"
 
@@ -896,7 +909,7 @@ class ScheduledAction(ResourceType):
 
     def _where(self, call: Call) -> tuple[str, str, str, str]:
         if call.old.get("serviceNamespace"):
-            return (*(call.old[k] for k in _SCALING_KEYS), call.old["name"])  # type: ignore[return-value]
+            return (*(call.old[k] for k in _SCALING_KEYS), call.old["name"])
         namespace, _, rest = call.id.partition("/")
         rest, _, name = rest.rpartition("/")
         resource, _, dimension = rest.rpartition("/")
