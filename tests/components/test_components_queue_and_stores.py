@@ -1,0 +1,401 @@
+"""BurstQueue, DataBucket, ModelRegistry, EffectLedger, Admission: what they declare and what they refuse.
+
+Not proved: how S3, SQS and DynamoDB behave; tests/localcloud deploys against them.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import pulumi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import keepwarm as kw
+from keepwarm import burst_queue, limits
+from tests.support.deployed import deploy, refusal
+from tests.support.samples import seed
+
+QUEUE = "aws:sqs/queue:Queue"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+BUCKET = "aws:s3/bucket:Bucket"
+OBJECT = "aws:s3/bucketObjectv2:BucketObjectv2"
+TABLE = "aws:dynamodb/table:Table"
+S3_PARTS = (
+    "bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+    "bucketOwnershipControls:BucketOwnershipControls",
+    "bucketPolicy:BucketPolicy",
+    "bucketPublicAccessBlock:BucketPublicAccessBlock",
+    "bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+    "bucketVersioning:BucketVersioning",
+)
+
+
+def burst(**args: Any) -> Any:
+    return lambda: kw.BurstQueue("burst", args)  # type: ignore[typeddict-item]
+
+
+# --- BurstQueue
+
+
+def test_given_no_inputs_when_deployed_then_the_queue_is_derived_from_its_consumer() -> None:
+    seen = deploy(burst())
+    assert seen.names() == [
+        (ALARM, "burst-age"),
+        (ALARM, "burst-parked-depth"),
+        (QUEUE, "burst-jobs"),
+        (QUEUE, "burst-parked"),
+        ("aws:sqs/queuePolicy:QueuePolicy", "burst-jobs-policy"),
+        ("aws:sqs/queuePolicy:QueuePolicy", "burst-parked-policy"),
+        ("aws:sqs/redriveAllowPolicy:RedriveAllowPolicy", "burst-redrive"),
+    ]
+    jobs = seen.one(QUEUE, "burst-jobs")
+    assert jobs["visibilityTimeoutSeconds"] == 6 * 60
+    assert jobs["messageRetentionSeconds"] == 3600
+    assert jobs["sqsManagedSseEnabled"] is True
+    assert json.loads(jobs["redrivePolicy"]) == {
+        "deadLetterTargetArn": "arn:aws:sqs:eu-west-1:111122223333:burst-parked-1a2b3c4",
+        "maxReceiveCount": 5,
+    }
+    assert seen.one(QUEUE, "burst-parked")["messageRetentionSeconds"] == 1_209_600
+    assert seen.one(ALARM, "burst-age")["threshold"] == 1800
+    assert "name" not in jobs, "the physical name is Pulumi's"
+
+
+def test_given_a_slower_consumer_when_deployed_then_visibility_and_retention_follow() -> None:
+    seen = deploy(
+        burst(consumer_timeout_s=300, batch_window_s=20, batch_size=100, deadline_s=60, max_receives=8)
+    )
+    jobs = seen.one(QUEUE, "burst-jobs")
+    assert jobs["visibilityTimeoutSeconds"] == 6 * 300 + 20
+    assert jobs["messageRetentionSeconds"] == 8 * (6 * 300 + 20)
+
+
+def test_given_an_intake_bucket_when_deployed_then_only_it_may_send_and_the_policy_comes_first() -> None:
+    seen = deploy(burst(intake=[{"bucket": "intake", "bucket_arn": "arn:aws:s3:::intake", "prefix": "in/"}]))
+    policy = json.loads(seen.one("aws:sqs/queuePolicy:QueuePolicy", "burst-jobs-policy")["policy"])
+    (allow,) = [s for s in policy["Statement"] if s["Effect"] == "Allow"]
+    assert allow["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert allow["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "111122223333"},
+        "ArnEquals": {"aws:SourceArn": ["arn:aws:s3:::intake"]},
+    }
+    notification = seen.one("aws:s3/bucketNotification:BucketNotification", "burst-intake-0")
+    assert notification["queues"][0]["events"] == ["s3:ObjectCreated:*"]
+    assert notification["queues"][0]["filterPrefix"] == "in/"
+    told = seen.told("aws:s3/bucketNotification:BucketNotification", "burst-intake-0")
+    assert "burst-jobs-policy" in told.dependencies
+
+
+def test_given_both_queues_when_deployed_then_plain_text_transport_is_denied() -> None:
+    seen = deploy(burst())
+    for name in ("burst-jobs-policy", "burst-parked-policy"):
+        policy = json.loads(seen.one("aws:sqs/queuePolicy:QueuePolicy", name)["policy"])
+        assert policy["Statement"][0]["Effect"] == "Deny"
+        assert policy["Statement"][0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_given_order_when_deployed_then_both_queues_are_fifo() -> None:
+    seen = deploy(burst(ordered=True))
+    assert seen.one(QUEUE, "burst-jobs")["fifoQueue"] is True
+    assert seen.one(QUEUE, "burst-parked")["fifoQueue"] is True
+
+
+REFUSED_QUEUES = [
+    (
+        {"max_concurrency": 1},
+        "KW117 BurstQueue 'burst' max_concurrency: got 1; allowed a whole number, 2..1000 invocations; "
+        "because an SQS event source takes no other maximum concurrency; fix: set max_concurrency within the range",
+    ),
+    (
+        {"max_concurrency": 1001},
+        "KW117 BurstQueue 'burst' max_concurrency: got 1001; allowed a whole number, 2..1000 invocations; "
+        "because an SQS event source takes no other maximum concurrency; fix: set max_concurrency within the range",
+    ),
+    (
+        {"visibility_s": 59},
+        "KW115 BurstQueue 'burst' visibility_s: got 59 s; allowed at least 60 s; because a message would be delivered "
+        "again while it is still worked on, and Lambda refuses the event source; fix: set visibility_s to 360, or "
+        "leave it out",
+    ),
+    (
+        {"visibility_s": 100},
+        "KW116 BurstQueue 'burst' visibility_s: got 100 s; allowed at least 360 s (6 x 60 s plus the batching window); "
+        "because throttled deliveries need room to be retried before the message appears again; fix: set visibility_s "
+        "to 360, leave it out, or give visibility_reason",
+    ),
+    (
+        {"batch_size": 100},
+        "KW119 BurstQueue 'burst' batch_window_s: got 0 s with batch_size 100; allowed at least 1 s; because a batch "
+        "above 10 messages is gathered over time; fix: set batch_window_s to 1 or more",
+    ),
+    (
+        {"batch_size": 11, "ordered": True},
+        "KW119 BurstQueue 'burst' batch_size: got 11; allowed a whole number, 1..10 messages; because a FIFO event "
+        "source takes no more; fix: set batch_size within the range",
+    ),
+    (
+        {"batch_window_s": 5, "ordered": True},
+        "KW119 BurstQueue 'burst' batch_window_s: got 5; allowed a whole number, 0..0 seconds; because a FIFO event "
+        "source has no batching window; fix: set batch_window_s within the range",
+    ),
+    (
+        {"max_receives": 3},
+        "KW120 BurstQueue 'burst' max_receives: got 3; allowed a whole number, 5..1000 deliveries; because a throttled "
+        "delivery counts as one, so fewer park work that was never tried; fix: set max_receives within the range",
+    ),
+    (
+        {"retention_s": 1_209_600},
+        "KW120 BurstQueue 'burst' retention_s: got 1209600 s; allowed below 1209600 s; because the dead-letter queue "
+        "counts a message's age from its first day, and would drop it on arrival; fix: set retention_s to 1123200 or "
+        "less",
+    ),
+    (
+        {"retention_s": 600},
+        "KW121 BurstQueue 'burst' retention_s: got 600 s; allowed at least deadline_s, 3600 s; because a message would "
+        "vanish before its deadline, without a trace; fix: raise retention_s, or leave it out",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), REFUSED_QUEUES)
+@pytest.mark.parametrize("late", [False, True], ids=["now", "late"])
+def test_given_a_queue_aws_would_refuse_when_declared_then_so_do_we(
+    args: dict[str, Any], text: str, late: bool
+) -> None:
+    given_args = {
+        key: pulumi.Output.from_input(value) if late and not isinstance(value, bool) else value
+        for key, value in args.items()
+    }
+    assert refusal(burst(**given_args)) == text
+
+
+def test_given_a_reason_when_visibility_is_short_then_it_is_accepted() -> None:
+    seen = deploy(burst(visibility_s=100, visibility_reason="the consumer is never throttled"))
+    assert seen.one(QUEUE, "burst-jobs")["visibilityTimeoutSeconds"] == 100
+
+
+@given(
+    deadline=st.integers(1, limits.SQS_RETENTION_MAX_S - 86_400),
+    timeout=st.integers(1, 900),
+    window=st.integers(0, 300),
+    receives=st.integers(5, 1000),
+)
+def test_given_any_consumer_when_derived_then_no_message_is_lost_before_it_was_tried(
+    deadline: int, timeout: int, window: int, receives: int
+) -> None:
+    visibility = burst_queue.needed_visibility_s(timeout, window)
+    retention = burst_queue.needed_retention_s(deadline, visibility, receives)
+    assert timeout <= visibility <= limits.SQS_VISIBILITY_MAX_S
+    assert limits.SQS_RETENTION_MIN_S <= retention < burst_queue.PARKED_RETENTION_S
+    assert retention >= min(deadline, limits.SQS_RETENTION_MAX_S - 86_400)
+
+
+# --- DataBucket
+
+
+def test_given_a_bucket_when_deployed_then_it_is_private_versioned_encrypted_and_kept() -> None:
+    seen = deploy(lambda: kw.DataBucket("results", {}))
+    assert seen.names() == [
+        (BUCKET, "results-bucket"),
+        *[
+            (f"aws:s3/{part}", f"results-bucket-{role}")
+            for part, role in zip(
+                S3_PARTS, ("lifecycle", "owner", "policy", "public", "encryption", "versions"), strict=True
+            )
+        ],
+    ]
+    block = seen.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "results-bucket-public")
+    assert [v for k, v in block.items() if k != "bucket"] == [True] * 4
+    policy = json.loads(seen.one("aws:s3/bucketPolicy:BucketPolicy", "results-bucket-policy")["policy"])
+    assert [s["Sid"] for s in policy["Statement"]] == ["TlsOnly", "ModernTls"]
+    assert all(told.retained for (kind, _), told in seen.registered.items() if kind.startswith("aws:"))
+    assert "forceDestroy" not in seen.one(BUCKET, "results-bucket")
+
+
+def test_given_a_disposable_bucket_when_deployed_then_it_can_be_removed_with_its_objects() -> None:
+    seen = deploy(lambda: kw.DataBucket("results", {"keep_data": False}))
+    assert seen.one(BUCKET, "results-bucket")["forceDestroy"] is True
+    assert not any(told.retained for told in seen.registered.values())
+
+
+def test_given_a_key_when_deployed_then_objects_are_encrypted_with_it_and_it_is_cached() -> None:
+    key = "arn:aws:kms:eu-west-1:111122223333:key/k"
+    seen = deploy(lambda: kw.DataBucket("results", {"kms_key_arn": key}))
+    kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    (rule,) = seen.one(kind, "results-bucket-encryption")["rules"]
+    assert rule["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key}
+    assert rule["bucketKeyEnabled"] is True
+
+
+def test_given_a_name_that_would_be_too_long_when_declared_then_the_excess_is_counted() -> None:
+    name = "r" * 60
+    assert refusal(lambda: kw.DataBucket(name, {})) == (
+        f"KW139 DataBucket '{name}' name: got '{name}-bucket' (67 characters); allowed up to 55 characters; because "
+        f"the service takes 63 and Pulumi appends 8; fix: shorten '{name}' by 12"
+    )
+
+
+# --- ModelRegistry
+
+
+def registry(**args: Any) -> Any:
+    return lambda: kw.ModelRegistry("models", args)  # type: ignore[typeddict-item]
+
+
+def test_given_a_seed_when_deployed_then_blobs_manifest_and_pointer_are_published_in_this_order() -> None:
+    model = seed()
+    seen = deploy(registry(models=[model]))
+    digest = hashlib.sha256(model["manifest"].encode()).hexdigest()
+    blob = hashlib.sha256(b"weights").hexdigest()
+    objects = {r.name: r.inputs for r in seen.resources if r.typ == OBJECT}
+    assert {name: inputs["key"] for name, inputs in objects.items()} == {
+        f"models-blob-{blob[:16]}": f"blobs/sha256/{blob}",
+        f"models-blob-{digest[:16]}": f"blobs/sha256/{digest}",
+        "models-manifest-magika-1.0.0": "manifests/magika/1.0.0.json",
+        "models-channel-magika-live": "channels/magika/live.json",
+    }
+    assert objects[f"models-blob-{digest[:16]}"]["content"] == model["manifest"], "byte for byte"
+    assert objects["models-manifest-magika-1.0.0"]["content"] == model["manifest"], "byte for byte"
+    assert f"models-blob-{blob[:16]}" in seen.told(OBJECT, "models-manifest-magika-1.0.0").dependencies
+    assert "models-manifest-magika-1.0.0" in seen.told(OBJECT, "models-channel-magika-live").dependencies
+    assert seen.told(OBJECT, "models-channel-magika-live").ignored == ["content"], (
+        "promotion owns the pointer"
+    )
+    assert seen.outputs["models"]["refs"] == {"magika": f"magika@sha256:{digest}"}
+
+
+def test_given_two_models_with_the_same_file_when_deployed_then_the_blob_is_stored_once() -> None:
+    seen = deploy(registry(models=[seed("a"), seed("b")]))
+    blobs = [r for r in seen.resources if r.typ == OBJECT and r.inputs["key"].startswith("blobs/")]
+    assert len(blobs) == 3, "one shared file and two manifests"
+
+
+def test_given_a_binding_when_asked_then_it_pins_the_digest_or_follows_the_channel() -> None:
+    refs: list[Any] = []
+
+    def program() -> None:
+        models = kw.ModelRegistry("models", {"models": [seed()]})
+        pinned, following = models.binding("magika"), models.binding("magika", channel="live")
+        pulumi.Output.all(pinned["ref"], following["ref"]).apply(refs.extend)
+        assert pinned["size_mb"] == 7 / 1_048_576
+
+    deploy(program)
+    assert refs[0].startswith("magika@sha256:")
+    assert refs[1] == "magika:live"
+
+
+def test_given_a_publisher_when_granted_then_it_adds_and_points_but_never_overwrites_or_deletes() -> None:
+    def program() -> None:
+        models = kw.ModelRegistry("models", {})
+        add, point, read = models.publisher_grants()
+        assert add["actions"] == point["actions"] == ["s3:PutObject"]
+        assert add["conditions"] == {"Null": {"s3:if-none-match": "false"}}
+        assert point["conditions"] == {"Null": {"s3:if-match": "false"}}
+        assert read["actions"] == ["s3:GetObject", "s3:GetObjectVersion"]
+        assert not any("Delete" in action for grant in (add, point, read) for action in grant["actions"])
+
+    deploy(program)
+
+
+def test_given_a_lock_when_deployed_then_the_bucket_is_made_for_it() -> None:
+    seen = deploy(registry(lock=kw.Lock.GOVERNANCE, lock_days=7))
+    assert seen.one(BUCKET, "models-bucket")["objectLockEnabled"] is True
+    lock = seen.one("aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "models-lock")
+    assert lock["rule"] == {"defaultRetention": {"mode": "GOVERNANCE", "days": 7}}
+
+
+def test_given_a_compliance_lock_when_not_confirmed_then_it_is_refused() -> None:
+    assert refusal(registry(lock="compliance")) == (
+        "KW132 ModelRegistry 'models' lock: got 'compliance'; allowed 'none', 'governance', or 'compliance' with "
+        "confirm_compliance; because nobody can delete the objects, or the bucket, for 30 days; fix: use "
+        "'governance', or set confirm_compliance to true"
+    )
+    deploy(registry(lock="compliance", confirm_compliance=True))
+
+
+def broken_seed(change: Any) -> dict[str, Any]:
+    model: dict[str, Any] = dict(seed())
+    manifest = json.loads(model["manifest"])
+    change(model, manifest)
+    model["manifest"] = json.dumps(manifest) if isinstance(manifest, dict) else manifest
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (
+            lambda m, f: f["files"][0].update(path="../x.onnx"),
+            "KW148",
+            "a path must stay inside the model's folder",
+        ),
+        (lambda m, f: f["files"][0].update(path="w.pkl"), "KW148", "a pickle runs code when it is loaded"),
+        (lambda m, f: f["files"][0].update(sha256="AB" * 32), "KW134", "64 lower-case hexadecimal digits"),
+        (lambda m, f: f.update(version="9"), "KW148", "it is published as magika 1.0.0"),
+        (lambda m, f: m.update(files={}), "KW148", "missing ['model.onnx'], unlisted []"),
+        (lambda m, f: f.update(files=[]), "KW148", "every file is listed once"),
+        (lambda m, f: m.update(name="UPPER"), "KW133", "it becomes part of an S3 key"),
+    ],
+)
+def test_given_a_bad_manifest_when_declared_then_it_is_refused(change: Any, code: str, words: str) -> None:
+    text = refusal(registry(models=[broken_seed(change)]))
+    assert code in text
+    assert words in text
+
+
+# --- EffectLedger and Admission
+
+
+def test_given_a_ledger_when_deployed_then_records_are_keyed_expiring_recoverable_and_kept() -> None:
+    seen = deploy(lambda: kw.EffectLedger("effects", {}))
+    table = seen.one(TABLE, "effects-records")
+    assert table["hashKey"] == "pk"
+    assert table["attributes"] == [{"name": "pk", "type": "S"}]
+    assert table["ttl"] == {"attributeName": "expiry", "enabled": True}
+    assert table["billingMode"] == "PAY_PER_REQUEST"
+    assert table["pointInTimeRecovery"] == {"enabled": True}
+    assert table["deletionProtectionEnabled"] is True
+    assert seen.told(TABLE, "effects-records").retained
+    assert seen.told(BUCKET, "effects-claims").retained
+
+
+def test_given_late_redeliveries_when_records_end_before_them_then_the_ledger_is_refused() -> None:
+    week = 7 * 86_400
+    for late in (week, pulumi.Output.from_input(week)):
+        assert refusal(
+            lambda late=late: kw.EffectLedger("e", {"retention_days": 7, "redelivery_s": late})
+        ) == (  # type: ignore[misc]
+            "KW122 EffectLedger 'e' retention_days: got 7 days; allowed more than redelivery_s, 604800 s; because an "
+            "event delivered again on day 7.0 would run its effect a second time; fix: set retention_days to 8 or more"
+        )
+
+
+def test_given_pools_when_bound_then_the_permits_travel_with_the_table() -> None:
+    def program() -> None:
+        bound = kw.Admission("a", {"pools": {"ocr": 4}}).binding("ocr")
+        assert (bound["pool"], bound["permits"]) == ("ocr", 4)
+
+    seen = deploy(program)
+    assert seen.one(TABLE, "a-permits")["hashKey"] == "pk"
+    assert not seen.told(TABLE, "a-permits").retained
+
+
+@pytest.mark.parametrize(
+    ("pools", "text"),
+    [
+        (
+            {"ocr": 101},
+            "KW150 Admission 'a' pools.ocr: got 101; allowed a whole number, 1..100 permits; because a holder looks "
+            "for a free permit with one BatchGetItem, which reads 100 items; fix: set pools.ocr within the range",
+        ),
+        (
+            {},
+            "KW102 Admission 'a' pools: got no pool; allowed at least one; because permits belong to a pool; "
+            "fix: name a pool",
+        ),
+    ],
+)
+def test_given_impossible_pools_when_declared_then_they_are_refused(pools: dict[str, int], text: str) -> None:
+    assert refusal(lambda: kw.Admission("a", {"pools": pools})) == text
