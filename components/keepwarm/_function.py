@@ -10,6 +10,7 @@ from pulumi_aws import cloudwatch, iam, lambda_, sqs
 
 from keepwarm import _iam, grants, limits
 from keepwarm._args import derive
+from keepwarm._function_checks import COMPATIBILITY_KEY
 from keepwarm.bindings import FunctionBindings, WarmTarget, statements
 from keepwarm.grants import Statement
 
@@ -76,7 +77,7 @@ def build(
         for key, archive in args.get("layer_archives", {}).items()
     ]
     key = _compatibility_key(args, spec)
-    environment: Any = {"variables": {**spec["variables"], "KEEPWARM_COMPATIBILITY_KEY": key}}
+    environment: Any = {"variables": {**spec["variables"], COMPATIBILITY_KEY: key}}
     snapshots: Any = {"apply_on": "PublishedVersions"} if spec["snap_start"] else None
     package: Any = {**_package(args, spec, [*args.get("layers", []), *layers]), **_managed_instances(args)}
     function = lambda_.Function(

@@ -22,6 +22,9 @@ WORKING_MB = 128
 LOG_DAYS = 30
 ASYNC_RETRIES = 2
 ASYNC_EVENT_AGE_S = 3600
+COMPATIBILITY_KEY = "KEEPWARM_COMPATIBILITY_KEY"
+COMPATIBILITY_BYTES = len(COMPATIBILITY_KEY) + 16
+"""What the component's own variable takes of the 4 KB."""
 MODEL_REF = r"[a-z0-9][a-z0-9._-]{0,127}(?:@sha256:[0-9a-f]{64}|:[a-z0-9][a-z0-9._-]{0,63})"
 IMAGE = r"[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?@sha256:[0-9a-f]{64}"
 
@@ -367,7 +370,9 @@ def _check_environment(checks: Checks, args: Mapping[str, Any]) -> dict[str, pul
         variables[key] = checks.holds(lambda given, key=key: _secret(key, given), value)
 
     def small(*values: Any) -> Problem | None:
-        size = sum(len(k.encode()) + len(str(v).encode()) for k, v in zip(variables, values, strict=True))
+        size = COMPATIBILITY_BYTES + sum(
+            len(k.encode()) + len(str(v).encode()) for k, v in zip(variables, values, strict=True)
+        )
         if size <= limits.LAMBDA_ENV_MAX_BYTES:
             return None
         return Problem(

@@ -1,0 +1,512 @@
+"""RuntimeFunction, PreprocessingFunction, WarmPool: alias everywhere, least privilege, counts left to the autoscaler.
+
+Not proved: that environments are warm; tests/localcloud measures that.
+"""
+
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+import keepwarm as kw
+from tests.support.deployed import deploy, refusal
+from tests.support.samples import IMAGE, MODEL, QUEUE, TARGET, code
+
+FUNCTION = "aws:lambda/function:Function"
+ALIAS = "aws:lambda/alias:Alias"
+SOURCE = "aws:lambda/eventSourceMapping:EventSourceMapping"
+PROVISIONED = "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig"
+SCALABLE = "aws:appautoscaling/target:Target"
+ALIAS_ARN = "arn:aws:lambda:eu-west-1:111122223333:function:f-function-1a2b3c4:live"
+
+
+def function(**args: Any) -> Any:
+    given = {"code": code(), **args}
+    if "image" in args:
+        del given["code"]
+    return lambda: kw.RuntimeFunction("f", given)  # type: ignore[arg-type]
+
+
+def consumer(**args: Any) -> Any:
+    return lambda: kw.PreprocessingFunction("f", {"code": code(), "queue": QUEUE, **args})  # type: ignore[typeddict-item]
+
+
+def pool(**args: Any) -> Any:
+    return lambda: kw.WarmPool("w", {"target": TARGET, **args})  # type: ignore[typeddict-item]
+
+
+# --- RuntimeFunction
+
+
+def test_given_a_bundle_when_deployed_then_role_logs_version_alias_and_failure_queue_are_made() -> None:
+    seen = deploy(function())
+    assert seen.names() == [
+        ("aws:cloudwatch/logGroup:LogGroup", "f-logs"),
+        ("aws:iam/role:Role", "f-role"),
+        ("aws:iam/rolePolicy:RolePolicy", "f-policy"),
+        (ALIAS, "f-live"),
+        (FUNCTION, "f-function"),
+        ("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "f-async"),
+        ("aws:sqs/queue:Queue", "f-failures"),
+    ]
+    made = seen.one(FUNCTION, "f-function")
+    assert made["publish"] is True
+    assert made["tracingConfig"] == {"mode": "Active"}
+    assert made["ephemeralStorage"] == {"size": 512}
+    assert made["loggingConfig"] == {"logFormat": "JSON", "logGroup": "f-logs-1a2b3c4"}
+    assert (made["memorySize"], made["timeout"], made["runtime"]) == (1024, 60, "python3.12")
+    assert "name" not in made
+    assert "reservedConcurrentExecutions" not in made
+    assert "f-policy" in seen.told(FUNCTION, "f-function").dependencies, "init already reads models"
+
+
+def test_given_a_function_when_deployed_then_its_only_address_is_the_alias() -> None:
+    seen = deploy(function())
+    outputs = seen.outputs["f"]
+    assert outputs["arn"] == ALIAS_ARN
+    assert ALIAS_ARN in outputs["invoke_arn"]
+    assert not [v for v in outputs.values() if str(v).endswith(":function:f-function-1a2b3c4")]
+    asynchronous = seen.one("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "f-async")
+    assert asynchronous["qualifier"] == "live"
+    assert seen.one(ALIAS, "f-live")["functionVersion"] == "1"
+
+
+def test_given_no_bindings_when_deployed_then_the_role_writes_logs_traces_and_failures_only() -> None:
+    seen = deploy(function())
+    document = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "f-policy")["policy"])
+    assert [(s["Action"], s["Resource"]) for s in document["Statement"]] == [
+        (
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            ["arn:aws:logs:eu-west-1:111122223333:log-group:f-logs-1a2b3c4:*"],
+        ),
+        (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
+        (["sqs:SendMessage"], ["arn:aws:sqs:eu-west-1:111122223333:f-failures-1a2b3c4"]),
+    ]
+
+
+def test_given_bindings_when_deployed_then_variables_and_grants_come_with_them() -> None:
+    seen = deploy(
+        function(
+            model=MODEL,
+            service={"namespace": "space", "name": "reader"},
+            admission={"table": "permits", "table_arn": "arn:t", "pool": "ocr", "permits": 4},
+            dead_letters=QUEUE,
+            environment={"LEVEL": "INFO"},
+        )
+    )
+    variables = seen.one(FUNCTION, "f-function")["environment"]["variables"]
+    key = variables.pop("KEEPWARM_COMPATIBILITY_KEY")
+    assert len(key) == 16
+    assert variables == {
+        "KEEPWARM_MODEL_BUCKET": "models",
+        "KEEPWARM_MODEL_REF": MODEL["ref"],
+        "KEEPWARM_MODEL_BYTES": str(3 * 1_048_576),
+        "KEEPWARM_SERVICE_NAMESPACE": "space",
+        "KEEPWARM_SERVICE_NAME": "reader",
+        "KEEPWARM_ADMISSION_TABLE": "permits",
+        "KEEPWARM_ADMISSION_POOL": "ocr",
+        "KEEPWARM_ADMISSION_PERMITS": "4",
+        "KEEPWARM_DEAD_LETTER_URL": QUEUE["parked_url"],
+        "KEEPWARM_METRIC_NAMESPACE": "Keepwarm",
+        "LEVEL": "INFO",
+    }
+    document = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "f-policy")["policy"])
+    discover = next(s for s in document["Statement"] if "servicediscovery:DiscoverInstances" in s["Action"])
+    assert discover["Condition"]["StringEquals"] == {
+        "servicediscovery:NamespaceName": "space",
+        "servicediscovery:ServiceName": "reader",
+    }
+
+
+def test_given_another_model_when_deployed_then_the_compatibility_key_changes_and_with_it_the_version() -> (
+    None
+):
+    keys = {
+        deploy(function(model={**MODEL, "ref": ref})).outputs["f"]["compatibility_key"]
+        for ref in ("magika@sha256:" + "b" * 64, "magika@sha256:" + "c" * 64)
+    }
+    assert len(keys) == 2
+    assert len({deploy(function()).outputs["f"]["compatibility_key"] for _ in range(2)}) == 1
+
+
+def test_given_an_image_when_deployed_then_there_is_no_runtime_and_no_handler() -> None:
+    made = deploy(function(image=IMAGE)).one(FUNCTION, "f-function")
+    assert (made["packageType"], made["imageUri"]) == ("Image", IMAGE)
+    assert not {"runtime", "handler", "layers", "code"} & set(made)
+
+
+def test_given_subnets_when_deployed_then_interfaces_are_granted_and_described_only_on_everything() -> None:
+    seen = deploy(function(subnet_ids=["subnet-0aaa", "subnet-0bbb"], security_group_ids=["sg-0aaa"]))
+    assert seen.one(FUNCTION, "f-function")["vpcConfig"] == {
+        "subnetIds": ["subnet-0aaa", "subnet-0bbb"],
+        "securityGroupIds": ["sg-0aaa"],
+    }
+    document = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "f-policy")["policy"])
+    on_everything = [s["Action"] for s in document["Statement"] if s["Resource"] == ["*"]]
+    assert ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"] in on_everything
+    assert not [
+        a for actions in on_everything for a in actions if a.startswith("ec2:") and "Describe" not in a
+    ]
+
+
+def test_given_a_ledger_when_deployed_then_the_tag_says_that_effects_are_guarded() -> None:
+    ledger = {"table": "t", "table_arn": "arn:t", "bucket": "b", "bucket_arn": "arn:b"}
+    assert deploy(function(ledger=ledger)).one(FUNCTION, "f-function")["tags"] == {
+        "keepwarm:side-effects": "ledger"
+    }
+    tags = deploy(function(side_effects="unguarded")).one(FUNCTION, "f-function")["tags"]
+    assert tags == {"keepwarm:side-effects": "unguarded"}
+
+
+TIMEOUT = (
+    "KW103 RuntimeFunction 'f' timeout_s: got {}; allowed a whole number, 1..900 seconds; because Lambda ends an "
+    "invocation at this limit; fix: set timeout_s within the range"
+)
+REFUSED_FUNCTIONS = [
+    ({"timeout_s": 0}, TIMEOUT.format(0)),
+    ({"timeout_s": 901}, TIMEOUT.format(901)),
+    (
+        {"memory_mb": 127},
+        "KW104 RuntimeFunction 'f' memory_mb: got 127; allowed a whole number, 128..10240 MB; because Lambda "
+        "offers no "
+        "other size; fix: set memory_mb within the range",
+    ),
+    (
+        {"memory_mb": "2GB"},
+        "KW101 RuntimeFunction 'f' memory_mb: got '2GB'; allowed a whole number, 128..10240 MB; because it "
+        "is a number; "
+        "fix: set memory_mb within the range",
+    ),
+    (
+        {"ephemeral_mb": 10_241},
+        "KW105 RuntimeFunction 'f' ephemeral_mb: got 10241; allowed a whole number, 512..10240 MB; because Lambda "
+        "offers no other size of /tmp; fix: set ephemeral_mb within the range",
+    ),
+    (
+        {"model": {**MODEL, "size_mb": 6144, "working_mb": 512}, "ephemeral_mb": 4096},
+        "KW106 RuntimeFunction 'f' ephemeral_mb: got 4096 MB; allowed at least 6656 MB; because the model "
+        "needs 6144 MB "
+        "on disk beside 512 MB of working set; fix: set ephemeral_mb to 6656",
+    ),
+    (
+        {"model": {**MODEL, "size_mb": 2000, "integrity": "sealed"}},
+        "KW107 RuntimeFunction 'f' memory_mb: got 1024 MB; allowed at least 2128 MB; because integrity "
+        "'sealed' holds "
+        "the model's 2000 MB in memory beside 128 MB of working set; fix: set memory_mb to 2128, or "
+        "integrity to 'file'",
+    ),
+    (
+        {"model": {**MODEL, "load_s": 140}},
+        "KW108 RuntimeFunction 'f' model.load_s: got 140 s for fetch, verify and load; allowed up to 130 s; "
+        "because the "
+        "init phase of a warm or snapshotted environment ends there, and an on-demand one after 10 s; fix: raise "
+        "timeout_s, load less, or serve the model from a GpuService",
+    ),
+    (
+        {"model": {**MODEL, "ref": "magika@latest"}},
+        "KW133 RuntimeFunction 'f' model.ref: got 'magika@latest'; allowed 'name@sha256:<64 hex>' or 'name:channel'; "
+        "because a reference must pin a manifest, itself or through a channel; fix: copy the reference that "
+        "'keepwarm "
+        "model list' prints",
+    ),
+    (
+        {"runtime": "python3.8"},
+        "KW141 RuntimeFunction 'f' runtime: got 'python3.8'; allowed dotnet10, dotnet8, java11, java17, "
+        "java21, java25, "
+        "java8.al2, nodejs22.x, nodejs24.x, provided.al2, provided.al2023, python3.10, python3.11, python3.12, "
+        "python3.13, python3.14, ruby3.3, ruby3.4; because AWS patches no other runtime (control Lambda.2); "
+        "fix: move "
+        "to a supported runtime",
+    ),
+    (
+        {"image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/server:latest"},
+        "KW142 RuntimeFunction 'f' image: got '111122223333.dkr.ecr.eu-west-1.amazonaws.com/server:latest'; allowed "
+        "'<registry>/<repository>@sha256:<64 hex>'; because a tag can point to another image tomorrow; fix: use the "
+        "digest the build printed",
+    ),
+    (
+        {"environment": {"AWS_REGION": "eu-west-1"}},
+        "KW136 RuntimeFunction 'f' environment.AWS_REGION: got that name; allowed letters, digits and "
+        "underscores, none "
+        "of Lambda's own names; because Lambda refuses it; fix: choose another name",
+    ),
+    (
+        {"environment": {"DB_PASSWORD": "hunter2"}},
+        "KW135 RuntimeFunction 'f' environment.DB_PASSWORD: got 7 characters that are not shown; allowed "
+        "settings and "
+        "references; because its name says that it is a secret, and everyone who may describe the function "
+        "could read "
+        "it; fix: put it into Secrets Manager, grant read_secret and pass its ARN",
+    ),
+    (
+        {"grants": [{"actions": ["s3:*"], "resources": ["*"]}]},
+        "KW137 RuntimeFunction 'f' grants[0].actions: got 's3:*'; allowed actions spelt out as "
+        "'service:Action'; because "
+        "a wildcard also grants what the service adds tomorrow; fix: list the actions, or use a verb of "
+        "keepwarm.grants\n"
+        "KW137 RuntimeFunction 'f' grants[0].resources: got '*'; allowed ARNs; because it grants the actions on "
+        "everything in the account; fix: name the resource",
+    ),
+    (
+        {"snap_start": True, "ephemeral_mb": 1024, "runtime": "python3.11"},
+        "KW113 RuntimeFunction 'f' runtime: got 'python3.11'; allowed dotnet10, dotnet8, java11, java17, java21, "
+        "java25, python3.12, python3.13, python3.14; because SnapStart supports no other runtime; fix: move "
+        "to one of "
+        "them, or drop snap_start\n"
+        "KW113 RuntimeFunction 'f' ephemeral_mb: got 1024 MB; allowed 512 MB; because SnapStart excludes larger "
+        "ephemeral storage; fix: use provisioned concurrency instead of snap_start",
+    ),
+    (
+        {"snap_start": True, "model": {**MODEL, "ref": "magika:live"}},
+        "KW133 RuntimeFunction 'f' model.ref: got 'magika:live'; allowed 'name@sha256:<64 hex>'; because a snapshot "
+        "keeps the model it was taken with, whatever the channel says later; fix: pin the manifest digest",
+    ),
+    (
+        {"layers": [f"arn:{n}" for n in range(6)]},
+        "KW145 RuntimeFunction 'f' layers: got 6 layers; allowed up to 5; because Lambda mounts no more; fix: merge "
+        "layers, or use an image",
+    ),
+    (
+        {"unzipped_bytes": 262_144_001},
+        "KW145 RuntimeFunction 'f' unzipped_bytes: got 262144001 bytes; allowed up to 262144000 bytes (250 "
+        "MB); because "
+        "Lambda unzips no more, layers included; fix: move models to the ModelRegistry, or use an image",
+    ),
+    (
+        {"log_days": 31},
+        "KW143 RuntimeFunction 'f' log_days: got 31; allowed 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, "
+        "400, 545, "
+        "731, 1096, 1827, 2192, 2557, 2922, 3288, 3653 days; because CloudWatch offers no other; fix: take the next "
+        "longer one",
+    ),
+    (
+        {"subnet_ids": ["subnet-0aaa"], "security_group_ids": ["sg-0aaa"]},
+        "KW138 RuntimeFunction 'f' subnet_ids: got 1 subnet; allowed two or more, in two availability zones; because "
+        "one zone's outage would stop the function (control Lambda.5); fix: add a subnet of another zone",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "text"), REFUSED_FUNCTIONS, ids=lambda v: v[:5] if isinstance(v, str) else None
+)
+def test_given_a_function_lambda_would_refuse_when_declared_then_so_do_we(
+    args: dict[str, Any], text: str
+) -> None:
+    assert refusal(function(**args)) == text
+
+
+def test_given_neither_code_nor_image_when_declared_then_one_is_asked_for() -> None:
+    assert refusal(lambda: kw.RuntimeFunction("f", {})) == (
+        "KW102 RuntimeFunction 'f' code/image: got none of them; allowed exactly one of code or image; because they "
+        "exclude one another; fix: set one of code or image"
+    )
+
+
+def test_given_too_many_variables_when_declared_then_the_bytes_are_counted_late_too() -> None:
+    text = (
+        "KW136 RuntimeFunction 'f' environment: got 4175 bytes; allowed up to 4096 bytes; because Lambda takes no "
+        "more, names and values together; fix: move settings into an object the function reads"
+    )
+    assert refusal(function(environment={"BIG": "x y " * 1024 + "1"})) == text
+    assert refusal(function(environment={"BIG": pulumi.Output.from_input("x y " * 1024 + "1")})) == text
+
+
+def test_given_a_secret_that_resolves_late_when_deployed_then_it_is_refused_unseen() -> None:
+    text = refusal(function(environment={"X": pulumi.Output.secret("ghp_0123456789abcdefghijABCDEFGHIJ")}))
+    assert text.startswith("KW135 RuntimeFunction 'f' environment.X: got 34 characters that are not shown;")
+    assert "ghp_" not in text
+
+
+# --- PreprocessingFunction
+
+
+def test_given_a_queue_when_deployed_then_the_event_source_reads_it_for_the_alias() -> None:
+    seen = deploy(consumer())
+    source = seen.one(SOURCE, "f-source")
+    assert source["functionName"] == ALIAS_ARN
+    assert source["eventSourceArn"] == QUEUE["arn"]
+    assert (source["batchSize"], source["maximumBatchingWindowInSeconds"]) == (10, 1)
+    assert source["scalingConfig"] == {"maximumConcurrency": 10}
+    assert source["functionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["enabled"] is True
+    assert "f-policy" in seen.told(SOURCE, "f-source").dependencies, (
+        "Lambda proves the permission at creation"
+    )
+    document = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "f-policy")["policy"])
+    reads = next(s for s in document["Statement"] if "sqs:ReceiveMessage" in s["Action"])
+    assert reads["Resource"] == [QUEUE["arn"]]
+
+
+def test_given_a_fifo_queue_when_deployed_then_there_is_no_batching_window() -> None:
+    seen = deploy(consumer(queue={**QUEUE, "ordered": True, "batch_window_s": 0}))
+    assert "maximumBatchingWindowInSeconds" not in seen.one(SOURCE, "f-source")
+
+
+def test_given_a_pause_when_deployed_then_the_source_is_disabled_and_stays() -> None:
+    assert deploy(consumer(paused=True)).one(SOURCE, "f-source")["enabled"] is False
+
+
+REFUSED_CONSUMERS = [
+    (
+        {"timeout_s": 61},
+        "KW115 PreprocessingFunction 'f' timeout_s: got 61 s; allowed up to the queue's consumer_timeout_s, 60 s; "
+        "because the queue's visibility and retention were derived from that timeout; fix: set the queue's "
+        "consumer_timeout_s to 61",
+    ),
+    (
+        {"reserved_concurrency": 0},
+        "KW114 PreprocessingFunction 'f' reserved_concurrency: got 0; allowed at least 2; because the function may "
+        "never run, so the queue never drains; fix: leave reserved_concurrency out, or set paused to true",
+    ),
+    (
+        {"reserved_concurrency": 5},
+        "KW118 PreprocessingFunction 'f' queue.max_concurrency: got 10; allowed up to reserved_concurrency, "
+        "5; because "
+        "deliveries beyond the reservation are throttled and use up a message's chances; fix: set the queue's "
+        "max_concurrency to 5, or reserve 10",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), REFUSED_CONSUMERS)
+@pytest.mark.parametrize("late", [False, True], ids=["now", "late"])
+def test_given_a_consumer_that_does_not_fit_its_queue_when_declared_then_it_is_refused(
+    args: dict[str, Any], text: str, late: bool
+) -> None:
+    given = {key: pulumi.Output.from_input(value) if late else value for key, value in args.items()}
+    assert refusal(consumer(**given)) == text
+
+
+# --- WarmPool
+
+
+def test_given_a_fixed_pool_when_deployed_then_the_alias_is_provisioned_and_updates_apply() -> None:
+    seen = deploy(pool(environments=3))
+    assert seen.names() == [(PROVISIONED, "w-provisioned")]
+    made = seen.one(PROVISIONED, "w-provisioned")
+    assert (made["functionName"], made["qualifier"]) == (TARGET["function_name"], "live")
+    assert made["provisionedConcurrentExecutions"] == 3
+    assert seen.told(PROVISIONED, "w-provisioned").ignored == []
+
+
+def test_given_target_tracking_when_deployed_then_the_autoscaler_owns_the_count() -> None:
+    seen = deploy(pool(environments=2, max_environments=10))
+    assert [name for _, name in seen.names()] == ["w-tracking", "w-target", "w-provisioned"]
+    assert seen.told(PROVISIONED, "w-provisioned").ignored == ["provisionedConcurrentExecutions"]
+    assert seen.told(SCALABLE, "w-target").ignored == []
+    target = seen.one(SCALABLE, "w-target")
+    assert target["resourceId"] == "function:classify-function-1a2b3c4:live"
+    assert (target["minCapacity"], target["maxCapacity"]) == (2, 10)
+    policy = seen.one("aws:appautoscaling/policy:Policy", "w-tracking")
+    assert policy["targetTrackingScalingPolicyConfiguration"] == {
+        "targetValue": 0.7,
+        "predefinedMetricSpecification": {"predefinedMetricType": "LambdaProvisionedConcurrencyUtilization"},
+    }
+
+
+def test_given_schedules_when_deployed_then_they_own_the_bounds() -> None:
+    seen = deploy(
+        pool(schedules=[{"at": "cron(0 8 ? * MON-FRI *)", "environments": 4, "timezone": "Europe/Berlin"}])
+    )
+    assert seen.told(SCALABLE, "w-target").ignored == ["minCapacity", "maxCapacity"]
+    action = seen.one("aws:appautoscaling/scheduledAction:ScheduledAction", "w-schedule-0")
+    assert action["scalableTargetAction"] == {"minCapacity": 4, "maxCapacity": 4}
+    assert action["timezone"] == "Europe/Berlin"
+
+
+def test_given_snapshots_when_deployed_then_the_pool_only_proves_that_nothing_excludes_them() -> None:
+    seen = deploy(pool(mode="snapshot", target={**TARGET, "snap_start": True}))
+    assert seen.names() == []
+    assert seen.outputs["w"]["compatibility_key"] == TARGET["compatibility_key"]
+
+
+def test_given_managed_instances_when_deployed_then_the_function_is_told_the_provider() -> None:
+    args = {
+        "mode": "instances",
+        "subnet_ids": ["subnet-0aaa", "subnet-0bbb"],
+        "security_group_ids": ["sg-0aaa"],
+        "max_vcpus": 16,
+    }
+    seen = deploy(lambda: kw.WarmPool("w", args))  # type: ignore[arg-type]
+    provider = seen.one("aws:lambda/capacityProvider:CapacityProvider", "w-instances")
+    assert provider["capacityProviderScalingConfigs"][0]["maxVcpuCount"] == 16
+    assert seen.outputs["w"]["capacity_provider_arn"].endswith("w-instances-1a2b3c4")
+
+
+def test_given_a_function_when_kept_warm_then_the_pool_provisions_its_alias() -> None:
+    def program() -> None:
+        made = kw.RuntimeFunction("f", {"code": code(), "reserved_concurrency": 5})
+        kw.WarmPool("w", {"target": made.warm_target(), "environments": 2})
+
+    made = deploy(program).one(PROVISIONED, "w-provisioned")
+    assert (made["functionName"], made["qualifier"]) == ("f-function-1a2b3c4", "live")
+
+
+REFUSED_POOLS = [
+    (
+        {"target": {**TARGET, "alias": "$LATEST"}},
+        "KW109 WarmPool 'w' target.alias: got '$LATEST'; allowed an alias or a version; because Lambda provisions "
+        "published code only, and callers of $LATEST would miss the pool; fix: pass function.warm_target()",
+    ),
+    (
+        {"target": {**TARGET, "reserved_concurrency": 2}, "environments": 3},
+        "KW110 WarmPool 'w' environments: got 3; allowed up to the function's reserved_concurrency, 2; because "
+        "provisioned environments count against the reservation; fix: reserve 3, or provision 2",
+    ),
+    (
+        {"target": {**TARGET, "weighted": True}},
+        "KW111 WarmPool 'w' target: got an alias with alias_weights; allowed an alias of one version; because Lambda "
+        "provisions an alias only while it points to a single version; fix: finish the shift, then add the pool",
+    ),
+    (
+        {"target": {**TARGET, "snap_start": True}},
+        "KW112 WarmPool 'w' mode: got 'provisioned' with a snap_start target; allowed one of them; because Lambda "
+        "excludes provisioned concurrency with SnapStart; fix: use mode 'snapshot', or drop snap_start from "
+        "the function",
+    ),
+    (
+        {"environments": 0},
+        "KW127 WarmPool 'w' environments: got 0; allowed a whole number, 1..100000 environments; because AWS "
+        "keeps at "
+        "least one; leave the WarmPool out to keep none; fix: set environments within the range",
+    ),
+    (
+        {"environments": 5, "max_environments": 2},
+        "KW127 WarmPool 'w' max_environments: got 2; allowed at least environments, 5; because an upper bound lies "
+        "above the lower; fix: raise max_environments",
+    ),
+    (
+        {"schedules": [{"at": "0 8 * * *", "environments": 1}]},
+        "KW144 WarmPool 'w' schedules[0].at: got '0 8 * * *'; allowed 'cron(minute hour day month weekday year)', "
+        "'rate(n unit)' or 'at(YYYY-MM-DDThh:mm:ss)'; because Application Auto Scaling takes no other expression; "
+        "fix: write it in one of these forms",
+    ),
+    (
+        {"target_utilisation": 0.95},
+        "KW146 WarmPool 'w' target_utilisation: got 0.95; allowed 0.1..0.9; because Application Auto Scaling "
+        "tracks no "
+        "other utilisation; fix: set target_utilisation within the range",
+    ),
+    (
+        {"mode": "snapshot", "target": {**TARGET, "snap_start": True}, "environments": 2},
+        "KW112 WarmPool 'w' environments: got a size; allowed no size with mode 'snapshot'; because snapshots are "
+        "restored on demand, and Lambda excludes provisioned concurrency with SnapStart; fix: drop "
+        "environments, or use "
+        "mode 'provisioned' on a function without snap_start",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), REFUSED_POOLS, ids=lambda v: v[:5] if isinstance(v, str) else None)
+def test_given_a_pool_lambda_would_refuse_when_declared_then_so_do_we(
+    args: dict[str, Any], text: str
+) -> None:
+    assert refusal(pool(**args)) == text
+
+
+def test_given_a_late_size_beyond_the_reservation_when_resolved_then_the_words_are_the_same() -> None:
+    args = REFUSED_POOLS[1][0]
+    late = pulumi.Output.from_input(3)
+    assert refusal(pool(**{**args, "environments": late})) == REFUSED_POOLS[1][1]
