@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "functions"
 OUT = ROOT / "build"
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the builder makes something else of the same input, so that kept results are not taken for new ones."""
 
 FUNCTIONS = ("classify", "extract", "ocr", "enrich", "publish")

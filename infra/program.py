@@ -6,7 +6,7 @@ are built (or found built) before that is asked of a cloud.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -23,12 +23,17 @@ from keepwarm import (
     DurableWorkflow,
     EffectLedger,
     GpuService,
+    GpuServiceArgs,
     ModelRegistry,
     Observability,
     PreprocessingFunction,
+    PrivateEndpoints,
+    PrivateEndpointsArgs,
     RuntimeFunction,
+    RuntimeFunctionArgs,
     SeedModel,
     WarmPool,
+    grants,
 )
 from keepwarm_runtime.models import manifest as manifests
 
@@ -97,24 +102,32 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
 
     ledger = EffectLedger("effects", {"keep_records": keep})
 
+    endpoints = None
+    if settings.gpu.enabled and settings.gpu.capacity is not CapacitySetting.LOCAL:
+        # Tasks and the functions that call them have no way to the internet, so AWS comes to them.
+        endpoints = PrivateEndpoints("private", _network(settings))
+
     reader = None
     if settings.gpu.enabled:
         reader = GpuService(
             "reader",
-            {
-                "image": settings.gpu.image or built.image.uri,
-                "model": registry.binding("rapidocr", channel=settings.models.reader_channel),
-                "gpus": settings.gpu.gpus,
-                "capacity": _CAPACITY[settings.gpu.capacity],
-                "instance_types": list(settings.gpu.instance_types),
-                "min_tasks": settings.gpu.min_tasks,
-                "max_tasks": settings.gpu.max_tasks,
-                "concurrency_per_task": settings.gpu.permits_per_task,
-                "warm_instances": settings.gpu.warm_instances,
-                "termination_protection": keep,
-                "log_days": days,
-                **_network(settings),
-            },
+            _placed(
+                settings,
+                {
+                    "image": settings.gpu.image or built.image.uri,
+                    "model": registry.binding("rapidocr", channel=settings.models.reader_channel),
+                    "gpus": settings.gpu.gpus,
+                    "capacity": _CAPACITY[settings.gpu.capacity],
+                    "instance_types": list(settings.gpu.instance_types),
+                    "min_tasks": settings.gpu.min_tasks,
+                    "max_tasks": settings.gpu.max_tasks,
+                    "concurrency_per_task": settings.gpu.permits_per_task,
+                    "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
+                    "termination_protection": keep,
+                    "log_days": days,
+                },
+            ),
+            pulumi.ResourceOptions(depends_on=[endpoints] if endpoints else []),
         )
 
     admission = Admission("admission", {"pools": {POOL: reader.permits()}}) if reader else None
@@ -134,7 +147,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "ocr",
             {
                 **_function("ocr", settings, built),
-                **reader.caller_network(),
+                **_caller(reader),
                 "service": reader.binding(),
                 "admission": admission.binding(POOL),
                 "sources": [intake.binding()],
@@ -169,6 +182,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "workflow": workflow.binding(),
             "sources": [intake.binding()],
             "dead_letters": queue.binding(),
+            "paused": False,
         },
     )
 
@@ -192,7 +206,8 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             },
         )
 
-    functions = {"classify": classify, **{k: v for k, v in steps.items() if v is not None}}
+    functions: dict[str, RuntimeFunction | PreprocessingFunction] = {"classify": classify}
+    functions |= {label: step for label, step in steps.items() if step is not None}
     if settings.observability.enabled:
         Observability(
             "observe",
@@ -215,6 +230,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
     pulumi.export("workflow_arn", workflow.arn)
     pulumi.export("classify_arn", classify.arn)
     pulumi.export("functions", {label: f.function_name for label, f in functions.items()})
+    pulumi.export("memory_mb", {label: getattr(settings.functions, label).memory_mb for label in functions})
 
 
 _CAPACITY = {
@@ -225,11 +241,11 @@ _CAPACITY = {
 }
 
 
-def _function(label: str, settings: Settings, built: bundles.Build) -> Any:
+def _function(label: str, settings: Settings, built: bundles.Build) -> RuntimeFunctionArgs:
     """Arguments every function shares: its bundle, its size, its runtime."""
     chosen: FunctionSettings = getattr(settings.functions, label)
     bundle = built.functions[label]
-    args: dict[str, Any] = {
+    args: RuntimeFunctionArgs = {
         "code": pulumi.FileArchive(str(bundle.path)),
         "handler": bundle.handler,
         "runtime": f"python{settings.runtime.python_version()}",
@@ -262,7 +278,28 @@ def _seed(model: bundles.Model, settings: Settings) -> SeedModel:
     }
 
 
-def _network(settings: Settings) -> Any:
+class _Caller(TypedDict):
+    subnet_ids: list[pulumi.Input[str]]
+    security_group_ids: list[pulumi.Input[str]]
+
+
+def _caller(reader: GpuService) -> _Caller:
+    """Network of a function that calls the service, which only lets its own callers in."""
+    network = reader.caller_network()
+    return {"subnet_ids": network["subnet_ids"], "security_group_ids": network["security_group_ids"]}
+
+
+def _placed(settings: Settings, args: GpuServiceArgs) -> GpuServiceArgs:
+    """The service's arguments with what only some settings have: a network, instances kept started."""
+    network = _network(settings)
+    if "vpc_id" in network:
+        args |= {"vpc_id": network["vpc_id"], "subnet_ids": list(settings.network.subnet_ids)}
+    if settings.gpu.capacity is CapacitySetting.ASG and settings.gpu.warm_instances:
+        args["warm_instances"] = settings.gpu.warm_instances
+    return args
+
+
+def _network(settings: Settings) -> PrivateEndpointsArgs:
     """Network of the GPU service; empty takes the account's default VPC."""
     if settings.network.vpc_id is None:
         return {}

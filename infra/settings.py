@@ -15,9 +15,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import pulumi
-from keepwarm import limits
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+from keepwarm import limits
 
 NAMESPACE = "keepwarm"
 

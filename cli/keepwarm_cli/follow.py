@@ -121,13 +121,19 @@ class Follower:
     def _execution(self, entry: dict[str, Any]) -> None:
         if entry.get("status") not in TERMINAL:
             return
-        arn = str(entry["execution"])
+        arn = f"{self._outputs['workflow_arn'].replace(':stateMachine:', ':execution:')}:{entry['execution']}"
         told = self._clients("stepfunctions").describe_execution(executionArn=arn)
         given = json.loads(told["input"])["document"]
         document = self._find(given)
         if document is None or arn in document.executions:
             return
         document.executions.append(arn)
+        history = (
+            self._clients("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
+        )
+        self.transitions += sum(
+            e["type"].endswith("StateEntered") for page in history for e in page["events"]
+        )
         document.label = given.get("label") or document.label
         if told["status"] == "SUCCEEDED":
             self._finish(document, "succeeded", None, None)
@@ -135,7 +141,7 @@ class Follower:
             # The workflow parks the message with its reason before it fails; the queue is the place of record.
             self._dead_letters()
             if document.outcome is None:
-                self._finish(document, "failed", told.get("error"), told.get("cause"))
+                self._finish(document, "failed", told.get("error"), _sentence(told.get("cause")))
 
     def _dead_letters(self) -> None:
         """Peek: the messages stay in the queue, visible."""
@@ -153,7 +159,7 @@ class Follower:
 
     def _dead_letter(self, message: dict[str, Any]) -> None:
         attributes = {k: v.get("StringValue", "") for k, v in message.get("MessageAttributes", {}).items()}
-        code, reason = attributes.get("code"), attributes.get("reason")
+        code, reason = attributes.get("code"), _sentence(attributes.get("reason"))
         for facts in _documents_in(message["Body"]):
             document = self._find(facts)
             if document is not None:
@@ -194,6 +200,18 @@ class Follower:
 
     effects = 0
     repeated_effects = 0
+    transitions = 0
+
+
+def _sentence(text: str | None) -> str | None:
+    """The message inside what Step Functions wraps around a function's error; any other text as it is."""
+    for key in ("Cause", "errorMessage"):
+        try:
+            inner = json.loads(text or "")[key]
+        except (ValueError, KeyError, TypeError):
+            continue
+        text = str(inner)
+    return text
 
 
 def _documents_in(body: str) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.project import find_project, import_program, stack_config
 
 PROJECT = "keepwarm"
+WIDE_COLUMNS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,9 @@ class Stack:
         # Everything slow starts at once: the cloud's imports in its process, pulumi's in this one.
         self.cloud = CloudProcess(port=port)
         try:
+            from keepwarm_localcloud import lazy_aws
+
+            lazy_aws.install()
             from keepwarm_localcloud.driver import Deployment, prewarm
 
             prewarm()
@@ -144,7 +148,7 @@ class Stack:
                 import boto3
 
                 self._clients[service] = boto3.client(
-                    service,  # type: ignore[call-overload]
+                    service,
                     endpoint_url=self.cloud.endpoint(),
                     region_name=self.config.get("aws:region", "us-east-1"),
                     aws_access_key_id="operator",
@@ -249,12 +253,14 @@ def _run_stack(
                 folder=options.documents,
             )
     follower.step(0.2)
+    console.print(documents_table(follower, console.width))
     follower.count_effects()
     return build_report(
         follower,
         stack.config,
         options,
         models,
+        outputs,
         deploy_s=deploy_s,
         resources=up.resources,
         started_s=times.started,
@@ -293,8 +299,7 @@ def _push(
             for upload in [u for u in uploads if u.done()]:
                 upload.result()
             follower.step(0.5)
-            live.update(documents_table(follower))
-    console.print(documents_table(follower))
+            live.update(documents_table(follower, console.width))
     for late in follower.waiting():
         late.outcome, late.code = late.outcome or "failed", late.code or "KW658"
         late.reason = late.reason or f"no outcome within {timeout_s} s; raise --timeout-s or see the journal"
@@ -311,18 +316,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def documents_table(follower: Follower) -> Table:
-    """The live table: a row per document."""
+def documents_table(follower: Follower, width: int) -> Table:
+    """The live table: a row per document; phases where the terminal has room for them."""
+    wide = width >= WIDE_COLUMNS
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name, justify in (
-        ("document", "left"),
-        ("type", "left"),
-        ("outcome", "left"),
-        ("start", "left"),
-        ("phases ms", "left"),
-        ("ms", "right"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=name != "phases ms")  # type: ignore[arg-type]
+    table.add_column("document", no_wrap=True, overflow="ellipsis", max_width=32)
+    for name in ("type", "outcome", "start"):
+        table.add_column(name, no_wrap=True)
+    if wide:
+        table.add_column("cold start phases, ms", no_wrap=True, overflow="ellipsis")
+    table.add_column("ms", justify="right", no_wrap=True)
     for document in follower.documents.values():
         first = document.first("classify") or {}
         start = (
@@ -334,12 +337,12 @@ def documents_table(follower: Follower) -> Table:
             if first
             else ""
         )
-        phases = " ".join(f"{k} {v:.0f}" for k, v in (first.get("phases") or {}).items() if v >= 1)
+        phases = " ".join(f"{k} {v:.0f}" for k, v in (first.get("phases") or {}).items() if v and v >= 1)
         if document.waiting:
             outcome = Text(document.stage, style="dim")
         elif document.outcome == "succeeded":
             extra = (
-                f" (+{document.duplicates_prevented} duplicate prevented)"
+                f", {document.duplicates_prevented} duplicate prevented"
                 if document.duplicates_prevented
                 else ""
             )
@@ -347,14 +350,14 @@ def documents_table(follower: Follower) -> Table:
         else:
             outcome = Text(f"failed {document.code}", style="red")
         ended = document.ended_s or time.time()
-        table.add_row(
+        cells: list[str | Text] = [
             document.name,
             document.label or "",
             outcome,
             start,
-            phases,
-            f"{(ended - document.uploaded_s) * 1000:,.0f}",
-        )
+            *([phases] if wide else []),
+        ]
+        table.add_row(*cells, f"{(ended - document.uploaded_s) * 1000:,.0f}")
     return table
 
 
@@ -366,6 +369,8 @@ def _conclude(
     summary = report["summary"]
     summary["leftovers"] = len(left)
     report["leftovers_found"] = left
+    with (options.out / "journal.jsonl").open("w") as journal:
+        journal.writelines(json.dumps(entry) + "\n" for entry in report.pop("journal"))
     report["times_s"] = {k: round(v, 3) for k, v in times.stages.items()}
     (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     (options.out / "report.html").write_text(render(report), encoding="utf-8")

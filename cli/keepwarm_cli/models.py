@@ -7,7 +7,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keepwarm_runtime.models.registry import Registry
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -16,6 +15,7 @@ from keepwarm_cli.errors import CliError
 from keepwarm_runtime.aws import S3, Aws
 from keepwarm_runtime.errors import RuntimeFault
 from keepwarm_runtime.models import manifest as manifests
+from keepwarm_runtime.models.registry import Registry
 
 T = TypeVar("T")
 

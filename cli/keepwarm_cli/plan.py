@@ -20,7 +20,6 @@ app = typer.Typer(
 )
 
 
-
 @app.callback()
 def _plan() -> None:
     """A group even while it has one command."""
@@ -48,7 +47,9 @@ def _reporting(command: F) -> F:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Explain = Annotated[bool, typer.Option("--explain", help="Show the formula and the inputs behind every figure.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show the formula and the inputs behind every figure.")
+]
 
 
 @app.command()
@@ -58,9 +59,7 @@ def simulate(
     service_mean_s: Annotated[
         float | None, typer.Option(help="Mean of the exponential service time, seconds.")
     ] = None,
-    idle_timeout_s: Annotated[
-        float, typer.Option(help="Seconds an idle environment lives.")
-    ] = 600.0,
+    idle_timeout_s: Annotated[float, typer.Option(help="Seconds an idle environment lives.")] = 600.0,
     max_concurrency: Annotated[
         int | None, typer.Option(help="Cap on requests in flight; beyond it a request is rejected.")
     ] = None,

@@ -20,6 +20,7 @@ def build_report(
     config: Mapping[str, str],
     options: Any,
     models: list[dict[str, Any]],
+    outputs: Mapping[str, Any],
     *,
     deploy_s: float,
     resources: int,
@@ -76,7 +77,8 @@ def build_report(
             }
             for e in invocations
         ],
-        "cost": estimate(region, invocations, follower, config),
+        "journal": follower.entries,
+        "cost": estimate(region, invocations, follower, config, outputs),
     }
 
 
@@ -99,7 +101,7 @@ def _document(document: Followed, folder: Path) -> dict[str, Any]:
         "character_accuracy": _accuracy(folder / document.name, document.text),
         "cold": first.get("cold"),
         "pool": first.get("pool"),
-        "phases_ms": {k: round(v, 2) for k, v in (first.get("phases") or {}).items()},
+        "phases_ms": {k: round(v, 2) for k, v in (first.get("phases") or {}).items() if v is not None},
         "duration_ms": None
         if document.ended_s is None
         else round((document.ended_s - document.uploaded_s) * 1000, 1),
@@ -167,7 +169,7 @@ def _environments(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             changes.setdefault(str(entry["environment"]), []).append(entry)
     shown = []
     for states in changes.values():
-        spans = []
+        spans: list[dict[str, Any]] = []
         for state, following in zip(states, [*states[1:], None], strict=True):
             name = _SPAN_STATES.get(state["state"])
             if name is None:
