@@ -7,9 +7,11 @@ core of the kernel. Every `tick_s` the schedules and the target tracking act, th
 """
 
 import time
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil, fsum, inf
 
 from keepwarm_planner.errors import PlannerError
@@ -18,7 +20,7 @@ from keepwarm_planner.kernel import Kernel, choose
 from keepwarm_planner.kernel.shape import BINS, CoreDesign, S, quantile
 from keepwarm_planner.law import Law
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
-from keepwarm_planner.traces import DAY_S, Source
+from keepwarm_planner.traces import DAY_S, Chunk, Source
 
 TICK_S = 60.0
 """CloudWatch's resolution and with it that of schedules and target tracking."""
@@ -86,7 +88,9 @@ class Design:
                 because="the provisioned pool counts towards the function's concurrency",
             )
         if self.tracking is not None and not 0.0 < self.tracking.target <= 1.0:
-            raise PlannerError("KW513", f"{who} target", self.tracking.target, "a utilisation above 0 and up to 1")
+            raise PlannerError(
+                "KW513", f"{who} target", self.tracking.target, "a utilisation above 0 and up to 1"
+            )
 
     @property
     def peak_provisioned(self) -> int:
@@ -267,19 +271,21 @@ def run(
             "a trace with duration_s or duration_ms, or --service",
         )
     chosen = choose(workload.source.expected() * len(designs) * replications, kernel)
+    workers = min(_cores(), len(designs) * replications) if chosen.name == "c" else 1
     passes = [
         _Pass(designs, workload, chosen, f"{seed}/{r}", tick_s, timeline and r == 0, lag_s)
         for r in range(replications)
     ]
     try:
-        if workload.source.fixed:
-            _feed(passes, workload, chosen, f"{seed}", progress)
-        else:
-            for i, one in enumerate(passes):
-                part = None
-                if progress is not None:
-                    part = _part(progress, i, replications)
-                _feed([one], workload, chosen, f"{seed}/{i}", part)
+        with _Workers(workers) as pool:
+            if workload.source.fixed:
+                _feed(passes, workload, chosen, f"{seed}", progress, pool)
+            else:
+                for i, one in enumerate(passes):
+                    part = None
+                    if progress is not None:
+                        part = _part(progress, i, replications)
+                    _feed([one], workload, chosen, f"{seed}/{i}", part, pool)
         outcomes = [_outcome(designs[k], workload, prices, passes, k) for k in range(len(designs))]
     finally:
         for one in passes:
@@ -296,31 +302,94 @@ def run(
     )
 
 
+class _Workers:
+    """Threads for the designs: the C kernel runs without the interpreter lock."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __enter__(self) -> "_Workers":
+        self._pool = None
+        if self.count > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(self.count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def each(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Runs all jobs and waits for them."""
+        if self._pool is None or len(jobs) == 1:
+            for job in jobs:
+                job()
+            return
+        for future in [self._pool.submit(job) for job in jobs]:
+            future.result()
+
+
+def _cores() -> int:
+    import os
+
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _part(progress: Advance, i: int, n: int) -> Advance:
     return lambda share: progress((i + share) / n)
 
 
 def _feed(
-    passes: "list[_Pass]", workload: Workload, kernel: Kernel, seed: str, progress: Advance | None
+    passes: "list[_Pass]",
+    workload: Workload,
+    kernel: Kernel,
+    seed: str,
+    progress: Advance | None,
+    pool: _Workers,
 ) -> None:
     source, law = workload.source, workload.service
     horizon = source.horizon_s()
     streams = [kernel.source(f"{p.seed}/services") for p in passes]
     last = 0.0
-    for times, services in source.chunks(kernel, seed):
-        if not len(times):
-            continue
+    for times, services in _merged(source.chunks(kernel, seed)):
         last = times[-1]
+        jobs: list[Callable[[], None]] = []
         for one, stream in zip(passes, streams, strict=True):
             drawn = services
             if law is not None:
                 drawn = stream.fill(law.kind, law.mean, law.table, len(times))
             assert drawn is not None
-            one.feed(times, drawn)
+            jobs += [partial(core.feed, times, drawn) for core in one.plain]
+            jobs.append(partial(one.feed_acting, times, drawn))
+        pool.each(jobs)
         if progress is not None and horizon:
             progress(min(last / horizon, 1.0))
+    end = horizon if horizon is not None else ceil(last / TICK_S + 1e-9) * TICK_S
     for one in passes:
-        one.finish(horizon if horizon is not None else ceil(last / TICK_S + 1e-9) * TICK_S)
+        one.finish(end)
+
+
+MERGED = 32_768
+"""Arrivals handed over at once at least: long enough calls for threads to run side by side."""
+
+
+def _merged(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Small chunks together, empty ones left out."""
+    times, services = array("d"), array("d")
+    for some, needs in chunks:
+        if not len(some):
+            continue
+        times.extend(some)
+        if needs is not None:
+            services.extend(needs)
+        if len(times) >= MERGED:
+            yield times, services if len(services) else None
+            times, services = array("d"), array("d")
+    if len(times):
+        yield times, services if len(services) else None
 
 
 class _Pass:
@@ -341,52 +410,47 @@ class _Pass:
         self.next_tick = tick_s
         self.timeline = timeline
         self.controls = [_Control(d, lag_s) for d in designs]
-        self.acting = [i for i, c in enumerate(self.controls) if c.acts]
-        self.cores = [
-            kernel.core(core_design(d, workload), seed) for d in designs
-        ]
+        self.cores = [kernel.core(core_design(d, workload), seed) for d in designs]
+        self.acting = [i for i, c in enumerate(self.controls) if timeline or c.acts]
+        self.plain = [core for i, core in enumerate(self.cores) if i not in set(self.acting)]
         self.history: list[list[list[float]]] = [[] for _ in designs]
         self.ticks: list[float] = []
         self.rows: list[list[float]] = []
         self.histograms: list[tuple[list[int], list[int]]] = []
         self.end = 0.0
 
-    def feed(self, times: Sequence[float], services: Sequence[float]) -> None:
-        """A chunk to every core, cut where something acts."""
-        if not (self.acting or self.timeline):
-            for core in self.cores:
-                core.feed(times, services)
+    def feed_acting(self, times: Sequence[float], services: Sequence[float]) -> None:
+        """A chunk to the cores that something happens to every tick, cut there."""
+        if not self.acting:
             return
         at, n = 0, len(times)
         while at < n:
             cut = bisect_left(times, self.next_tick, at)
             if cut > at:
                 part, needs = times[at:cut], services[at:cut]
-                for core in self.cores:
-                    core.feed(part, needs)
+                for i in self.acting:
+                    self.cores[i].feed(part, needs)
                 at = cut
             if at < n:
                 self._act(self.next_tick)
 
     def _act(self, now: float) -> None:
-        record = self.timeline
-        for i, core in enumerate(self.cores):
-            if not (record or self.controls[i].acts):
-                continue
+        for i in self.acting:
+            core, control = self.cores[i], self.controls[i]
             stats = core.read(now)
-            if record:
+            if self.timeline:
                 self.history[i].append(stats)
-            if self.controls[i].acts:
-                size = self.controls[i].step(now, stats)
+            if control.acts:
+                size = control.step(now, stats)
                 if size is not None:
                     core.resize(now, size)
-        if record:
+        if self.timeline:
             self.ticks.append(now)
         self.next_tick = now + self.tick
 
     def finish(self, end: float) -> None:
         """Runs the clock out and keeps the figures."""
-        if self.acting or self.timeline:
+        if self.acting:
             while self.next_tick <= end:
                 self._act(self.next_tick)
         self.end = end
@@ -434,9 +498,7 @@ def cost_of(design: Design, stats: Sequence[float], prices: Prices) -> dict[str,
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
-def _outcome(
-    design: Design, workload: Workload, prices: Prices, passes: "list[_Pass]", k: int
-) -> Outcome:
+def _outcome(design: Design, workload: Workload, prices: Prices, passes: "list[_Pass]", k: int) -> Outcome:
     rows = [p.rows[k] for p in passes]
     ends = [p.end for p in passes]
     arrivals = [r[S.ARRIVALS] for r in rows]
@@ -455,7 +517,9 @@ def _outcome(
     wait[0] += started - sum(wait)
     months = [HOURS_PER_MONTH * SECONDS_PER_HOUR / end if end else 0.0 for end in ends]
     costs = [cost_of(design, r, prices) for r in rows]
-    parts = {name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(rows) for name in costs[0]}
+    parts = {
+        name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(rows) for name in costs[0]
+    }
     return Outcome(
         design=design,
         cold_fraction=fraction(S.COLD),
@@ -517,4 +581,6 @@ def _timeline(one: "_Pass", k: int) -> list[dict[str, float]]:
 
 def with_provisioned(design: Design, size: int) -> Design:
     """The same design with another constant pool."""
-    return replace(design, name=f"{design.name} provisioned={size}", provisioned=size, schedule=(), tracking=None)
+    return replace(
+        design, name=f"{design.name} provisioned={size}", provisioned=size, schedule=(), tracking=None
+    )

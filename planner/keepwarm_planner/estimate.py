@@ -55,9 +55,9 @@ def student_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
         y = a * y * y
         y = expm1(y)
     else:
-        y = ((1.0 / (((n + 6.0) / (n * y) - 0.089 * d - 0.822) * (n + 2.0) * 3.0) + 0.5 / (n + 4.0)) * y - 1.0) * (
-            n + 1.0
-        ) / (n + 2.0) + 1.0 / y
+        y = (
+            (1.0 / (((n + 6.0) / (n * y) - 0.089 * d - 0.822) * (n + 2.0) * 3.0) + 0.5 / (n + 4.0)) * y - 1.0
+        ) * (n + 1.0) / (n + 2.0) + 1.0 / y
     return sqrt(n * y)
 
 

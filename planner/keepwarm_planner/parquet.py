@@ -97,7 +97,11 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as e:
         raise PlannerError(
-            "KW516", "a Parquet trace", "no pyarrow", "pyarrow 20 or later", fix="pip install keepwarm-planner[parquet]"
+            "KW516",
+            "a Parquet trace",
+            "no pyarrow",
+            "pyarrow 20 or later",
+            fix="pip install keepwarm-planner[parquet]",
         ) from e
     return pyarrow
 
@@ -117,12 +121,18 @@ def load_parquet(path: Path, time_unit: str | None, limit: float, progress: Prog
     if rows == 0:
         raise PlannerError("KW504", str(path), "no rows", "at least one")
     if rows > limit:
-        raise PlannerError("KW509", str(path), f"{rows} rows", f"at most {limit:.3g}", fix="raise --max-requests")
+        raise PlannerError(
+            "KW509", str(path), f"{rows} rows", f"at most {limit:.3g}", fix="raise --max-requests"
+        )
     columns = columns_of(header, path, time_unit)
     kind = schema.field(columns.time).type
     if columns.scale is None and not pa.types.is_timestamp(kind):
         raise PlannerError(
-            "KW507", str(path), f"a time column of {kind}", "a timestamp", fix=f"--time-unit {'|'.join(UNITS)}"
+            "KW507",
+            str(path),
+            f"a time column of {kind}",
+            "a timestamp",
+            fix=f"--time-unit {'|'.join(UNITS)}",
         )
     names = (
         schema.names[columns.time],

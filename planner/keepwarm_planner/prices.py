@@ -178,10 +178,14 @@ def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
         )
     unknown = set(merged) - _NUMBERS - {"ec2_hour"}
     if unknown:
-        raise PlannerError("KW511", f"prices of {region}", f"key {min(unknown)!r}", "the keys of the shipped file")
+        raise PlannerError(
+            "KW511", f"prices of {region}", f"key {min(unknown)!r}", "the keys of the shipped file"
+        )
     missing = _NUMBERS - set(merged)
     if missing:
-        raise PlannerError("KW511", f"prices of {region}", f"no {min(missing)!r}", "every key of the shipped file")
+        raise PlannerError(
+            "KW511", f"prices of {region}", f"no {min(missing)!r}", "every key of the shipped file"
+        )
     numbers: dict[str, float | None] = {
         name: None
         if merged[name] is None and name in _MAY_MISS

@@ -351,7 +351,9 @@ class _Service:
         if backlog:
             wanted = max(
                 current,
-                backlog_target(backlog, per_task, d.drain_s, minimum=max(d.min_tasks, 1), maximum=d.max_tasks),
+                backlog_target(
+                    backlog, per_task, d.drain_s, minimum=max(d.min_tasks, 1), maximum=d.max_tasks
+                ),
             )
         self.idle_ticks = 0 if self.demand else self.idle_ticks + 1
         if self.idle_ticks >= d.idle_minutes and current > d.min_tasks:
@@ -731,7 +733,9 @@ def simulate(
             fix="a shorter trace, or a design without queue, retry and downstream",
         )
     if workload.service is None and not workload.source.has_services:
-        raise PlannerError("KW500", workload.source.name, "no durations", "duration_s in the trace, or --service")
+        raise PlannerError(
+            "KW500", workload.source.name, "no durations", "duration_s in the trace, or --service"
+        )
     runs: list[_Replication] = []
     ends: list[float] = []
     kernel = choose(expected)
@@ -810,7 +814,8 @@ def _report(
         max_busy=max(r.max_busy for r in runs),
         cost_month=mean_of([fsum(c.values()) * m for c, m in zip(costs, months, strict=True)]),
         cost_parts={
-            name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(runs) for name in costs[0]
+            name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(runs)
+            for name in costs[0]
         },
         timeline=runs[0].timeline,
         cpu_s=cpu_s,

@@ -186,7 +186,9 @@ def generator(text: str) -> Segments:
         return diurnal(args["mean"], args["swing"], length, args.get("peak_hour", 14.0) * 3600.0)
     if kind == "spike":
         if args["at_s"] >= length:
-            raise PlannerError("KW517", "--generate at_s", args["at_s"], f"less than the length of {length:g} s")
+            raise PlannerError(
+                "KW517", "--generate at_s", args["at_s"], f"less than the length of {length:g} s"
+            )
         return spike(args["base"], args["peak"], args["at_s"], args["width_s"], length)
     if min(args["low_s"], args["high_s"]) <= 0.0:
         raise PlannerError("KW517", "--generate", "a sojourn of 0 s", "low_s and high_s above 0")
@@ -338,7 +340,11 @@ class ArrivalFile:
             cells = raw.rstrip(b"\r").split(b",") if c.width > 1 else [raw]
             if len(cells) != c.width:
                 raise PlannerError(
-                    "KW508", str(self.path), f"{len(cells)} columns", f"{c.width} as in the first line", line=line
+                    "KW508",
+                    str(self.path),
+                    f"{len(cells)} columns",
+                    f"{c.width} as in the first line",
+                    line=line,
                 )
             t = _time(cells[c.time], c.scale, self.path, line)
             checker.one(t, line)
@@ -363,7 +369,11 @@ def _blocks(f: IO[bytes], path: Path, checker: "_Checker") -> Iterator[bytes]:
         if cut < 0:
             if len(data) > MAX_LINE:
                 raise PlannerError(
-                    "KW509", str(path), f"a line of over {MAX_LINE} bytes", "lines of a trace", line=checker.line
+                    "KW509",
+                    str(path),
+                    f"a line of over {MAX_LINE} bytes",
+                    "lines of a trace",
+                    line=checker.line,
                 )
             rest = data
             continue
@@ -435,7 +445,12 @@ class _Checker:
         self.seen += 1
         if self.seen > self.limit:
             raise PlannerError(
-                "KW509", who, f"over {self.limit:.3g} arrivals", "at most that many", fix="raise --max-requests", line=line
+                "KW509",
+                who,
+                f"over {self.limit:.3g} arrivals",
+                "at most that many",
+                fix="raise --max-requests",
+                line=line,
             )
 
     def finish(self) -> None:
@@ -528,7 +543,9 @@ def load(
     try:
         header = [c.strip().strip('"').lower() for c in first.decode("utf-8-sig").split(",")]
     except UnicodeDecodeError as e:
-        raise PlannerError("KW508", str(path), "bytes that are not UTF-8", "CSV text or Parquet", line=1) from e
+        raise PlannerError(
+            "KW508", str(path), "bytes that are not UTF-8", "CSV text or Parquet", line=1
+        ) from e
     if {"minute", "count"} <= set(header):
         return _read_counts(path, header, limit)
     if header.count("1") == 1 and "2" in header:
@@ -609,7 +626,9 @@ def _read_counts(path: Path, header: Sequence[str], limit: float) -> Counts:
             if index < len(counts):
                 raise PlannerError("KW506", str(path), f"minute {minute}", "minutes that rise", line=line)
             if index > len(counts) + 60 * 24 * 366:
-                raise PlannerError("KW507", str(path), f"minute {minute}", "minutes, without a gap of a year", line=line)
+                raise PlannerError(
+                    "KW507", str(path), f"minute {minute}", "minutes, without a gap of a year", line=line
+                )
             counts.extend([0] * (index - len(counts)))
             counts.append(_count(cells[count_at], path, line))
     return _checked_counts(path, path.name, counts, limit)
@@ -629,7 +648,9 @@ def _read_minutes(path: Path, header: Sequence[str], function: str | None, limit
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise PlannerError("KW508", str(path), f"{len(cells)} columns", str(len(header)), line=rows.line_num)
+                raise PlannerError(
+                    "KW508", str(path), f"{len(cells)} columns", str(len(header)), line=rows.line_num
+                )
             if function is not None and not any(c.startswith(function) for c in cells[:first]):
                 continue
             found += 1
@@ -637,6 +658,8 @@ def _read_minutes(path: Path, header: Sequence[str], function: str | None, limit
                 if cell != "0":
                     total[i] += _count(cell, path, rows.line_num)
     if function is not None and not found:
-        raise PlannerError("KW504", str(path), f"no line of function {function!r}", "the start of a hash in the file")
+        raise PlannerError(
+            "KW504", str(path), f"no line of function {function!r}", "the start of a hash in the file"
+        )
     name = path.name if function is None else f"{path.name} {function[:8]}"
     return _checked_counts(path, name, total, limit)

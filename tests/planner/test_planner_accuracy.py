@@ -42,19 +42,22 @@ def _plain(**options: float | int | None) -> PlainFigures:
 def _core(
     rate: float, service: law.Law, hours: float, *, replications: int = 8, **options: float | int | None
 ) -> Outcome:
-    workload = Workload(
-        traces.poisson(rate, hours * 3600.0), service, law.constant(0.0), target_s=inf
-    )
+    workload = Workload(traces.poisson(rate, hours * 3600.0), service, law.constant(0.0), target_s=inf)
     design = Design("d", idle_timeout_s=inf, **options)  # type: ignore[arg-type]
     return run([design], workload, load(), seed=5, replications=replications).outcomes[0]
 
 
 @pytest.mark.parametrize(
-    ("servers", "load_"), [(1, 0.5), (2, 2.0), (5, 3.0), (10, 12.0), (25, 20.0), (50, 45.0), (120, 110.0), (250, 240.0)]
+    ("servers", "load_"),
+    [(1, 0.5), (2, 2.0), (5, 3.0), (10, 12.0), (25, 20.0), (50, 45.0), (120, 110.0), (250, 240.0)],
 )
 def test_given_a_cap_when_simulated_then_rejections_are_erlang_b(servers: int, load_: float) -> None:
     figures = _plain(
-        rate=load_, service_mean_s=1.0, idle_timeout_s=50.0, max_concurrency=servers, horizon_s=2e5 / load_**0.6
+        rate=load_,
+        service_mean_s=1.0,
+        idle_timeout_s=50.0,
+        max_concurrency=servers,
+        horizon_s=2e5 / load_**0.6,
     )
     blocked = theory.erlang_b(servers, load_)
     _agrees(f"erlang-b {servers} {load_}", figures.rejected_fraction, blocked)
@@ -62,14 +65,18 @@ def test_given_a_cap_when_simulated_then_rejections_are_erlang_b(servers: int, l
 
 
 @pytest.mark.parametrize(
-    "service", [law.constant(1.0), law.lognormal(1.0, 0.8), law.lognormal(1.0, 2.0)], ids=["const", "cv0.8", "cv2"]
+    "service",
+    [law.constant(1.0), law.lognormal(1.0, 0.8), law.lognormal(1.0, 2.0)],
+    ids=["const", "cv0.8", "cv2"],
 )
 def test_given_any_service_law_when_capped_then_erlang_b_holds(service: law.Law) -> None:
     outcome = _core(9.0, service, 12.0, max_concurrency=10)
     _agrees(f"insensitivity {service.text}", outcome.throttled_fraction, theory.erlang_b(10, 9.0))
 
 
-@pytest.mark.parametrize(("servers", "rate"), [(1, 0.5), (2, 1.6), (5, 4.0), (10, 8.0), (30, 26.0), (64, 58.0)])
+@pytest.mark.parametrize(
+    ("servers", "rate"), [(1, 0.5), (2, 1.6), (5, 4.0), (10, 8.0), (30, 26.0), (64, 58.0)]
+)
 def test_given_a_queue_when_simulated_then_waits_are_erlang_c(servers: int, rate: float) -> None:
     hours = 120.0 / rate**0.75
     outcome = _core(rate, law.exponential(1.0), hours, max_concurrency=servers, queue_limit=-1)
@@ -80,17 +87,27 @@ def test_given_a_queue_when_simulated_then_waits_are_erlang_c(servers: int, rate
 @pytest.mark.parametrize(
     ("servers", "places", "rate"), [(1, 4, 0.9), (2, 5, 2.0), (5, 12, 5.5), (10, 15, 9.5), (20, 40, 21.0)]
 )
-def test_given_a_bounded_queue_when_simulated_then_loss_is_mmck(servers: int, places: int, rate: float) -> None:
+def test_given_a_bounded_queue_when_simulated_then_loss_is_mmck(
+    servers: int, places: int, rate: float
+) -> None:
     outcome = _core(
         rate, law.exponential(1.0), 60.0 / rate**0.5, max_concurrency=servers, queue_limit=places - servers
     )
     _agrees(f"mmck {servers} {places}", outcome.dropped_fraction, theory.mmck_loss(servers, places, rate))
-    _agrees(f"mmck wait {servers} {places}", outcome.wait_mean_s, theory.mmck_wait(servers, places, rate, 1.0))
+    _agrees(
+        f"mmck wait {servers} {places}", outcome.wait_mean_s, theory.mmck_wait(servers, places, rate, 1.0)
+    )
 
 
 @pytest.mark.parametrize(
     "service",
-    [law.constant(2.0), law.exponential(2.0), law.lognormal(2.0, 0.5), law.lognormal(2.0, 1.5), law.empirical([1, 2, 3])],
+    [
+        law.constant(2.0),
+        law.exponential(2.0),
+        law.lognormal(2.0, 0.5),
+        law.lognormal(2.0, 1.5),
+        law.empirical([1, 2, 3]),
+    ],
     ids=["const", "exp", "cv0.5", "cv1.5", "empirical"],
 )
 def test_given_no_cap_when_simulated_then_occupancy_is_mg_infinity(service: law.Law) -> None:
@@ -101,7 +118,13 @@ def test_given_no_cap_when_simulated_then_occupancy_is_mg_infinity(service: law.
 def test_given_no_cap_when_sampled_then_occupancy_is_poisson() -> None:
     workload = Workload(traces.poisson(3.0, 400_000.0), law.lognormal(2.0, 1.0), law.constant(0.0))
     outcome = run(
-        [Design("d", idle_timeout_s=inf)], workload, load(), seed=2, replications=1, tick_s=40.0, timeline=True
+        [Design("d", idle_timeout_s=inf)],
+        workload,
+        load(),
+        seed=2,
+        replications=1,
+        tick_s=40.0,
+        timeline=True,
     ).outcomes[0]
     assert len(outcome.timeline) > 1000
     # variance of Poisson equals its mean: the busiest of so many samples can't stray far beyond either
@@ -109,12 +132,16 @@ def test_given_no_cap_when_sampled_then_occupancy_is_poisson() -> None:
 
 
 @pytest.mark.parametrize(("rate", "timeout"), [(0.02, 60.0), (0.1, 20.0), (1.0, 2.0), (5.0, 0.1)])
-def test_given_instant_service_when_idle_expires_then_cold_is_exponential(rate: float, timeout: float) -> None:
+def test_given_instant_service_when_idle_expires_then_cold_is_exponential(
+    rate: float, timeout: float
+) -> None:
     figures = _plain(rate=rate, service_mean_s=1e-7, idle_timeout_s=timeout, horizon_s=4e5 / rate)
     _agrees(f"instant {rate} {timeout}", figures.cold_fraction, theory.instant_cold(rate, timeout))
 
 
-@pytest.mark.parametrize(("rate", "service", "timeout"), [(0.1, 2.0, 10.0), (0.5, 1.0, 3.0), (1.0, 3.0, 1.0), (0.05, 20.0, 30.0)])
+@pytest.mark.parametrize(
+    ("rate", "service", "timeout"), [(0.1, 2.0, 10.0), (0.5, 1.0, 3.0), (1.0, 3.0, 1.0), (0.05, 20.0, 30.0)]
+)
 def test_given_one_environment_when_idle_expires_then_cold_and_life_follow_renewal(
     rate: float, service: float, timeout: float
 ) -> None:
@@ -185,7 +212,8 @@ def test_given_warmup_when_simulated_then_first_cold_starts_are_left_out() -> No
 
 
 @pytest.mark.parametrize(
-    ("degrees", "value"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (29, 2.04523), (99, 1.98422)]
+    ("degrees", "value"),
+    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (29, 2.04523), (99, 1.98422)],
 )
 def test_given_degrees_of_freedom_then_students_quantile_is_the_tables(degrees: int, value: float) -> None:
     assert student_quantile(degrees) == pytest.approx(value, abs=2e-5)
@@ -216,7 +244,9 @@ def test_given_samples_when_estimated_then_mean_and_ratio_are_the_textbooks() ->
         (law.parse("lognormal:p50=1,p99=4", "x"), None, 4.0),
     ],
 )
-def test_given_a_law_when_read_then_mean_and_tail_are_its_own(one: law.Law, mean: float | None, p99: float | None) -> None:
+def test_given_a_law_when_read_then_mean_and_tail_are_its_own(
+    one: law.Law, mean: float | None, p99: float | None
+) -> None:
     if mean is not None:
         assert one.mean == pytest.approx(mean, rel=1e-6)
     if p99 is not None:

@@ -44,9 +44,7 @@ class Kernel:
         """One replication of the plain model; `seed` names its two streams."""
         gaps, services = Random(f"{seed}/gaps"), Random(f"{seed}/services")  # noqa: S311 - not for secrets
         if self.native is not None:
-            return self.native.plain(
-                rate, service_mean, timeout, provisioned, limit, gaps, services, ends
-            )
+            return self.native.plain(rate, service_mean, timeout, provisioned, limit, gaps, services, ends)
         from keepwarm_planner.kernel.plain import run
 
         return run(rate, service_mean, timeout, provisioned, limit, gaps, services, ends)
@@ -81,7 +79,9 @@ def choose(requests: float, wanted: str | None = None) -> Kernel:
     """The kernel for a run of about `requests` requests. `wanted` overrides the environment."""
     wanted = wanted or os.environ.get(VARIABLE) or "auto"
     if wanted not in ("auto", "c", "python"):
-        raise PlannerError("KW501", VARIABLE, wanted, "auto, c or python", fix="unset it to let the planner choose")
+        raise PlannerError(
+            "KW501", VARIABLE, wanted, "auto, c or python", fix="unset it to let the planner choose"
+        )
     if wanted == "python":
         return PYTHON
     from keepwarm_planner.kernel.native import BuildError, built, load_or_build
@@ -92,6 +92,12 @@ def choose(requests: float, wanted: str | None = None) -> Kernel:
         native = load_or_build()
     except (BuildError, OSError) as e:
         if wanted == "c":
-            raise PlannerError("KW502", "C kernel", str(e), "a working C compiler", fix="install one, or use the Python kernel") from e
+            raise PlannerError(
+                "KW502",
+                "C kernel",
+                str(e),
+                "a working C compiler",
+                fix="install one, or use the Python kernel",
+            ) from e
         return Kernel("python", note=f"C kernel not used: {e}")
     return Kernel("c", native=native)

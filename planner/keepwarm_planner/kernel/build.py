@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("plain.c", "core.c")
+SOURCES = ("plain.c", "core.c", "tail.c")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off", "-fvisibility=default")
 """No -march: a cache may be shared by machines, and the gain is under 10 %. No fused multiply-add: the
 Python twin has none, and the two must agree bit for bit."""

@@ -10,8 +10,10 @@ from random import Random
 from keepwarm_planner.kernel.build import HERE, BuildError, build, cache_dir, library_name
 from keepwarm_planner.kernel.plain import Row
 from keepwarm_planner.kernel.shape import BINS, Cold, CoreDesign, S
+from keepwarm_planner.kernel.tail import TailRow
 
 _ROW = 6
+_TAIL_ROW = 5
 _D = ctypes.c_double
 _I = ctypes.c_int64
 _P = ctypes.c_void_p
@@ -36,9 +38,7 @@ def _address(values: "array[float]") -> int:
 def _ours(path: Path) -> bool:
     """A library that another user could have put there is not loaded."""
     status = path.stat()
-    return not hasattr(os, "getuid") or (
-        status.st_uid in (os.getuid(), 0) and not status.st_mode & 0o022
-    )
+    return not hasattr(os, "getuid") or (status.st_uid in (os.getuid(), 0) and not status.st_mode & 0o022)
 
 
 def built() -> Path | None:
@@ -75,6 +75,8 @@ class Native:
         lib.keepwarm_poisson.restype = _I
         lib.keepwarm_spread.argtypes = [_P, _D, _D, _I, _P]
         lib.keepwarm_spread.restype = None
+        lib.keepwarm_spectrum.argtypes = [_I, _P, _P, _P]
+        lib.keepwarm_tail.argtypes = [_D, _D, _D, _I, _I, _I, _P, _P, _P, _P, _P, _I, _P]
         self.lib = lib
 
     def plain(
@@ -99,6 +101,51 @@ class Native:
         return [
             (rows[i], rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4], rows[i + 5])
             for i in range(0, len(rows), _ROW)
+        ]
+
+    def spectrum(self, diagonal: Sequence[float], off: Sequence[float]) -> tuple[list[float], list[float]]:
+        """As `tail.spectrum`."""
+        n = len(diagonal)
+        d, e, z = array("d", diagonal), array("d", [*off, 0.0]), array("d", bytes(8 * n))
+        if self.lib.keepwarm_spectrum(n, _address(d), _address(e), _address(z)):
+            raise ArithmeticError("the spectrum does not converge")
+        return list(d), list(z)
+
+    def tail(
+        self,
+        rate: float,
+        service_mean: float,
+        timeout: float,
+        group: int,
+        limit: int,
+        accept: Sequence[float],
+        other: Sequence[int],
+        phase_rate: Sequence[float],
+        stream: Random,
+        ends: Sequence[float],
+    ) -> list[TailRow]:
+        """As `tail.run`. Releases the interpreter lock while it runs."""
+        a, o, r = array("d", accept), array("q", other), array("d", phase_rate)
+        edges, rows = array("d", ends), array("d", bytes(8 * _TAIL_ROW * len(ends)))
+        if self.lib.keepwarm_tail(
+            rate,
+            service_mean,
+            timeout,
+            group,
+            limit,
+            len(a),
+            _address(a),
+            o.buffer_info()[0],
+            _address(r),
+            _words(stream),
+            _address(edges),
+            len(ends),
+            _address(rows),
+        ):
+            raise MemoryError("the kernel could not get memory for its environments")
+        return [
+            (rows[i], rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4])
+            for i in range(0, len(rows), _TAIL_ROW)
         ]
 
 

@@ -251,7 +251,7 @@ static int rebuild(plain_t *p) {
     const double per_mean = p->neg_service / p->neg_gap; /* arrivals per mean service */
     while (buckets < 16.0 * per_mean && buckets < (1 << 22)) buckets *= 2;
     p->mask = buckets - 1;
-    p->per_s = -1.0 / p->neg_gap;
+    p->per_s = -0.5 / p->neg_gap;
     if (p->per_s > (double)buckets / (-16.0 * p->neg_service) * 4.0) p->per_s = (double)buckets / (-16.0 * p->neg_service) * 4.0;
     free(p->next); free(p->head); free(p->idle); free(p->sum); free(p->idle_p); free(p->sum_p);
     p->next = malloc(sizeof(int32_t) * (size_t)room);
