@@ -170,7 +170,15 @@ def test_given_maximum_concurrency_2_when_many_messages_wait_then_never_more_run
         it, name, arn, BatchSize=1, ScalingConfig={"MaximumConcurrency": 2}, FunctionResponseTypes=PARTIAL
     )
 
-    eventually(lambda: depth(it, url) == 0)
+    hidden = set[int]()
+
+    def done() -> bool:
+        found = it.cloud.boto("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        hidden.add(int(found["ApproximateNumberOfMessagesNotVisible"]))
+        return depth(it, url) == 0
+
+    eventually(done)
+    assert max(hidden) <= 2, "a message is received only when a slot is free"
     lines = got(it, name)
     assert sorted(lines) == sorted(f"GOT m-{n} 1" for n in range(60))
     assert max(e["active"] for e in it.entries("concurrency", function=name)) <= 2

@@ -329,6 +329,11 @@ class Invocations:
         with self._wake:
             return len(self._queue) + self._in_flight
 
+    def next_attempt_s(self) -> float | None:
+        """When the next queued event is tried, on the cloud's clock; None while the queue is empty."""
+        with self._wake:
+            return self._queue[0][0] if self._queue else None
+
     def _dispatch(self) -> None:
         while True:
             with self._wake:
