@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar, cast
 
 from keepwarm_localcloud.clock import Clock, RealClock
 from keepwarm_localcloud.credentials import CredentialStore
+from keepwarm_localcloud.dynamodb import TimeToLive
 from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.front import Front
 from keepwarm_localcloud.http import HttpServer
@@ -98,6 +99,7 @@ class Cloud:
         self.image_mirrors = dict(self.settings.image_mirrors)
         self.moto = Moto(self)
         self.iam = Iam(self)
+        self.moto.before("dynamodb", TimeToLive(self))
         self.moto.before("iam", lambda request: ensure_managed_policies(self, request))
         self.logs = Logs(self)
         self._given_services = services
@@ -159,6 +161,9 @@ class Cloud:
                 service.stop()
             except Exception as error:
                 errors.append(f"{service.name}: {type(error).__name__}: {error}")
+        with self._clients_lock:
+            for client in self._clients.values():
+                client.close()
         if self._server is not None:
             threads = self._server.stop()
         strays: list[int] = []

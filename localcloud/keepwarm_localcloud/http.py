@@ -383,7 +383,11 @@ class HttpServer:
         response = self._handler(HttpRequest(method, target, version, headers, body, length))
         keep = keep and not self._stopping
         if keep and not body.finished:
-            keep = body.drain()
+            try:
+                keep = body.drain()
+            except HttpError:
+                # The answer stands; what follows a broken body can't be told apart from the next request.
+                keep = False
         _send(wire.sock, method, response, keep=keep)
         return keep
 
@@ -404,6 +408,8 @@ def _read_head(wire: _Wire) -> str | None:
             if wire.buffer:
                 raise ConnectionResetError("client left in the middle of the headers")
             return None
+    if end > MAX_HEADER_BYTES:
+        raise HttpError(431, "the headers are too long")
     if deadline_s:
         wire.receive_timeout(IDLE_S)
     head = wire.buffer[:end].decode("latin-1").lstrip("\r\n")

@@ -145,7 +145,7 @@ class Processes:
         """The children that run now: `pid`, `kind`, `name`."""
         with self._lock:
             children = list(self._children.values())
-            adopted = [{"pid": p, "kind": k, "name": n} for p, (k, n) in self._adopted.items() if _state(p)]
+            adopted = [{"pid": p, "kind": k, "name": n} for p, (k, n) in self._adopted.items() if alive(p)]
         return adopted + [{"pid": c.pid, "kind": k, "name": n} for c, k, n in children if c.poll() is None]
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class Processes:
                 environ = Path(entry.path, "environ").read_bytes()
             except OSError:
                 continue
-            if mark in environ.split(b"\0") and _state(int(entry.name)) not in ("Z", "X", ""):
+            if mark in environ.split(b"\0") and alive(int(entry.name)):
                 found.append(int(entry.name))
         return found
 
@@ -206,6 +206,11 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits for its parent to notice does not."""
+    return _state(pid) not in ("Z", "X", "")
 
 
 def start_time(pid: int) -> str:
