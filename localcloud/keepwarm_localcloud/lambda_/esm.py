@@ -77,6 +77,11 @@ class Mappings:
         with self._lock:
             return list(self._mappings)
 
+    def in_flight(self) -> int:
+        """Batches that are received and not yet answered, over all mappings."""
+        with self._lock:
+            return sum(poller.active for poller in self._pollers.values())
+
     def tags_of(self, arn: str) -> dict[str, str] | None:
         """Tags of the mapping with an ARN; None when the ARN is no mapping's."""
         with self._lock:
@@ -303,6 +308,11 @@ class Poller:
         )
         self._thread = threading.Thread(target=self._run, name=f"keepwarm-esm-{mapping.id[:8]}", daemon=True)
         self._thread.start()
+
+    @property
+    def active(self) -> int:
+        """Batches that run now."""
+        return self._active
 
     def signal_close(self) -> None:
         """Receive nothing more; what runs may finish."""
