@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
+ARMED_S = 0.2
+"""How late, at most, a deadline is noticed on a connection that keeps delivering, in seconds."""
 MAX_SOCKET_WAIT_S = 60.0
 """Longest silence accepted from a server, in seconds, however far the deadline is."""
 
@@ -187,13 +189,14 @@ class Response:
 class Connection:
     """One connection, used for one request at a time."""
 
-    __slots__ = ("_deadline", "_socket", "address", "idle_since_s", "used")
+    __slots__ = ("_armed_until_s", "_deadline", "_socket", "address", "idle_since_s", "used")
 
     def __init__(self, address: Address, deadline: Deadline, connect_timeout_s: float = 5.0) -> None:
         self.address = address
         self.used = False
         self.idle_since_s = 0.0
         self._deadline = deadline
+        self._armed_until_s = 0.0
         timeout_s = min(connect_timeout_s, deadline.remaining_s())
         if timeout_s <= 0:
             raise NoAnswer("no time left to connect", sent=False)
@@ -221,6 +224,7 @@ class Connection:
         Raises:
             NoAnswer: with `sent` False only while not one byte can have arrived.
         """
+        self._armed_until_s = 0.0
         self._deadline = deadline
         head = (
             f"{method} {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
@@ -265,10 +269,15 @@ class Connection:
         return Response(self, status, headers, rest, bodiless=bodiless)
 
     def _arm(self) -> None:
+        now = time.monotonic()
+        if now < self._armed_until_s:
+            return
         left = self._deadline.remaining_s()
         if left <= 0:
             raise NoAnswer("the deadline passed while waiting", sent=True)
         self._socket.settimeout(min(left, MAX_SOCKET_WAIT_S))
+        # Setting a timeout is a system call: not for every piece of a large body.
+        self._armed_until_s = now + min(ARMED_S, left / 2)
 
     def receive(self, size: int) -> bytes:
         """Receive at most `size` bytes; empty at the end of the connection."""
@@ -288,6 +297,7 @@ class Connection:
 
     def stale(self) -> bool:
         """Tell whether the server closed this idle connection (or sent what nobody asked for)."""
+        self._armed_until_s = 0.0
         try:
             self._socket.settimeout(0)
             return bool(self._socket.recv(1, socket.MSG_PEEK)) or True

@@ -127,6 +127,24 @@ def test_given_a_verified_model_when_opening_again_then_no_request_and_under_a_m
     assert min(times) < 0.001
 
 
+def test_given_a_fetched_blob_when_it_becomes_visible_then_it_was_synced_before_and_its_directory_after(
+    cache: ModelCache, model: m.Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        order.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(
+        fault, "hook", lambda name: order.append(name) if "rename" in name or "link" in name else None
+    )
+    cache.open(model.ref)
+    assert order[:5] == ["file", "cache.rename", "directory", "cache.renamed", "cache.link"]
+
+
 def test_given_files_in_folders_and_a_shared_blob_when_opening_then_one_blob_serves_both(
     tmp_path: Path, cache: ModelCache, registry: Registry, fake: FakeAws
 ) -> None:

@@ -840,6 +840,9 @@ def test_given_the_same_operations_when_both_stores_run_them_then_they_answer_al
         assert standing.same_as(one)
         assert store.swap(one, two, deadline)
         assert not store.swap(one, one.but(state=DONE), deadline)
+        # The same epoch and state of somebody else are not ours.
+        assert not store.swap(two.but(owner="c"), done.but(owner="c"), deadline)
+        assert not store.swap(two.but(epoch=3), done.but(epoch=3), deadline)
         assert store.swap(two, done, deadline)
         read = store.get("k", deadline)
         assert read is not None
