@@ -19,6 +19,10 @@ def _not_default_vpcs(backend: Any) -> Iterable[str]:
     return (v.id for v in backend.vpcs.values() if str(v.is_default).lower() != "true")
 
 
+def _vpc_endpoints(backend: Any) -> Iterable[str]:
+    return (e.id for e in backend.vpc_end_points.values() if str(e.state).lower() != "deleted")
+
+
 def _kms_aliases(backend: Any) -> Iterable[str]:
     return (a for key in backend.keys.values() for a in key.aliases if not a.startswith("alias/aws/"))
 
@@ -58,7 +62,7 @@ _KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterable[str]]], ...]] = (
     ("ec2", "vpcs", _not_default_vpcs),
     ("ec2", "security-groups", _security_groups),
     ("ec2", "launch-templates", _attribute("launch_templates")),
-    ("ec2", "vpc-endpoints", _attribute("vpc_end_points")),
+    ("ec2", "vpc-endpoints", _vpc_endpoints),
     ("autoscaling", "groups", _attribute("autoscaling_groups")),
     ("ecr", "repositories", _attribute("repositories")),
 )
