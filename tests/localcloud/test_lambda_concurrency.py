@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,23 @@ def test_given_all_provisioned_busy_when_invoking_then_it_spills_over_to_on_dema
     assert sorted(held.finish()) == ["on-demand", "provisioned-concurrency"]
     spilled = [e["spillover"] for e in it.entries("invocation", function=name)]
     assert sorted(spilled) == [False, True]
+
+
+def test_given_a_warm_pool_when_invoking_then_its_utilisation_is_a_metric_of_the_alias(it: Lab) -> None:
+    name = it.published(WHO)
+    it.provision(name, 2)
+
+    it.call(name, Qualifier="live")
+
+    def points() -> Any:
+        now = datetime.now(UTC)
+        return it.cloud.boto("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda", MetricName="ProvisionedConcurrencyUtilization", Period=60, Statistics=["Maximum"],
+            Dimensions=[{"Name": "FunctionName", "Value": name}, {"Name": "Resource", "Value": f"{name}:live"}],
+            StartTime=now - timedelta(minutes=5), EndTime=now + timedelta(minutes=5),
+        )["Datapoints"]  # fmt: skip
+
+    assert [p["Maximum"] for p in eventually(points)] == [0.5]
 
 
 def test_given_reserved_equals_provisioned_when_it_is_busy_then_throttled_and_not_spilled(

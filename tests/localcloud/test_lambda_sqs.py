@@ -7,6 +7,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -272,12 +273,31 @@ def test_given_a_filter_when_messages_do_not_match_then_they_are_deleted_without
     url, arn = it.queue()
     name = it.function(RECORDING)
     pattern = json.dumps({"body": {"kind": ["keep"]}})
-    connect(it, name, arn, FilterCriteria={"Filters": [{"Pattern": pattern}]})
+    identity = connect(
+        it,
+        name,
+        arn,
+        FilterCriteria={"Filters": [{"Pattern": pattern}]},
+        MetricsConfig={"Metrics": ["EventCount"]},
+    )
 
     send(it, url, json.dumps({"kind": "drop"}), json.dumps({"kind": "keep"}))
 
     eventually(lambda: depth(it, url) == 0)
     assert got(it, name) == ['GOT {"kind": "keep"} 1']
+
+    def total(metric: str) -> float:
+        now = datetime.now(UTC)
+        points = it.cloud.boto("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda", MetricName=metric, Period=60, Statistics=["Sum"],
+            Dimensions=[{"Name": "EventSourceMappingUUID", "Value": identity}],
+            StartTime=now - timedelta(minutes=5), EndTime=now + timedelta(minutes=5),
+        )["Datapoints"]  # fmt: skip
+        return sum(float(point["Sum"]) for point in points)
+
+    eventually(lambda: total("DeletedEventCount") == 2)
+    counts = [total(f"{name}EventCount") for name in ("Polled", "FilteredOut", "Invoked", "FailedInvoke")]
+    assert counts == [2, 1, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,8 @@ class Environment:
                 # No snapshot is taken here: the environment goes straight on to its after-restore hooks.
                 request.answer("200 OK")
                 continue
+            # The figures go with the process, which ends as soon as it has the answer.
+            self.used_mb = max(self.used_mb, float(self._peak_mb()))
             request.answer("202 Accepted")
             if request.path.endswith(("/init/error", "/restore/error")):
                 error = _json_object(request.body)

@@ -17,6 +17,7 @@ from keepwarm_localcloud.lambda_ import patterns
 from keepwarm_localcloud.lambda_.errors import conflict, invalid, refuse
 from keepwarm_localcloud.lambda_.functions import Functions, Params, page
 from keepwarm_localcloud.lambda_.invocations import Invocations
+from keepwarm_localcloud.lambda_.metrics import Metrics
 from keepwarm_localcloud.lambda_.model import Function
 from keepwarm_localcloud.service import AwsError, Caller
 from keepwarm_localcloud.sqs import Message, SqsService
@@ -64,8 +65,11 @@ class Mapping:
 class Mappings:
     """The mappings and the operations on them."""
 
-    def __init__(self, cloud: "Cloud", functions: Functions, invocations: Invocations) -> None:
+    def __init__(
+        self, cloud: "Cloud", functions: Functions, invocations: Invocations, metrics: Metrics
+    ) -> None:
         self._cloud = cloud
+        self._metrics = metrics
         self._functions = functions
         self._invocations = invocations
         self._lock = threading.Lock()
@@ -194,7 +198,9 @@ class Mappings:
 
     def _start(self, mapping: Mapping) -> None:
         if mapping.enabled:
-            self._pollers[mapping.id] = Poller(self._cloud, self._functions, self._invocations, mapping)
+            self._pollers[mapping.id] = Poller(
+                self._cloud, self._functions, self._invocations, self._metrics, mapping
+            )
 
     def _find(self, p: Params) -> Mapping:
         with self._lock:
@@ -290,9 +296,15 @@ class Poller:
     """Receives for one mapping: one thread receives, a worker per batch invokes."""
 
     def __init__(
-        self, cloud: "Cloud", functions: Functions, invocations: Invocations, mapping: Mapping
+        self,
+        cloud: "Cloud",
+        functions: Functions,
+        invocations: Invocations,
+        metrics: Metrics,
+        mapping: Mapping,
     ) -> None:
         self._cloud = cloud
+        self._metrics = metrics
         self._functions = functions
         self._invocations = invocations
         self._mapping = mapping
@@ -392,7 +404,9 @@ class Poller:
     def _batch(self, messages: list[Message]) -> None:
         received_s = self._cloud.clock.now_s()
         try:
+            self._count("PolledEventCount", len(messages))
             wanted = self._filtered(messages)
+            self._count("FilteredOutEventCount", len(messages) - len(wanted))
             if wanted:
                 self._invoke(wanted, received_s)
         finally:
@@ -443,6 +457,8 @@ class Poller:
             failed = every
         else:
             failed = failed_ids(every, result.payload) if mapping.report_failures else set()
+        self._count("InvokedEventCount", len(messages))
+        self._count("FailedInvokeEventCount", len(failed))
         for message in messages:
             if message.message_id not in failed:
                 self._delete(message)
@@ -456,6 +472,7 @@ class Poller:
             role = self._functions.version(function, mapping.qualifier).config["Role"]
             self._cloud.authorize(Caller(role_arn=role), "sqs:DeleteMessage", mapping.queue_arn)
             self._sqs.delete(mapping.queue_arn, message.receipt_handle)
+            self._count("DeletedEventCount", 1)
         except AwsError as error:
             # The message stays and comes back, as it does on AWS when the delete is refused.
             self._result(f"PROBLEM: {error.code}: {error.message}")
@@ -475,6 +492,14 @@ class Poller:
             result=result,
             active=self._active,
         )
+
+    def _count(self, name: str, value: int) -> None:
+        """Count for the metrics a mapping publishes when it is asked to (`EventCount`).
+
+        https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+        """
+        if "EventCount" in self._mapping.metrics and value:
+            self._metrics.add_of_mapping(self._mapping.id, name, value)
 
     def _result(self, text: str) -> None:
         self._mapping.last_result = text

@@ -57,7 +57,7 @@ class LambdaService:
         self.functions.pools = self.pools
         self._settings = Settings(cloud, self._lock, self.functions)
         self.invocations = Invocations(cloud, self.functions, self.pools, self._metrics, seed=self._seed)
-        self.mappings = Mappings(cloud, self.functions, self.invocations)
+        self.mappings = Mappings(cloud, self.functions, self.invocations, self._metrics)
         self.capacity = CapacityProviders(cloud, self._lock, self.functions)
         self._settings.other_tags = (self.mappings.tags_of, self.capacity.tags_of)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
 
-_Key = tuple[str, str, str]
+_Dimensions = tuple[tuple[str, str], ...]
+_Key = tuple[_Dimensions, str, str]
 
 
 class Metrics:
@@ -21,7 +22,7 @@ class Metrics:
         self._thread: threading.Thread | None = None
 
     def add(self, function: str, name: str, value: float, *, unit: str = "Count", resource: str = "") -> None:
-        """Add one value of a metric of `AWS/Lambda`.
+        """Add one value of a metric of a function.
 
         Args:
             function: value of the dimension FunctionName.
@@ -30,8 +31,22 @@ class Metrics:
             unit: CloudWatch unit.
             resource: value of the dimension Resource (`name:alias`), which some metrics have besides.
         """
+        dimensions = (("FunctionName", function), *((("Resource", resource),) if resource else ()))
+        self._add(dimensions, name, value, unit)
+
+    def add_of_mapping(self, mapping: str, name: str, value: float) -> None:
+        """Add one value of a metric of an event source mapping, a count.
+
+        Args:
+            mapping: value of the dimension EventSourceMappingUUID.
+            name: metric name.
+            value: the value.
+        """
+        self._add((("EventSourceMappingUUID", mapping),), name, value, "Count")
+
+    def _add(self, dimensions: _Dimensions, name: str, value: float, unit: str) -> None:
         with self._wake:
-            self._values[f"{function}|{resource}", name, unit].append(value)
+            self._values[dimensions, name, unit].append(value)
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="keepwarm-lambda-metrics", daemon=True)
                 self._thread.start()
@@ -41,10 +56,8 @@ class Metrics:
         """Write everything collected so far."""
         with self._wake:
             values, self._values = self._values, defaultdict(list)
-        for (where, name, unit), numbers in values.items():
-            function, _, resource = where.partition("|")
-            dimensions = {"FunctionName": function} | ({"Resource": resource} if resource else {})
-            self._cloud.logs.metric("AWS/Lambda", name, numbers, unit=unit, dimensions=dimensions)
+        for (dimensions, name, unit), numbers in values.items():
+            self._cloud.logs.metric("AWS/Lambda", name, numbers, unit=unit, dimensions=dict(dimensions))
 
     def close(self) -> None:
         """End the thread. Idempotent."""
