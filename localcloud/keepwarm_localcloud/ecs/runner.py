@@ -1,6 +1,7 @@
 """Runs one task: a process per container, health checks, logs, and an orderly end."""
 
 import contextlib
+import logging
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from keepwarm_localcloud.tasking.roles import trusts
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
 
+LOG = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30
 """Seconds between SIGTERM and SIGKILL unless stopTimeout says otherwise.
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html"""
@@ -286,8 +288,13 @@ class Runner:
         assert pipe is not None
         with pipe:
             for line in pipe:
-                if group:
+                if not group:
+                    continue
+                try:
                     self.cloud.logs.put(group, stream, [line.decode("utf-8", "replace")])
+                except Exception:
+                    # A reader that dies would close the pipe, and with it the task: one line is worth less.
+                    LOG.exception("a log line of task %s could not be stored", self.task.identity)
 
     def _reap(self, process: _Process) -> None:
         process.child.wait()
