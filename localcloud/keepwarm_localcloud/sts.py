@@ -3,9 +3,8 @@
 import urllib.parse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import escape
 
-from keepwarm_localcloud.protocols import request_id
+from keepwarm_localcloud.protocols import escape, request_id
 from keepwarm_localcloud.service import AwsError, Request, Response
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Final
-from xml.sax.saxutils import escape
 
+from keepwarm_localcloud.protocols import escape
 from keepwarm_localcloud.service import AwsError
 
 NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
