@@ -434,12 +434,13 @@ class Aws:
         payload: Mapping[str, Any],
         *,
         deadline: Deadline | None = None,
-        idempotent: bool = True,
+        idempotent: bool | None = None,
         resource: str = "",
     ) -> dict[str, Any]:
         """Call one operation of a JSON-protocol service.
 
-        `idempotent` says whether the call may be repeated after bytes of it were sent.
+        `idempotent` says whether the call may be repeated after bytes of it were sent. Default: true for reads,
+        for writes under a condition, and for operations with a name or token of the caller; false otherwise.
 
         Raises:
             AwsFault: or the subclass that fits.
@@ -457,13 +458,33 @@ class Aws:
             headers=headers,
             body=json.dumps(payload, separators=(",", ":")).encode(),
             deadline=deadline,
-            idempotent=idempotent,
+            idempotent=repeatable(operation, payload) if idempotent is None else idempotent,
             resource=resource,
         )
         if not answer.body:
             return {}
         parsed = json.loads(answer.body)
         return parsed if isinstance(parsed, dict) else {}
+
+
+_READS = ("Get", "List", "Describe", "BatchGet", "Query", "Scan", "Discover", "Decrypt", "Verify")
+_REPEATABLE = (
+    "StartExecution",
+    "DeleteMessage",
+    "ChangeMessageVisibility",
+    "StopExecution",
+    "SendTaskHeartbeat",
+)
+"""Writes that do the same thing twice as once. StartExecution has the caller's name: the second is a refusal."""
+
+
+def repeatable(operation: str, payload: Mapping[str, Any]) -> bool:
+    """Tell whether an operation may be sent again when nobody knows whether it arrived."""
+    if operation.startswith(_READS) or operation in _REPEATABLE:
+        return operation != "StartExecution" or "name" in payload
+    return any(
+        payload.get(key) for key in ("ConditionExpression", "ClientRequestToken", "MessageDeduplicationId")
+    )
 
 
 class PutResult:

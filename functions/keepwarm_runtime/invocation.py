@@ -255,6 +255,11 @@ def handler(
 
     def decorate(function: Callable[[Any, Invocation], Any]) -> Callable[[Any, Any], Any]:
         life.imports_done(IMPORTED_S, monotonic())
+        if life.pool == "snapshot":
+            # Lazily: only environments that are restored need what it brings.
+            from keepwarm_runtime.snapshot import register
+
+            register()
 
         def run(event: Any, context: Any) -> Any:
             started_s = monotonic()

@@ -162,6 +162,7 @@ class Warm:
                 },
             },
             deadline=deadline,
+            idempotent=True,
             resource=self.settings.need("dead_letter_url"),
         )
         return str(answer.get("MessageId", ""))

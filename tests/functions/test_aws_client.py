@@ -212,6 +212,28 @@ def test_given_a_call_that_is_not_idempotent_when_its_answer_is_lost_then_it_is_
     assert len(fake.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("operation", "payload", "expected"),
+    [
+        ("GetItem", {}, True), ("DiscoverInstances", {}, True), ("SendMessage", {}, False), ("PutItem", {}, False),
+        ("PutItem", {"ConditionExpression": "attribute_not_exists(pk)"}, True), ("UpdateItem", {}, False),
+        ("StartExecution", {"name": "n"}, True), ("StartExecution", {}, False), ("DeleteMessage", {}, True),
+        ("SendMessage", {"MessageDeduplicationId": "d"}, True), ("PutMetricData", {}, False),
+    ],
+)  # fmt: skip
+def test_given_an_operation_when_its_answer_is_lost_then_repeated_only_if_that_is_harmless(
+    fake: FakeAws, aws: Aws, operation: str, payload: dict[str, Any], expected: bool
+) -> None:
+    fake.answers[operation] = lambda _payload: {}
+    fake.fault = once(Fault(drop_reply=True))
+    if expected:
+        aws.call("dynamodb", operation, payload)
+    else:
+        with pytest.raises(Unreachable):
+            aws.call("dynamodb", operation, payload)
+    assert len(fake.requests) == (2 if expected else 1)
+
+
 def test_given_nobody_listens_when_calling_then_not_sent() -> None:
     import socket
 

@@ -734,6 +734,19 @@ def test_given_awss_runtime_when_registering_then_it_calls_us(monkeypatch: pytes
     assert not snapshot.register()
 
 
+def test_given_a_snapshot_environment_when_the_handler_is_decorated_then_restores_are_handled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registered: list[Any] = []
+    monkeypatch.setitem(
+        sys.modules, "snapshot_restore_py", SimpleNamespace(register_after_restore=registered.append)
+    )
+    wrapped(Ticks(), lambda _event, _call: None)
+    assert registered == []
+    wrapped(Ticks(), lambda _event, _call: None, pool="snapshot")
+    assert registered == [snapshot.restored]
+
+
 # -- the environment's collaborators
 
 
