@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,13 @@ def deploy_again() -> dict[str, float]:
     """Deploy, deploy the same (no-op), destroy and deploy a second time in one process."""
     from rich.console import Console
 
+    from keepwarm_cli.interrupts import Interrupts
     from keepwarm_cli.local_run import Stack, Times
 
     os.chdir(ROOT)
-    stack = Stack("local", 0, Console(quiet=True), Times())
     figures = {}
-    with stack.cloud:
+    with Interrupts() as interrupts, ExitStack() as ending:
+        stack = Stack("local", 0, Console(quiet=True), Times(), interrupts, ending)
         for name in ("first_deploy_s", "no_op_s"):
             began = time.perf_counter()
             stack.deploy()

@@ -3,16 +3,14 @@
 import contextlib
 import hashlib
 import json
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console, Group
@@ -23,6 +21,7 @@ from rich.text import Text
 from keepwarm_cli.cloud_process import CloudProcess
 from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
+from keepwarm_cli.interrupts import Interrupts
 from keepwarm_cli.project import find_project, import_program, stack_config
 
 PROJECT = "keepwarm"
@@ -103,34 +102,35 @@ def _prepare_out(out: Path) -> None:
 class Stack:
     """The program deployed on an embedded cloud, and the clients to use it."""
 
-    def __init__(self, stack: str, port: int, console: Console, times: Times) -> None:
+    def __init__(
+        self, stack: str, port: int, console: Console, times: Times, interrupts: Interrupts, ending: ExitStack
+    ) -> None:
         self.project = find_project()
         self.config = stack_config(self.project, stack)
         self.name = stack
         self._console = console
         self._times = times
+        self._interrupts = interrupts
         # Everything slow starts at once: the cloud's imports in its process, pulumi's in this one.
-        self.cloud = CloudProcess(port=port)
-        try:
-            from keepwarm_localcloud import lazy_aws
+        with interrupts.held():
+            self.cloud = CloudProcess(port=port)
+            ending.callback(self.stop)
+        from keepwarm_localcloud import lazy_aws
 
-            lazy_aws.install()
-            from keepwarm_localcloud.driver import Deployment, prewarm
+        lazy_aws.install()
+        from keepwarm_localcloud.driver import Deployment, prewarm
 
-            prewarm()
-            with times.stage("import_program"):
-                self.program = import_program(self.project)
-            self.deployment = Deployment(
-                self.cloud.endpoint,
-                project=PROJECT,
-                stack=stack,
-                config=self.config,
-                region=self.config.get("aws:region", "us-east-1"),
-                on_event=self._event,
-            )
-        except BaseException:
-            self.cloud.stop()
-            raise
+        prewarm()
+        with times.stage("import_program"):
+            self.program = import_program(self.project)
+        self.deployment = Deployment(
+            self.cloud.endpoint,
+            project=PROJECT,
+            stack=stack,
+            config=self.config,
+            region=self.config.get("aws:region", "us-east-1"),
+            on_event=self._event,
+        )
         self._progress: Callable[[str], None] = lambda _: None
         self._done = 0
         self._clients: dict[str, Any] = {}
@@ -171,6 +171,11 @@ class Stack:
         finally:
             self._progress = lambda _: None
 
+    def stop(self) -> list[str]:
+        """Stop the cloud, whatever state it is in; a second Ctrl-C waits for that."""
+        with self._interrupts.held():
+            return self.cloud.stop()
+
     def tear_down(self) -> list[str]:
         """Destroy the stack and name every resource that is still there."""
         from keepwarm_localcloud.driver import DeploymentError
@@ -201,11 +206,10 @@ def run(options: RunOptions) -> int:
     _prepare_out(options.out)
     console = Console(stderr=options.as_json, highlight=False)
     times = Times()
-    with _interruptible():
-        stack = Stack(options.stack, options.port, console, times)
-        with stack.cloud:
-            report = _run_stack(stack, documents, options, console, times)
-            left = stack.tear_down() + stack.cloud.stop()
+    with Interrupts() as interrupts, ExitStack() as ending:
+        stack = Stack(options.stack, options.port, console, times, interrupts, ending)
+        report = _run_stack(stack, documents, options, console, times)
+        left = stack.tear_down() + stack.stop()
     return _conclude(report, left, options, console, times)
 
 
@@ -395,23 +399,22 @@ def up(stack_name: str, port: int, as_json: bool) -> int:
     """Keep the stack running until Ctrl-C; the live log is the journal."""
     console = Console(stderr=as_json, highlight=False)
     times = Times()
-    with _interruptible():
-        stack = Stack(stack_name, port, console, times)
-        with stack.cloud:
-            deployed = stack.deploy()
-            told = {
-                "endpoint": stack.cloud.endpoint(),
-                "outputs": deployed.outputs,
-                "resources": deployed.resources,
-            }
-            if as_json:
-                print(json.dumps(told), flush=True)
-            else:
-                console.print(f"endpoint [bold]{told['endpoint']}[/]; stop with Ctrl-C")
-                console.print_json(json.dumps(deployed.outputs))
-            with contextlib.suppress(KeyboardInterrupt):
-                _log_journal(stack.cloud, console)
-            left = stack.tear_down() + stack.cloud.stop()
+    with Interrupts() as interrupts, ExitStack() as ending:
+        stack = Stack(stack_name, port, console, times, interrupts, ending)
+        deployed = stack.deploy()
+        told = {
+            "endpoint": stack.cloud.endpoint(),
+            "outputs": deployed.outputs,
+            "resources": deployed.resources,
+        }
+        if as_json:
+            print(json.dumps(told), flush=True)
+        else:
+            console.print(f"endpoint [bold]{told['endpoint']}[/]; stop with Ctrl-C")
+            console.print_json(json.dumps(deployed.outputs))
+        with contextlib.suppress(KeyboardInterrupt):
+            _log_journal(stack.cloud, console)
+        left = stack.tear_down() + stack.stop()
     for line in left:
         console.print(f"KW657 left behind: {line}", style="red", markup=False)
     return 1 if left else 0
@@ -427,20 +430,3 @@ def _log_journal(cloud: CloudProcess, console: Console) -> None:
                 f"{k}={v}" for k, v in entry.items() if k not in {"sequence", "at_s", "kind", "event"}
             )
             console.print(Group(Text(f"{at} {entry['kind']:<12} {facts}", overflow="ellipsis", no_wrap=True)))
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C: by unwinding, so that everything is stopped on the way."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("interrupted; everything was stopped, nothing is left", file=sys.stderr)
-        raise SystemExit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
