@@ -13,6 +13,9 @@ from keepwarm.limits import SFN_DEFINITION_MAX_BYTES, SFN_EXPRESS_MAX_S, SFN_NAM
 
 TYPES = frozenset({"Task", "Pass", "Choice", "Wait", "Succeed", "Fail", "Parallel", "Map"})
 TERMINAL = frozenset({"Succeed", "Fail"})
+RETRIES_LOOKED_AT = 1000
+WAIT_LOOKED_AT_S = 1e9
+"""More than this exceeds every deadline; AWS takes up to 99999999 attempts."""
 CALLBACK = ".waitForTaskToken"
 SYNC = (".sync", ".sync:2")
 ALL = "States.ALL"
@@ -98,7 +101,7 @@ def check(definition: dict[str, Any], *, express: bool = False) -> list[Finding]
 
 def walk(definition: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every state of a definition with its name, those of branches and iterators included."""
-    for name, state in (definition.get("States") or {}).items():
+    for name, state in _dict(definition.get("States")).items():
         if not isinstance(state, dict):
             continue
         yield name, state
@@ -106,8 +109,20 @@ def walk(definition: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from walk(inner)
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _number(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+
 def _inner(state: dict[str, Any]) -> list[dict[str, Any]]:
-    inner = [branch for branch in state.get("Branches", []) if isinstance(branch, dict)]
+    inner = _dicts(state.get("Branches"))
     inner += [state[key] for key in ("ItemProcessor", "Iterator") if isinstance(state.get(key), dict)]
     return inner
 
@@ -118,7 +133,7 @@ def _machine(machine: dict[str, Any], at: str, express: bool) -> Iterator[Findin
         yield Finding("KW130", f"{at}States", "no states", "at least one", "nothing could run", "add a state")
         return
     start = machine.get("StartAt")
-    if start not in states:
+    if not isinstance(start, str) or start not in states:
         yield Finding(
             "KW130",
             f"{at}StartAt",
@@ -151,7 +166,7 @@ def _machine(machine: dict[str, Any], at: str, express: bool) -> Iterator[Findin
 
 def _state(where: str, state: dict[str, Any], states: dict[str, Any], express: bool) -> Iterator[Finding]:
     kind = state.get("Type")
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         yield Finding(
             "KW130",
             f"{where}.Type",
@@ -209,10 +224,8 @@ def targets(state: dict[str, Any]) -> list[str]:
     found = [state["Next"]] if "Next" in state else []
     if "Default" in state:
         found.append(state["Default"])
-    found += [rule["Next"] for rule in state.get("Choices", []) if isinstance(rule, dict) and "Next" in rule]
-    found += [
-        catch["Next"] for catch in state.get("Catch", []) if isinstance(catch, dict) and "Next" in catch
-    ]
+    found += [rule["Next"] for rule in _dicts(state.get("Choices")) if "Next" in rule]
+    found += [catch["Next"] for catch in _dicts(state.get("Catch")) if "Next" in catch]
     return [str(name) for name in found]
 
 
@@ -334,7 +347,8 @@ def _choice(where: str, state: dict[str, Any]) -> Iterator[Finding]:
 
 def _errors(where: str, state: dict[str, Any], kind: str) -> Iterator[Finding]:
     for block in ("Retry", "Catch"):
-        entries = state.get(block, [])
+        entries = state.get(block)
+        entries = entries if isinstance(entries, list) else []
         if entries and kind not in ("Task", "Parallel", "Map"):
             yield Finding(
                 "KW130",
@@ -347,7 +361,7 @@ def _errors(where: str, state: dict[str, Any], kind: str) -> Iterator[Finding]:
         for index, entry in enumerate(entries):
             at = f"{where}.{block}[{index}]"
             names = entry.get("ErrorEquals") if isinstance(entry, dict) else None
-            if not names:
+            if not isinstance(names, list) or not names:
                 yield Finding(
                     "KW130",
                     f"{at}.ErrorEquals",
@@ -387,9 +401,9 @@ def _reachable(machine: dict[str, Any], at: str) -> Iterator[Finding]:
     queue = [machine.get("StartAt")]
     while queue:
         name = queue.pop()
-        if name in seen or not isinstance(states.get(name), dict):
+        if not isinstance(name, str) or name in seen or not isinstance(states.get(name), dict):
             continue
-        seen.add(str(name))
+        seen.add(name)
         queue += targets(states[name])
     for name in states:
         if name not in seen:
@@ -416,25 +430,31 @@ def _reachable(machine: dict[str, Any], at: str) -> Iterator[Finding]:
 
 def retry_schedule_s(retry: dict[str, Any]) -> list[float]:
     """Longest waits between the attempts of one retrier, in seconds (full jitter may only shorten them)."""
-    interval = float(retry.get("IntervalSeconds", 1))
-    rate = float(retry.get("BackoffRate", 2.0))
-    longest = float(retry.get("MaxDelaySeconds", float("inf")))
-    return [min(interval * rate**n, longest) for n in range(int(retry.get("MaxAttempts", 3)))]
+    interval = _number(retry.get("IntervalSeconds"), 1)
+    rate = _number(retry.get("BackoffRate"), 2)
+    longest = _number(retry.get("MaxDelaySeconds"), float("inf"))
+    attempts = min(int(_number(retry.get("MaxAttempts"), 3)), RETRIES_LOOKED_AT)
+    waits: list[float] = []
+    wait = interval
+    for _ in range(attempts):
+        waits.append(min(wait, longest))
+        wait = min(wait * rate, WAIT_LOOKED_AT_S)
+    return waits
 
 
 def longest_retry_s(state: dict[str, Any]) -> float:
     """Longest time all waits of a state's most patient retrier take, in seconds."""
-    return max((sum(retry_schedule_s(retry)) for retry in state.get("Retry", [])), default=0.0)
+    return max((sum(retry_schedule_s(retry)) for retry in _dicts(state.get("Retry"))), default=0.0)
 
 
 def _deadline(definition: dict[str, Any], timeout: Any) -> Iterator[Finding]:
     """No single state may spend more on waiting between attempts than the whole execution has."""
-    if not isinstance(timeout, int):
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout <= 0:
         yield Finding(
             "KW130",
             "TimeoutSeconds",
             repr(timeout),
-            "a number of seconds",
+            "a number of seconds, at least 1",
             "an execution without an end holds its work for a year",
             "set it to the deadline of the work",
         )
@@ -442,7 +462,7 @@ def _deadline(definition: dict[str, Any], timeout: Any) -> Iterator[Finding]:
     for name, state in walk(definition):
         waits = longest_retry_s(state)
         if waits > timeout:
-            most = max(state["Retry"], key=lambda retry: sum(retry_schedule_s(retry)))
+            most = max(_dicts(state["Retry"]), key=lambda retry: sum(retry_schedule_s(retry)))
             schedule = " + ".join(f"{wait:g}" for wait in retry_schedule_s(most))
             yield Finding(
                 "KW123",

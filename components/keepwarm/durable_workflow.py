@@ -174,9 +174,10 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - JSON, not HTML
+    environment.filters["tojson"] = _to_json
     try:
         text: str = environment.from_string(template).render(**values)
-    except jinja2.TemplateError as fault:
+    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as fault:
         line = getattr(fault, "lineno", None)
         where = "template" if line is None else f"template line {line}"
         raise InvalidArgs(
@@ -193,6 +194,15 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
         ]
         raise InvalidArgs("\n".join(lines))
     return text
+
+
+def _to_json(value: Any) -> str:
+    """A value as JSON. jinja2's own filter escapes for HTML and fails without a name on what is undefined."""
+    import jinja2
+
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # raises the error that names it
+    return json.dumps(value)
 
 
 def _role_policy(values: list[str]) -> str:
