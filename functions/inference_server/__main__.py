@@ -108,8 +108,9 @@ def main() -> int:
     try:
         return asyncio.run(serve())
     except OSError as fault:
+        reason = os.strerror(fault.errno or 0)
         print(
-            f"KW363 PORT: got {settings.port} ({fault.strerror}); allowed a free port; fix: stop what listens there",
+            f"KW363 PORT: got {settings.port} ({reason}); allowed a free port; fix: stop what listens there",
             file=sys.stderr,
         )
         return 2

@@ -75,6 +75,10 @@ class Batcher(Generic[Work, Result]):
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def limit_batch(self, most: int) -> None:
+        """Change how many items run together."""
+        self._batch_max = most
+
     @property
     def depth(self) -> int:
         """Items accepted and not yet in the model, those whose picture is still on its way included."""

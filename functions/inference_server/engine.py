@@ -57,6 +57,8 @@ class Reader(Protocol):
 
     providers: list[str]
     """Where it runs, as ONNX Runtime names it, preferred first."""
+    joins: bool
+    """Whether pictures read together are faster than one after the other. If not, each is answered when it is done."""
 
     def decode(self, data: bytes) -> Any:
         """Turn bytes into a picture. Raises CorruptDocument, TooLargeDocument, UnsupportedDocument."""
@@ -150,6 +152,28 @@ class _Joined:
         return getattr(self._session, name)
 
 
+def _stop_spinning() -> None:
+    """Let ONNX Runtime's threads sleep while they wait, which RapidOCR has no option for.
+
+    Spinning burns a third more CPU for the same text (measured on two cores), which neighbours on the machine, or the
+    task's own HTTP loop, would pay for.
+    """
+    from rapidocr_onnxruntime.utils import infer_engine
+
+    session = infer_engine.OrtInferSession
+    made = session._init_sess_opts
+    if getattr(made, "sleeps", False):
+        return
+
+    def options(config: dict[str, Any]) -> Any:
+        chosen = made(config)
+        chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return chosen
+
+    options.sleeps = True  # type: ignore[attr-defined]
+    session._init_sess_opts = staticmethod(options)
+
+
 class OcrEngine:
     """RapidOCR with verified models, on the GPU where ONNX Runtime finds one."""
 
@@ -158,13 +182,16 @@ class OcrEngine:
         from rapidocr_onnxruntime import RapidOCR
         from rapidocr_onnxruntime.utils import LoadImage
 
+        _stop_spinning()
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        paths: dict[str, Any] = {name: str(directory / file) for name, file in FILES.items()}
-        self._ocr = RapidOCR(**paths, **dict.fromkeys(("det_use_cuda", "cls_use_cuda", "rec_use_cuda"), cuda))
+        options: dict[str, Any] = {name: str(directory / file) for name, file in FILES.items()}
+        options |= dict.fromkeys(("det_use_cuda", "cls_use_cuda", "rec_use_cuda"), cuda)
+        self.threads = usable_cpus()
+        self._ocr = RapidOCR(**options, intra_op_num_threads=self.threads)
         self._load = LoadImage()
         self.providers: list[str] = list(self._ocr.text_det.infer.session.get_providers())
         # A CPU is busy with one picture already: there, waiting for each other only costs (see docs/benchmarks.md).
-        self._join = self.providers[0] == "CUDAExecutionProvider" if join is None else join
+        self.joins = self.providers[0] == "CUDAExecutionProvider" if join is None else join
 
     def decode(self, data: bytes) -> Any:
         """Turn bytes into a picture, as RapidOCR does, once its header promises a size that may be decoded."""
@@ -221,7 +248,7 @@ class OcrEngine:
 
     def read(self, pictures: Sequence[Any]) -> list[Reading | Exception]:
         """Read pictures together; a failure of one leaves the others alone."""
-        if len(pictures) == 1 or not self._join:
+        if len(pictures) == 1 or not self.joins:
             return [self._read_one(self._ocr, picture) for picture in pictures]
         meeting = _Meeting(len(pictures))
 
@@ -255,13 +282,38 @@ class OcrEngine:
         return Reading([Line(text, round(float(score), 5), box) for box, text, score in found or ()])
 
     def warm_up(self) -> None:
-        """Read a drawn page once: the first run allocates, and on a GPU it chooses its kernels."""
-        import numpy
+        """Read a page of the usual size once, all three models: the first run allocates and chooses its kernels.
 
-        page = numpy.full((736, 1000, 3), 255, dtype=numpy.uint8)
-        for row in range(60, 700, 80):
-            page[row : row + 28, 60:900:14] = 0
-        self._read_one(self._ocr, page)
+        Raises EngineFailed: the model can't read at all, so the service must not become ready.
+        """
+        import numpy
+        from PIL import Image, ImageDraw, ImageFont
+
+        page = Image.new("RGB", (1000, 1414), "white")
+        pen, face = ImageDraw.Draw(page), ImageFont.load_default(size=28)
+        for row in range(12):
+            pen.text(
+                (80, 80 + 100 * row), "The quick brown fox jumps over the lazy dog", fill="black", font=face
+            )
+        reading = self._read_one(self._ocr, numpy.asarray(page))
+        if isinstance(reading, Exception):
+            raise reading
+
+
+def usable_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPUs that this task may use: those of its affinity, at most its control group's quota, at least 1.
+
+    ONNX Runtime would start a thread for each CPU of the machine, which a task with a share of it can't feed.
+    """
+    import math
+    import os
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        most, period = quota.read_text().split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if most == "max" else max(1, min(allowed, math.ceil(int(most) / int(period))))
 
 
 def facts(engine: Reader, manifest: Mapping[str, Any]) -> dict[str, Any]:

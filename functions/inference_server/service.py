@@ -146,14 +146,16 @@ class Service:
     async def _become_ready(self) -> None:
         """Fetch, verify, load and warm the model, off the loop: health is answered meanwhile."""
         try:
-            self._reader, self._model = await asyncio.get_running_loop().run_in_executor(
-                self._model_thread, self._load
-            )
+            loop = asyncio.get_running_loop()
+            reader, self._model = await loop.run_in_executor(self._model_thread, self._load)
+            self._reader = reader
         except Exception as fault:
             self._fault = f"{type(fault).__name__}: {fault}" if not hasattr(fault, "code") else str(fault)
             self._state = "failed"
             self._emit({"event": "keepwarm.service", "state": "failed", "error": self._fault}, {})
             return
+        if not reader.joins:
+            self._batcher.limit_batch(1)
         if self._state == "loading":
             self._state = "ready"
         self._emit({"event": "keepwarm.service", "state": self._state, "model": self._model}, {})

@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 import step
-from keepwarm_runtime.warm import WARM
 
 import keepwarm_runtime.invocation as runtime
+from keepwarm_runtime.warm import WARM
 
 
 @runtime.handler(service="ocr")

@@ -19,15 +19,15 @@ from keepwarm_runtime.errors import (
 
 if TYPE_CHECKING:
     from keepwarm_runtime.admission import Admission
-    from keepwarm_runtime.service_client import ServiceClient
-
     from keepwarm_runtime.aws import S3
     from keepwarm_runtime.deadline import Deadline
     from keepwarm_runtime.invocation import Invocation
+    from keepwarm_runtime.service_client import ServiceClient
 
 PATH = "/v1/ocr"
-HOLD_S = 30.0
-"""Longest one page keeps a permit. The service reads a page in about a second."""
+HOLD_S = 55.0
+"""Longest one page keeps a permit. The service reads a page in about a second; behind others, or on a machine shared
+with everything else, it takes longer, and a call given up halfway has used the service for nothing."""
 WAIT_S = 5.0
 """Longest wait for a permit inside the function; beyond it the workflow waits, which costs nothing."""
 PAGE_TIME_S = 1.0

@@ -325,7 +325,7 @@ class Pages:
 
     def post(self, path: str, body: bytes, *, deadline: Deadline, idempotency_key: str) -> Any:
         assert path == "/v1/ocr"
-        assert deadline.remaining_s() <= 30
+        assert deadline.remaining_s() <= ocr_step.HOLD_S
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None:
             raise fault

@@ -40,6 +40,7 @@ class GatedReader:
 
     def __init__(self, *, open_: bool = True) -> None:
         self.providers = ["CPUExecutionProvider"]
+        self.joins = True
         self.gate = threading.Event()
         self.batches: list[list[str]] = []
         self.entered = threading.Semaphore(0)
