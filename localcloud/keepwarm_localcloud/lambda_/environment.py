@@ -6,7 +6,6 @@ Every wait here is on the machine's clock: a process runs in real time whatever 
 
 import base64
 import contextlib
-import json
 import math
 import os
 import resource
@@ -17,14 +16,15 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepwarm import limits
 from keepwarm_localcloud.errors import LocalCloudError
+from keepwarm_localcloud.lambda_.launch import Launch, Pool, program
+from keepwarm_localcloud.lambda_.log import EnvironmentLog, timestamp
+from keepwarm_localcloud.lambda_.outcome import Call, InitReport, Outcome, error_type, failed, json_object
 from keepwarm_localcloud.lambda_.runtime_api import Gone, Late, RuntimeApi, RuntimeRequest
 from keepwarm_localcloud.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.lambda_.watcher import Watcher
@@ -32,83 +32,11 @@ from keepwarm_localcloud.lambda_.watcher import Watcher
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
 
-TAIL_BYTES = 4096
-"""Log that LogType=Tail gives back. https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
-_FLUSH_BYTES = 256 * 1024
 _NEXT_AFTER_ANSWER_S = 0.002
 """How long a finished runtime may take to ask for the next event before it is frozen without having asked."""
+_EXIT = "Runtime.ExitError"
 RESPONSE_MAX_BYTES = limits.LAMBDA_SYNC_PAYLOAD_MAX_BYTES + 100
 """Lambda states 6,291,556 bytes when it refuses a response: 6 MB and 100 bytes."""
-
-
-class Pool(StrEnum):
-    """Who an environment is kept for."""
-
-    ON_DEMAND = "on-demand"
-    PROVISIONED = "provisioned"
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Everything a version's environments start with; equal for all of them."""
-
-    function: str
-    version: str
-    arn: str
-    """Qualified ARN of the version."""
-    runtime: str
-    handler: str
-    role_arn: str
-    memory_mb: int
-    timeout_s: int
-    ephemeral_mb: int
-    code: Path
-    layers: tuple[Path, ...]
-    variables: dict[str, str]
-    log_group: str
-    json_log: bool
-    log_level: str
-    snap_start: bool
-    architecture: str = "x86_64"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One invocation as the environment sees it."""
-
-    request_id: str
-    payload: bytes
-    arn: str
-    """ARN as invoked, with the alias or version in it when one was given."""
-    trace_id: str
-    client_context: str = ""
-    """Base64, as the API takes it."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What an invocation came to."""
-
-    payload: bytes
-    error: str = ""
-    """`Unhandled` when the function failed."""
-    kind: str = "ok"
-    """`ok`, `error`, `timeout`, `exit`, `memory`, `storage`, `init_error` or `response_too_large`."""
-    duration_ms: float = 0.0
-    init_ms: float | None = None
-    max_memory_mb: int = 0
-    tail: bytes = b""
-    reusable: bool = True
-
-
-@dataclass(slots=True)
-class InitReport:
-    """What an init phase came to."""
-
-    ok: bool
-    duration_ms: float
-    error: dict[str, Any] = field(default_factory=dict)
-    kind: str = "ok"
 
 
 class Environment:
@@ -137,12 +65,11 @@ class Environment:
         self._access_key = ""
         # Held while the process is initialised or invoked, so that nobody closes its files under that thread.
         self._use = threading.RLock()
-        self._lines: list[str] = []
-        self._lines_bytes = 0
-        self._partial = b""
-        self._tail = bytearray()
         day = datetime.fromtimestamp(cloud.clock.now_s(), UTC).strftime("%Y/%m/%d")
         self.log_stream = f"{day}/[{launch.version}]{self.id}"
+        self.log = EnvironmentLog(
+            lambda lines: cloud.logs.put(launch.log_group, self.log_stream, lines), as_json=launch.json_log
+        )
 
     @property
     def pid(self) -> int | None:
@@ -186,7 +113,8 @@ class Environment:
                 started, "timeout", "Sandbox.Timedout", f"Init phase timed out after {limit_s:.2f} seconds"
             )
         except Gone:
-            return self._init_failed(started, *self._death("Runtime.ExitError"))
+            kind, message = self._death()
+            return self._init_failed(started, kind, _EXIT, message)
         finally:
             self._watcher.remove(self)
             self._api.drain_log()
@@ -207,7 +135,7 @@ class Environment:
             self.used_mb = max(self.used_mb, float(self._peak_mb()))
             request.answer("202 Accepted")
             if request.path.endswith(("/init/error", "/restore/error")):
-                error = _json_object(request.body)
+                error = json_object(request.body)
                 kind = request.headers.get("lambda-runtime-function-error-type", "Runtime.Unknown")
                 report = self._init_failed(started, "init_error", kind, "")
                 report.error = {**report.error, **error}
@@ -218,7 +146,7 @@ class Environment:
         if self._api is not None:
             self._api.drain_log()
         status = "timeout" if kind == "timeout" else "error"
-        self._platform(
+        self.log.platform(
             f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: init\tStatus: {status}\tError Type: {error_type}",
             "platform.initReport",
             {"status": status, "errorType": error_type, "metrics": {"durationMs": round(duration_ms, 3)}},
@@ -236,7 +164,14 @@ class Environment:
         # One byte over the limit proves that it was passed; the rest of a larger body is counted, not kept.
         self._api = RuntimeApi(body_limit=RESPONSE_MAX_BYTES)
         self.kill_reason = ""
-        argv, variables = self._program()
+        argv, variables = program(
+            launch,
+            self.pool,
+            self.log_stream,
+            self._runtimes,
+            region=self._cloud.region,
+            endpoint=self._cloud.endpoint,
+        )
         context = {"lambda:SourceFunctionArn": launch.arn.rpartition(":")[0]}
         session = self._cloud.credentials.issue(launch.role_arn, launch.function, context=context)
         self._access_key = session.access_key_id
@@ -259,7 +194,7 @@ class Environment:
             raise
         finally:
             os.close(write_fd)
-        self._api.attach(self._child, read_fd, self._on_log)
+        self._api.attach(self._child, read_fd, self.log.feed)
         self._limit(self._child.pid)
         if self._stopping:
             # `stop` came while there was no process to kill yet.
@@ -275,65 +210,6 @@ class Environment:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (storage, storage))
             resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-
-    def _program(self) -> tuple[list[str], dict[str, str]]:
-        """Command line and environment variables, as AWS sets them.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-        """
-        launch = self.launch
-        kind = "provisioned-concurrency" if self.pool is Pool.PROVISIONED else "on-demand"
-        paths = ["/usr/local/bin", "/usr/bin", "/bin", *(str(layer / "bin") for layer in launch.layers)]
-        libraries = [
-            str(launch.code),
-            str(launch.code / "lib"),
-            *(str(layer / "lib") for layer in launch.layers),
-        ]
-        variables = {
-            "_HANDLER": launch.handler,
-            "AWS_REGION": self._cloud.region,
-            "AWS_DEFAULT_REGION": self._cloud.region,
-            "AWS_LAMBDA_FUNCTION_NAME": launch.function,
-            "AWS_LAMBDA_FUNCTION_VERSION": launch.version,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(launch.memory_mb),
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if launch.snap_start else kind,
-            "AWS_LAMBDA_LOG_GROUP_NAME": launch.log_group,
-            "AWS_LAMBDA_LOG_STREAM_NAME": self.log_stream,
-            "AWS_ENDPOINT_URL": self._cloud.endpoint,
-            "LAMBDA_TASK_ROOT": str(launch.code),
-            "TZ": ":UTC",
-            "LANG": "en_US.UTF-8",
-            "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-        }
-        if launch.json_log:
-            variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
-        if launch.log_level:
-            variables["AWS_LAMBDA_LOG_LEVEL"] = launch.log_level
-        if not launch.runtime.startswith("python"):
-            roots = (launch.code, *launch.layers)
-            program = next(
-                (r / "bootstrap" for r in roots if (r / "bootstrap").is_file()), roots[0] / "bootstrap"
-            )
-            return [str(program)], {
-                **variables,
-                "PATH": os.pathsep.join(paths),
-                "LAMBDA_RUNTIME_DIR": "/var/runtime",
-            }
-        python = self._runtimes.python(launch.runtime)
-        packages = [str(launch.code)]
-        for layer in launch.layers:
-            packages += [str(layer / "python" / "lib" / f"python{python.minor}" / "site-packages")]
-            packages += [str(layer / "python")]
-        packages.append(str(python.directory))
-        variables |= {
-            "PATH": os.pathsep.join([str(python.interpreter.parent), *paths]),
-            "LAMBDA_RUNTIME_DIR": str(python.directory),
-            "PYTHONPATH": str(python.directory),
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_{launch.runtime}",
-            "_KEEPWARM_PATH": os.pathsep.join(packages),
-        }
-        # -S: no site-packages of this machine; -B: a package is read-only, as on AWS no bytecode is written into it.
-        return [str(python.interpreter), "-S", "-B", str(python.bootstrap)], variables
 
     # --- invoke phase -------------------------------------------------------------------------------------------
 
@@ -351,16 +227,14 @@ class Environment:
     def _invoke(self, call: Call, init: InitReport | None, deadline_s: float | None) -> Outcome:
         if self._api is None:
             # The cloud closed between the start of this environment and its first event.
-            return _failed(
-                "exit", "Runtime.ExitError", f"RequestId: {call.request_id} Error: environment stopped"
-            )
+            return failed("exit", _EXIT, f"RequestId: {call.request_id} Error: environment stopped")
         started = time.monotonic()
         deadline = started + self.launch.timeout_s if deadline_s is None else deadline_s
         self._thaw()
         self._set_state("busy")
         if init is None:
-            self._tail.clear()
-        self._platform(
+            self.log.forget_tail()
+        self.log.platform(
             f"START RequestId: {call.request_id} Version: {self.launch.version}",
             "platform.start",
             {"requestId": call.request_id, "version": self.launch.version},
@@ -372,8 +246,8 @@ class Environment:
             self._kill("timeout")
             outcome = self._timed_out(call)
         except Gone:
-            kind, error_type, message = self._death("Runtime.ExitError")
-            outcome = _failed(kind, error_type, f"RequestId: {call.request_id} Error: {message}")
+            kind, message = self._death()
+            outcome = failed(kind, _EXIT, f"RequestId: {call.request_id} Error: {message}")
         finally:
             self._watcher.remove(self)
         outcome.duration_ms = (time.monotonic() - started) * 1000
@@ -385,10 +259,10 @@ class Environment:
         with self._use:
             version = self.launch.version
             text = f"START RequestId: {call.request_id} Version: {version}"
-            self._platform(text, "platform.start", {"requestId": call.request_id, "version": version})
+            self.log.platform(text, "platform.start", {"requestId": call.request_id, "version": version})
             self._report(call, outcome)
-            outcome.tail = bytes(self._tail[-TAIL_BYTES:])
-            self._flush()
+            outcome.tail = self.log.tail()
+            self.log.flush()
         return outcome
 
     def _exchange(self, call: Call, deadline: float) -> Outcome:
@@ -416,7 +290,7 @@ class Environment:
                 return self._response(request)
             if request.path == prefix + "error":
                 request.answer("202 Accepted")
-                return Outcome(_with_request_id(request.body), "Unhandled", "error")
+                return Outcome(request.body or b"null", "Unhandled", "error")
             if request.path.endswith("/invocation/next"):
                 # Asking for an event without having answered the last one: the invocation stays open until it ends.
                 self._next = request
@@ -426,7 +300,7 @@ class Environment:
     def _response(self, request: RuntimeRequest) -> Outcome:
         if request.size > RESPONSE_MAX_BYTES:
             request.answer("413 Request Entity Too Large", "", b'{"errorType":"RequestEntityTooLarge"}')
-            outcome = _failed(
+            outcome = failed(
                 "response_too_large",
                 "Function.ResponseSizeTooLarge",
                 f"Response payload size exceeded maximum allowed payload size ({RESPONSE_MAX_BYTES} bytes).",
@@ -445,10 +319,9 @@ class Environment:
 
     def _timed_out(self, call: Call) -> Outcome:
         message = f"Task timed out after {self.launch.timeout_s:.2f} seconds"
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         if not self.launch.json_log:
-            self._line(f"{stamp} {call.request_id} {message}")
-        return _failed("timeout", "Sandbox.Timedout", f"RequestId: {call.request_id} Error: {message}")
+            self.log.line(f"{timestamp()} {call.request_id} {message}")
+        return failed("timeout", "Sandbox.Timedout", f"RequestId: {call.request_id} Error: {message}")
 
     def _finish(self, call: Call, outcome: Outcome, init: InitReport | None) -> None:
         assert self._api is not None
@@ -460,26 +333,26 @@ class Environment:
         used = self.storage_bytes()
         if outcome.kind == "ok" and used > self.launch.ephemeral_mb * limits.MIB:
             self._kill("storage")
-            kind, error_type, message = self._death("Runtime.ExitError")
-            failed = _failed(kind, error_type, f"RequestId: {call.request_id} Error: {message}")
+            kind, message = self._death()
+            ended = failed(kind, _EXIT, f"RequestId: {call.request_id} Error: {message}")
             outcome.payload, outcome.error, outcome.kind, outcome.reusable = (
-                failed.payload,
+                ended.payload,
                 "Unhandled",
                 kind,
                 False,
             )
         self._report(call, outcome)
-        outcome.tail = bytes(self._tail[-TAIL_BYTES:])
-        self._flush()
+        outcome.tail = self.log.tail()
+        self.log.flush()
 
     def _report(self, call: Call, outcome: Outcome) -> None:
         launch = self.launch
-        self._flush_partial()
+        self.log.end_line()
         billed = math.ceil(outcome.duration_ms + (outcome.init_ms or 0.0))
         status = {"ok": "", "error": "", "timeout": "timeout"}.get(outcome.kind, "error")
-        error_type = "Runtime.OutOfMemory" if outcome.kind == "memory" else _error_type(outcome.payload)
+        kind = "Runtime.OutOfMemory" if outcome.kind == "memory" else error_type(outcome.payload)
         if not launch.json_log:
-            self._line(f"END RequestId: {call.request_id}")
+            self.log.line(f"END RequestId: {call.request_id}")
         text = (
             f"REPORT RequestId: {call.request_id}\tDuration: {outcome.duration_ms:.2f} ms\tBilled Duration: {billed} ms"
             f"\tMemory Size: {launch.memory_mb} MB\tMax Memory Used: {outcome.max_memory_mb} MB\t"
@@ -487,7 +360,7 @@ class Environment:
         if outcome.init_ms is not None:
             text += f"Init Duration: {outcome.init_ms:.2f} ms\t"
         if status:
-            text += f"Status: {status}" + (f"\tError Type: {error_type}" if status == "error" else "")
+            text += f"Status: {status}" + (f"\tError Type: {kind}" if status == "error" else "")
         metrics = {
             "durationMs": round(outcome.duration_ms, 3),
             "billedDurationMs": billed,
@@ -497,7 +370,7 @@ class Environment:
         if outcome.init_ms is not None:
             metrics["initDurationMs"] = round(outcome.init_ms, 3)
         record = {"requestId": call.request_id, "status": status or "success", "metrics": metrics}
-        self._platform(text, "platform.report", record)
+        self.log.platform(text, "platform.report", record)
 
     def _rest(self) -> None:
         """Wait a moment for the runtime to ask for its next event, then freeze it."""
@@ -553,8 +426,8 @@ class Environment:
         if self._child is not None:
             self._cloud.processes.signal(self._child, signal.SIGKILL)
 
-    def _death(self, error_type: str) -> tuple[str, str, str]:
-        """Kind, error type and message of a process that ended, with advice in the log where there is some."""
+    def _death(self) -> tuple[str, str]:
+        """Kind and message of a process that ended, with advice in the log where there is some."""
         assert self._child is not None
         status = self._child.wait()
         if self._api is not None:
@@ -563,27 +436,27 @@ class Environment:
         who = f"lambda {launch.function}:{launch.version}"
         if self.kill_reason == "memory":
             advice = math.ceil(self.used_mb * 1.25 / 64) * 64
-            self._line(
+            self.log.line(
                 f"KW622 {who}: got {self.used_mb:.0f} MB of memory in use; allowed {launch.memory_mb} MB; because the "
                 f"function's MemorySize is its limit and Lambda kills what exceeds it; fix: set MemorySize to at least "
                 f"{min(advice, limits.LAMBDA_MEMORY_MAX_MB)} MB, or hold less at once"
             )
-            return "memory", error_type, "Runtime exited with error: signal: killed"
+            return "memory", "Runtime exited with error: signal: killed"
         if self.kill_reason == "storage":
             used_mb = self.storage_bytes() / limits.MIB
-            self._line(
+            self.log.line(
                 f"KW623 {who}: got {used_mb:.0f} MB in /tmp; allowed {launch.ephemeral_mb} MB; because "
                 "EphemeralStorage limits it (on AWS the write itself fails with ENOSPC); fix: raise "
                 "EphemeralStorage, or delete what is no longer needed"
             )
-            return "storage", error_type, "[Errno 28] No space left on device (EphemeralStorage exceeded)"
+            return "storage", "[Errno 28] No space left on device (EphemeralStorage exceeded)"
         if status < 0:
             name = signal.Signals(-status).name.removeprefix("SIG").lower()
             word = {"kill": "killed", "segv": "segmentation fault", "abrt": "aborted"}.get(name, name)
-            return "exit", error_type, f"Runtime exited with error: signal: {word}"
+            return "exit", f"Runtime exited with error: signal: {word}"
         if status == 0:
-            return "exit", error_type, "Runtime exited without providing a reason"
-        return "exit", error_type, f"Runtime exited with error: exit status {status}"
+            return "exit", "Runtime exited without providing a reason"
+        return "exit", f"Runtime exited with error: exit status {status}"
 
     def _peak_mb(self) -> int:
         """Highest resident memory so far; pages of files beyond the limit would be given back, so never more."""
@@ -616,7 +489,7 @@ class Environment:
             if self.state in ("stopped", "failed"):
                 return
             self._release_process()
-            self._flush()
+            self.log.flush()
             shutil.rmtree(self._root, ignore_errors=True)
             self._set_state("failed" if why == "failed" else "stopped", why=why)
 
@@ -626,7 +499,7 @@ class Environment:
             self._cloud.processes.end(self._child)
         if self._api is not None:
             self._api.drain_log()
-            self._flush_partial()
+            self.log.end_line()
             self._api.close()
         if self._access_key:
             self._cloud.credentials.revoke(self._access_key)
@@ -645,84 +518,3 @@ class Environment:
             pid=self.pid,
             **facts,
         )
-
-    # --- log ----------------------------------------------------------------------------------------------------
-
-    def log_tail(self) -> str:
-        """The last 4 KB of the log."""
-        return bytes(self._tail[-TAIL_BYTES:]).decode("utf-8", "replace")
-
-    def _on_log(self, data: bytes) -> None:
-        *whole, self._partial = (self._partial + data).split(b"\n")
-        for line in whole:
-            self._line(line.decode("utf-8", "replace"))
-
-    def _line(self, line: str) -> None:
-        # awslambdaric separates the lines of one event by carriage returns.
-        line = line.replace("\r", "\n")
-        self._lines.append(line)
-        self._lines_bytes += len(line)
-        self._tail += line.encode() + b"\n"
-        if len(self._tail) > 4 * TAIL_BYTES:
-            del self._tail[: -2 * TAIL_BYTES]
-        if self._lines_bytes > _FLUSH_BYTES:
-            self._flush()
-
-    def _flush_partial(self) -> None:
-        if self._partial:
-            partial, self._partial = self._partial, b""
-            self._line(partial.decode("utf-8", "replace"))
-
-    def _platform(self, text: str, kind: str, record: dict[str, Any]) -> None:
-        if self.launch.json_log:
-            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-            text = json.dumps({"time": stamp, "type": kind, "record": record})
-        self._line(text)
-
-    def _flush(self) -> None:
-        if self._lines:
-            lines, self._lines, self._lines_bytes = self._lines, [], 0
-            self._cloud.logs.put(self.launch.log_group, self.log_stream, lines)
-
-
-def _failed(kind: str, error_type: str, message: str) -> Outcome:
-    payload = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
-    return Outcome(payload, "Unhandled", kind, reusable=False)
-
-
-def failed_init(report: InitReport, call: Call, timeout_s: int) -> Outcome:
-    """The answer of an invocation whose environment could not be initialised, also not a second time."""
-    error = {"errorMessage": "", **report.error}
-    if report.kind == "init_error":
-        error["requestId"] = call.request_id
-    elif report.kind == "timeout":
-        message = f"Task timed out after {timeout_s:.2f} seconds"
-        error = {
-            "errorType": "Sandbox.Timedout",
-            "errorMessage": f"RequestId: {call.request_id} Error: {message}",
-        }
-    else:
-        error["errorMessage"] = f"RequestId: {call.request_id} Error: {error['errorMessage']}"
-    kind = report.kind if report.kind in ("timeout", "memory", "storage") else "init_error"
-    return Outcome(
-        json.dumps(error).encode(), "Unhandled", kind, duration_ms=report.duration_ms, reusable=False
-    )
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except ValueError:
-        return {}
-    if isinstance(parsed, str):
-        # awslambdaric encodes the error of an init phase twice.
-        return _json_object(parsed.encode())
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _with_request_id(body: bytes) -> bytes:
-    return body or b"null"
-
-
-def _error_type(payload: bytes) -> str:
-    return str(_json_object(payload).get("errorType", "Unhandled"))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from keepwarm import limits
 from keepwarm_localcloud.lambda_.code import CodeStore, Package
-from keepwarm_localcloud.lambda_.environment import Launch
 from keepwarm_localcloud.lambda_.errors import conflict, invalid, not_found, refuse
+from keepwarm_localcloud.lambda_.launch import Launch
 from keepwarm_localcloud.lambda_.model import (
     LATEST,
     Alias,
@@ -108,7 +108,6 @@ class Functions:
             json_log=logging["LogFormat"] == "JSON",
             log_level=logging.get("ApplicationLogLevel", ""),
             snap_start=version.snap_start,
-            architecture=config["Architectures"][0],
         )
 
     # --- functions ----------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from keepwarm import limits
-from keepwarm_localcloud.lambda_.environment import Call, Outcome, failed_init
 from keepwarm_localcloud.lambda_.functions import Functions
 from keepwarm_localcloud.lambda_.metrics import Metrics
 from keepwarm_localcloud.lambda_.model import LATEST, Function, Version
+from keepwarm_localcloud.lambda_.outcome import Call, Outcome, failed_init
 from keepwarm_localcloud.lambda_.pools import Lease, Pools
 from keepwarm_localcloud.service import AwsError, Caller
 from keepwarm_runtime.scaling import Placement

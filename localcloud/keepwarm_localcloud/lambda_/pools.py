@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepwarm import limits
-from keepwarm_localcloud.lambda_.environment import Environment, Launch, Pool
+from keepwarm_localcloud.lambda_.environment import Environment
 from keepwarm_localcloud.lambda_.errors import throttled
+from keepwarm_localcloud.lambda_.launch import Launch, Pool
 from keepwarm_localcloud.lambda_.model import Function, Version
 from keepwarm_localcloud.lambda_.placement import Demand, decide
 from keepwarm_localcloud.lambda_.runtimes import Runtimes
@@ -361,7 +362,7 @@ class Pools:
         if pool.closed or self._closed:
             return
         pool.status = "FAILED"
-        tail = " | ".join(environment.log_tail().strip().splitlines())
+        tail = " | ".join(environment.log.tail().decode("utf-8", "replace").strip().splitlines())
         pool.reason = (
             f"FUNCTION_ERROR_INIT_FAILURE: {error.get('errorType')}: {error.get('errorMessage')}; log: {tail}"
         )
