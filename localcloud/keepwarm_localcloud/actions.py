@@ -89,8 +89,22 @@ def _operation(request: Request) -> tuple[str, dict[str, Any]]:
 def _sqs(operation: str, body: dict[str, Any], names: Names, cloud: "Cloud") -> list[Ask]:
     operation = _BATCHES.get(operation, operation)
     queue = str(body.get("QueueUrl") or "").rstrip("/").rpartition("/")[2] or body.get("QueueName")
-    resource = body.get("SourceArn") or (names.arn("sqs", str(queue)) if queue else "*")
-    return [Ask(f"sqs:{operation}", [resource])]
+    resource = str(body.get("SourceArn") or (names.arn("sqs", str(queue)) if queue else "*"))
+    asks = [Ask(f"sqs:{operation}", [resource])]
+    wanted = {"SendMessage": ("GenerateDataKey", "Decrypt"), "ReceiveMessage": ("Decrypt",)}.get(
+        operation, ()
+    )
+    owner: Any = cloud.find_service("sqs")
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+    if wanted and owner is not None and owner.exists(resource):
+        key = owner.attributes(resource).get("KmsMasterKeyId", "")
+        if key and not key.endswith("alias/aws/sqs"):
+            context: dict[str, str | list[str]] = {
+                "kms:ViaService": f"sqs.{cloud.region}.amazonaws.com",
+                "kms:EncryptionContext:aws:sqs:arn": resource,
+            }
+            asks += [Ask(f"kms:{action}", [key_arn(key, names, cloud)], context) for action in wanted]
+    return asks
 
 
 def _table(name: Any, names: Names) -> str:

@@ -415,6 +415,39 @@ def test_given_a_key_policy_without_the_account_when_the_role_is_allowed_then_re
     )
 
 
+def test_given_an_object_under_a_key_of_the_customer_when_the_role_lacks_the_key_then_refused(
+    cloud: Cloud, role: Role, bucket: str
+) -> None:
+    key = cloud.boto("kms").create_key()["KeyMetadata"]["Arn"]
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
+    operator = cloud.boto("s3")
+    operator.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    role.grant(allow("s3:*"))
+    s3 = role.client("s3")
+    assert "kms:GenerateDataKey" in refused(s3.put_object, Bucket=bucket, Key="k", Body=b"")
+    operator.put_object(Bucket=bucket, Key="k", Body=b"1")
+    assert "kms:Decrypt" in refused(s3.get_object, Bucket=bucket, Key="k")
+    via = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
+    role.grant(allow(["kms:Decrypt", "kms:GenerateDataKey"], key, Condition=via), name="key")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"2")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
+    s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "k"})
+
+
+def test_given_a_queue_under_a_key_of_the_customer_when_the_role_lacks_the_key_then_refused(
+    cloud: Cloud, role: Role
+) -> None:
+    key = cloud.boto("kms").create_key()["KeyMetadata"]["KeyId"]
+    name = f"iam-queue-{next(_names)}"
+    url = cloud.boto("sqs").create_queue(QueueName=name, Attributes={"KmsMasterKeyId": key})["QueueUrl"]
+    role.grant(allow("sqs:*"))
+    sqs = role.client("sqs")
+    assert "kms:GenerateDataKey" in refused(sqs.send_message, QueueUrl=url, MessageBody="m")
+    role.grant(allow(["kms:Decrypt", "kms:GenerateDataKey"]), name="key")
+    sqs.send_message(QueueUrl=url, MessageBody="m")
+    assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1
+
+
 def test_given_a_policy_change_when_the_session_goes_on_then_it_acts_at_once(role: Role, bucket: str) -> None:
     s3 = role.client("s3")
     role.grant(allow("s3:PutObject"))

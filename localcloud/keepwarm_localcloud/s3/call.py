@@ -39,8 +39,10 @@ class Call:
     bucket_name: str
     key: str
     now_s: float
-    authorize: Callable[[str, str], None] = lambda action, resource: None
-    """Refuses what the caller may not do: (action, resource)."""
+    authorize: Callable[..., None] = lambda action, resource, context=None: None
+    """Refuses what the caller may not do: (action, resource, condition keys)."""
+    key_arn: Callable[[str], str] = lambda key: key
+    """ARN of a KMS key named by id, ARN or alias."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -82,6 +84,30 @@ class Call:
         """The digest the client signed, when it signed the content."""
         value = self.headers.get("x-amz-content-sha256", "")
         return value if _SHA256.match(value) else None
+
+    def use_key(self, encryption: Mapping[str, str], bucket: str, key: str, *actions: str) -> None:
+        """Ask for the customer-managed key of an object; AWS's own keys need no permission.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+
+        Raises:
+            AwsError: AccessDenied.
+        """
+        name = "x-amz-server-side-encryption"
+        kms_key = encryption.get(f"{name}-aws-kms-key-id", "")
+        if (
+            not encryption.get(name, "").startswith("aws:kms")
+            or not kms_key
+            or kms_key.endswith("alias/aws/s3")
+        ):
+            return
+        whole = encryption.get(f"{name}-bucket-key-enabled") == "true"
+        context = {
+            "kms:ViaService": f"s3.{self.request.region}.amazonaws.com",
+            "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{bucket}" + ("" if whole else f"/{key}"),
+        }
+        for action in actions:
+            self.authorize(f"kms:{action}", self.key_arn(kms_key), context)
 
     def version(self) -> tuple[Bucket, Version]:
         """The version the request names, or the newest.

@@ -60,6 +60,8 @@ def _find(call: Call, bucket: Bucket) -> Upload:
 def _create(call: Call) -> Response:
     bucket = call.bucket()
     version = template(call, bucket)
+    # Both: the parts are encrypted, and read again when they are put together.
+    call.use_key(version.encryption, bucket.name, call.key, "GenerateDataKey", "Decrypt")
     algorithm = call.headers.get("x-amz-checksum-algorithm", "").upper() or None
     kind = "COMPOSITE"
     if algorithm is not None:

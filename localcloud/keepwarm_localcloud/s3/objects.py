@@ -175,6 +175,7 @@ def put(call: Call, announce: Announce) -> Response:
     """PutObject."""
     bucket = call.bucket()
     version = template(call, bucket)
+    call.use_key(version.encryption, bucket.name, call.key, "GenerateDataKey")
     with call.store.lock:
         # Before the body, so that a client waiting for `100 Continue` need not send gigabytes to be refused.
         conditions.check_write(call.headers, bucket.current(call.key))
@@ -224,10 +225,18 @@ def copy(call: Call, announce: Announce) -> Response:
         assert source.blob is not None
         blob = call.store.link(source.blob)
     version = template(call, bucket)
+    try:
+        call.use_key(source.encryption, source_bucket.name, source.key, "Decrypt")
+        call.use_key(version.encryption, bucket.name, call.key, "GenerateDataKey")
+    except AwsError:
+        if blob is not source.blob:
+            blob.discard()
+        raise
     replace = call.headers.get("x-amz-metadata-directive", "COPY") == "REPLACE"
     explicit = any(n in call.headers for n in ("x-amz-storage-class", "x-amz-server-side-encryption"))
     if source_bucket is bucket and source.key == call.key and not replace and not explicit:
-        blob.discard() if blob is not source.blob else None
+        if blob is not source.blob:
+            blob.discard()
         raise AwsError(
             "InvalidRequest",
             "This copy request is illegal because it is trying to copy an object to itself without changing the "
@@ -285,6 +294,8 @@ def get(call: Call) -> Response:
     with call.store.lock:
         bucket, version = call.version()
         conditions.check_read(call.headers, version)
+        if call.request.method == "GET":
+            call.use_key(version.encryption, bucket.name, call.key, "Decrypt")
         headers = read_headers(bucket, version)
         for parameter, name in _OVERRIDES.items():
             if (value := call.query(parameter)) is not None:

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from keepwarm_localcloud.actions import Names, key_arn
 from keepwarm_localcloud.s3 import buckets, listing, multipart, objects
 from keepwarm_localcloud.s3.call import Call, check_tags, locate
 from keepwarm_localcloud.s3.store import Bucket, Store, Version
@@ -68,7 +69,10 @@ class S3Service:
             bucket,
             key,
             self._cloud.clock.now_s(),
-            lambda action, resource: self._cloud.authorize(request.caller, action, resource),
+            lambda action, resource, context=None: self._cloud.authorize(
+                request.caller, action, resource, context
+            ),
+            lambda name: key_arn(name, Names(self._cloud), self._cloud),
         )
         try:
             return self._answer(call)
