@@ -115,14 +115,17 @@ REFUSED_QUEUES = [
     ),
     (
         {"visibility_s": 59},
-        "KW115 BurstQueue 'burst' visibility_s: got 59 s; allowed at least 60 s; because a message would be delivered "
+        "KW115 BurstQueue 'burst' visibility_s: got 59 s; allowed at least 60 s; because a message would be "
+        "delivered "
         "again while it is still worked on, and Lambda refuses the event source; fix: set visibility_s to 360, or "
         "leave it out",
     ),
     (
         {"visibility_s": 100},
-        "KW116 BurstQueue 'burst' visibility_s: got 100 s; allowed at least 360 s (6 x 60 s plus the batching window); "
-        "because throttled deliveries need room to be retried before the message appears again; fix: set visibility_s "
+        "KW116 BurstQueue 'burst' visibility_s: got 100 s; allowed at least 360 s (6 x 60 s plus the "
+        "batching window); "
+        "because throttled deliveries need room to be retried before the message appears again; fix: set "
+        "visibility_s "
         "to 360, leave it out, or give visibility_reason",
     ),
     (
@@ -142,7 +145,8 @@ REFUSED_QUEUES = [
     ),
     (
         {"max_receives": 3},
-        "KW120 BurstQueue 'burst' max_receives: got 3; allowed a whole number, 5..1000 deliveries; because a throttled "
+        "KW120 BurstQueue 'burst' max_receives: got 3; allowed a whole number, 5..1000 deliveries; because a "
+        "throttled "
         "delivery counts as one, so fewer park work that was never tried; fix: set max_receives within the range",
     ),
     (
@@ -153,7 +157,8 @@ REFUSED_QUEUES = [
     ),
     (
         {"retention_s": 600},
-        "KW121 BurstQueue 'burst' retention_s: got 600 s; allowed at least deadline_s, 3600 s; because a message would "
+        "KW121 BurstQueue 'burst' retention_s: got 600 s; allowed at least deadline_s, 3600 s; because a "
+        "message would "
         "vanish before its deadline, without a trace; fix: raise retention_s, or leave it out",
     ),
 ]
@@ -368,7 +373,8 @@ def test_given_late_redeliveries_when_records_end_before_them_then_the_ledger_is
             lambda late=late: kw.EffectLedger("e", {"retention_days": 7, "redelivery_s": late})
         ) == (  # type: ignore[misc]
             "KW122 EffectLedger 'e' retention_days: got 7 days; allowed more than redelivery_s, 604800 s; because an "
-            "event delivered again on day 7.0 would run its effect a second time; fix: set retention_days to 8 or more"
+            "event delivered again on day 7.0 would run its effect a second time; fix: set retention_days to 8 "
+            "or more"
         )
 
 

@@ -1,0 +1,357 @@
+"""GpuService: wakes from zero, is not reset by a deployment, comes down in order, and is hardened.
+
+Order of deletion is the reverse of the dependencies asserted here. Not proved: that AWS or the embedded cloud takes it;
+tests/localcloud and tests/engine deploy and destroy it.
+"""
+
+import base64
+import json
+import subprocess
+from typing import Any
+
+import pulumi
+import pytest
+
+import keepwarm as kw
+from keepwarm import _gpu_hosts
+from tests.support.deployed import DEFAULT_VPC, Deployed, deploy, refusal
+from tests.support.samples import IMAGE, MODEL
+
+SERVICE = "aws:ecs/service:Service"
+TASK = "aws:ecs/taskDefinition:TaskDefinition"
+GROUP = "aws:autoscaling/group:Group"
+PROVIDER = "aws:ecs/capacityProvider:CapacityProvider"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+POLICY = "aws:appautoscaling/policy:Policy"
+SCALABLE = "aws:appautoscaling/target:Target"
+TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+
+
+def service(**args: Any) -> Any:
+    return lambda: kw.GpuService("g", {"image": IMAGE, **args})  # type: ignore[typeddict-item]
+
+
+def made(**args: Any) -> Deployed:
+    return deploy(service(**args), lookups=DEFAULT_VPC)
+
+
+def container(seen: Deployed) -> dict[str, Any]:
+    (only,) = json.loads(seen.one(TASK, "g-task")["containerDefinitions"])
+    found: dict[str, Any] = only
+    return found
+
+
+# --- scaling
+
+
+def test_given_zero_tasks_when_callers_come_then_their_own_metric_wakes_the_service() -> None:
+    seen = made(max_tasks=3, backlog_per_task=10)
+    target = seen.one(SCALABLE, "g-target")
+    assert (target["minCapacity"], target["maxCapacity"]) == (0, 3)
+    assert target["resourceId"] == "service/g-cluster-1a2b3c4/g-service-1a2b3c4"
+    wake = seen.one(ALARM, "g-backlog")
+    assert (wake["namespace"], wake["metricName"], wake["statistic"]) == ("Keepwarm", "Backlog", "Sum")
+    assert wake["dimensions"] == {"Service": "g-discovery-1a2b3c4"}, (
+        "emitted by callers, so it exists at zero tasks"
+    )
+    assert (wake["threshold"], wake["comparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    out = seen.one(POLICY, "g-out")["stepScalingPolicyConfiguration"]
+    assert out["adjustmentType"] == "ExactCapacity", "a percentage of zero is zero"
+    assert [
+        (s["metricIntervalLowerBound"], s.get("metricIntervalUpperBound"), s["scalingAdjustment"])
+        for s in out["stepAdjustments"]
+    ] == [("0.0", "10.0", 1), ("10.0", "20.0", 2), ("20.0", None, 3)]
+
+
+def test_given_silence_when_it_lasts_then_the_service_goes_back_to_its_minimum() -> None:
+    seen = made(min_tasks=1, max_tasks=3, idle_minutes=7)
+    idle = seen.one(ALARM, "g-idle")
+    assert (idle["period"], idle["evaluationPeriods"], idle["treatMissingData"]) == (60, 7, "breaching")
+    back = seen.one(POLICY, "g-in")["stepScalingPolicyConfiguration"]
+    assert {step["scalingAdjustment"] for step in back["stepAdjustments"]} == {1}
+
+
+def test_given_a_deployment_when_the_autoscaler_has_moved_counts_then_they_stay() -> None:
+    seen = made(min_tasks=1, max_tasks=3)
+    assert seen.told(SERVICE, "g-service").ignored == ["desiredCount"]
+    assert seen.told(GROUP, "g-hosts").ignored == ["desiredCapacity"]
+    assert "desiredCapacity" not in seen.one(GROUP, "g-hosts")
+
+
+# --- removal
+
+
+def test_given_a_destroy_when_it_runs_backwards_then_service_goes_before_association_provider_group_cluster() -> (
+    None
+):
+    seen = made()
+    assert "g-association" in seen.told(SERVICE, "g-service").dependencies
+    assert (
+        "g-capacity"
+        in seen.told(
+            "aws:ecs/clusterCapacityProviders:ClusterCapacityProviders", "g-association"
+        ).dependencies
+    )
+    assert "g-hosts" in seen.told(PROVIDER, "g-capacity").dependencies
+    assert "g-template" in seen.told(GROUP, "g-hosts").dependencies
+    assert "g-cluster" in seen.told(TEMPLATE, "g-template").dependencies
+    assert "g-service" in seen.told(SCALABLE, "g-target").dependencies
+    assert {"g-execution-policy", "g-tasks-https"} <= set(seen.told(SERVICE, "g-service").dependencies)
+
+
+def test_given_protected_instances_when_destroyed_then_nothing_waits_for_them() -> None:
+    seen = made(warm_instances=2)
+    group = seen.one(GROUP, "g-hosts")
+    assert group["protectFromScaleIn"] is True
+    assert group["forceDelete"] is True, "protected instances can't be scaled in, so waiting would never end"
+    assert group["forceDeleteWarmPool"] is True
+    assert group["waitForCapacityTimeout"] == "0"
+    assert seen.one(SERVICE, "g-service")["forceDelete"] is True
+    assert seen.one("aws:servicediscovery/service:Service", "g-discovery")["forceDestroy"] is True
+    provider = seen.one(PROVIDER, "g-capacity")["autoScalingGroupProvider"]
+    assert provider["managedTerminationProtection"] == "ENABLED"
+    assert provider["managedScaling"]["status"] == "ENABLED", "protection needs managed scaling"
+
+
+def test_given_retiring_when_deployed_then_protection_is_off_and_everything_shrinks_to_zero() -> None:
+    seen = made(retiring=True, min_tasks=1, max_tasks=2, warm_instances=1)
+    group = seen.one(GROUP, "g-hosts")
+    assert (group["protectFromScaleIn"], group["maxSize"], group["warmPool"]["minSize"]) == (False, 0, 0)
+    assert (
+        seen.one(PROVIDER, "g-capacity")["autoScalingGroupProvider"]["managedTerminationProtection"]
+        == "DISABLED"
+    )
+    target = seen.one(SCALABLE, "g-target")
+    assert (target["minCapacity"], target["maxCapacity"]) == (0, 0)
+
+
+# --- hosts
+
+
+def test_given_an_auto_scaling_group_when_deployed_then_instances_are_gpu_hosts_and_hardened() -> None:
+    seen = made(max_tasks=4, instance_types=["g6.12xlarge"])
+    template = seen.one(TEMPLATE, "g-template")
+    assert template["imageId"] == (
+        "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recommended/image_id"
+    )
+    assert template["metadataOptions"] == {
+        "httpEndpoint": "enabled",
+        "httpTokens": "required",
+        "httpPutResponseHopLimit": 1,
+    }
+    disk = template["blockDeviceMappings"][0]["ebs"]
+    assert (disk["encrypted"], disk["volumeType"]) == ("true", "gp3")
+    group = seen.one(GROUP, "g-hosts")
+    assert (group["minSize"], group["maxSize"]) == (0, 2), (
+        "four tasks fit one instance; one more for a deployment"
+    )
+    assert group["vpcZoneIdentifiers"] == ["subnet-0aaa", "subnet-0bbb"]
+
+
+def test_given_several_types_when_deployed_then_the_group_may_launch_each() -> None:
+    policy = made(instance_types=["g6.xlarge", "g5.xlarge"]).one(GROUP, "g-hosts")["mixedInstancesPolicy"]
+    overrides = policy["launchTemplate"]["overrides"]
+    assert [override["instanceType"] for override in overrides] == ["g6.xlarge", "g5.xlarge"]
+
+
+def test_given_user_data_when_decoded_then_it_joins_the_cluster_and_makes_the_cache_at_every_boot() -> None:
+    text = base64.b64decode(made(warm_instances=1).one(TEMPLATE, "g-template")["userData"]).decode()
+    assert "ECS_CLUSTER=g-cluster-1a2b3c4\n" in text
+    assert "ECS_ENABLE_GPU_SUPPORT=true\n" in text
+    assert "ECS_AWSVPC_BLOCK_IMDS=true\n" in text
+    assert "ECS_WARM_POOLS_CHECK=true\n" in text
+    assert "systemctl enable --now keepwarm-cache.service" in text
+    assert "@" not in text.replace("disks[@]", ""), "a placeholder was left"
+
+
+def test_given_user_data_when_parsed_by_bash_then_both_scripts_are_sound() -> None:
+    text = base64.b64decode(_gpu_hosts.host_setup("c", gpus=1, drain_s=60, warm_pool=False)).decode()
+    inner = text.split("<<'SCRIPT'\n")[1].split("\nSCRIPT\n")[0]
+    for script in (text, inner):
+        ran = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_given_managed_instances_when_deployed_then_ecs_launches_gpu_types_and_passes_only_our_role() -> None:
+    seen = made(capacity=kw.Capacity.MANAGED, gpus=1)
+    provider = seen.one(PROVIDER, "g-capacity")
+    needs = provider["managedInstancesProvider"]["instanceLaunchTemplate"]["instanceRequirements"]
+    assert needs["acceleratorCount"] == {"min": 1}
+    assert needs["allowedInstanceTypes"] == ["g6.xlarge"]
+    assert seen.one(TASK, "g-task")["requiresCompatibilities"] == ["MANAGED_INSTANCES"]
+    passes = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "g-infrastructure-pass")["policy"])[
+        "Statement"
+    ][0]
+    assert passes["Resource"] == ["arn:aws:iam::111122223333:role/g-host-role-1a2b3c4"]
+    assert not [name for kind, name in seen.names() if kind in (GROUP, TEMPLATE)]
+
+
+def test_given_no_gpus_when_on_fargate_then_there_are_no_instances_and_no_gpu_requirement() -> None:
+    seen = made(image="file:///images/server", gpus=0, capacity=kw.Capacity.FARGATE)
+    assert not [name for kind, name in seen.names() if kind in (GROUP, TEMPLATE, PROVIDER)]
+    task = seen.one(TASK, "g-task")
+    assert (task["cpu"], task["memory"], task["requiresCompatibilities"]) == ("1024", "2048", ["FARGATE"])
+    assert "resourceRequirements" not in container(seen)
+    assert container(seen)["image"] == "file:///images/server"
+    assert seen.one(SERVICE, "g-service")["capacityProviderStrategies"] == [
+        {"capacityProvider": "FARGATE", "weight": 1}
+    ]
+
+
+# --- the task
+
+
+def test_given_a_task_when_declared_then_it_is_confined_ready_before_called_and_drained() -> None:
+    found = container(made(drain_s=90, start_s=200))
+    assert found["user"] == "10001:10001"
+    assert found["readonlyRootFilesystem"] is True
+    assert found["linuxParameters"]["capabilities"] == {"drop": ["ALL"]}
+    assert "privileged" not in found
+    assert found["stopTimeout"] == 90
+    assert found["healthCheck"]["startPeriod"] == 200
+    assert "/readyz" in found["healthCheck"]["command"][1]
+    assert found["resourceRequirements"] == [{"type": "GPU", "value": "1"}]
+    assert found["mountPoints"] == [{"sourceVolume": "cache", "containerPath": "/cache", "readOnly": False}]
+    assert found["logConfiguration"]["options"]["awslogs-group"] == "g-logs-1a2b3c4"
+    assert {e["name"]: e["value"] for e in found["environment"]} == {
+        "KEEPWARM_CACHE_DIR": "/cache",
+        "KEEPWARM_METRIC_NAMESPACE": "Keepwarm",
+        "PORT": "8080",
+    }
+
+
+def test_given_a_model_and_secrets_when_declared_then_they_are_references_and_roles_are_apart() -> None:
+    secret = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:key-AbCdEf"
+    seen = made(model=MODEL, secrets={"API_KEY": secret})
+    found = container(seen)
+    assert found["secrets"] == [{"name": "API_KEY", "valueFrom": secret}]
+    execution = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "g-execution-policy")["policy"])
+    assert {a for s in execution["Statement"] for a in s["Action"]} == {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "secretsmanager:GetSecretValue",
+        "ecr:GetAuthorizationToken",
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:BatchCheckLayerAvailability",
+    }
+    task = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "g-task-policy")["policy"])
+    assert {a for s in task["Statement"] for a in s["Action"]} == {"s3:GetObject", "s3:GetObjectVersion"}
+
+
+def test_given_a_service_when_deployed_then_it_is_private_found_by_name_and_rolls_back() -> None:
+    seen = made(caller_security_group_ids=["sg-0ccc"])
+    told = seen.one(SERVICE, "g-service")
+    assert told["networkConfiguration"]["assignPublicIp"] is False
+    assert told["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
+    assert told["serviceRegistries"]["containerPort"] == 8080
+    records = seen.one("aws:servicediscovery/service:Service", "g-discovery")["dnsConfig"]["dnsRecords"]
+    assert records == [{"type": "SRV", "ttl": 10}], "SRV carries the port"
+    ingress = [r.inputs for r in seen.resources if r.typ.endswith(":SecurityGroupIngressRule")]
+    assert {rule["referencedSecurityGroupId"] for rule in ingress} == {"g-callers-group-id", "sg-0ccc"}
+    assert all("cidrIpv4" not in rule for rule in ingress)
+
+
+def test_given_a_duty_cycle_when_declared_then_policies_can_read_it() -> None:
+    assert made(duty_cycle=0.75).one(SERVICE, "g-service")["tags"] == {"keepwarm:duty-cycle": "0.75"}
+
+
+def test_given_a_service_when_scaled_out_then_permits_are_what_it_really_takes() -> None:
+    permits: list[int] = []
+    deploy(
+        lambda: permits.append(
+            kw.GpuService("g", {"image": IMAGE, "max_tasks": 3, "concurrency_per_task": 4}).permits()
+        ),
+        lookups=DEFAULT_VPC,
+    )
+    assert permits == [12]
+
+
+REFUSED = [
+    (
+        {"capacity": "fargate"},
+        "KW124 GpuService 'g' capacity: got 'fargate' with 1 GPUs; allowed 'asg' or 'managed' with GPUs; because "
+        "Fargate has no GPUs; fix: choose another capacity, or set gpus to 0",
+    ),
+    (
+        {"instance_types": ["m7i.large"]},
+        "KW125 GpuService 'g' instance_types: got 'm7i.large'; allowed a type with whole GPUs, such as g6.xlarge, "
+        "g6e.2xlarge or p5.48xlarge; because it has no GPU, or is not known; fix: choose one of "
+        "keepwarm.limits.GPU_INSTANCES",
+    ),
+    (
+        {"gpus": 2},
+        "KW125 GpuService 'g' gpus: got 2 on g6.xlarge; allowed up to 1; because the instance has no more; "
+        "fix: choose "
+        "a larger type, or fewer GPUs",
+    ),
+    (
+        {"instance_types": ["g5g.xlarge"]},
+        "KW125 GpuService 'g' instance_types: got 'g5g.xlarge' (arm64); allowed x86_64 types for an x86_64 image; "
+        "because an image runs on its own instruction set, and ECS offers its GPU image for x86_64 only; fix: choose "
+        "another type",
+    ),
+    (
+        {"min_tasks": 2},
+        "KW127 GpuService 'g' max_tasks: got 1; allowed at least min_tasks, 2; because an upper bound lies above the "
+        "lower; fix: raise max_tasks",
+    ),
+    (
+        {"image": "registry/server:latest"},
+        "KW142 GpuService 'g' image: got 'registry/server:latest'; allowed "
+        "'<registry>/<repository>@sha256:<64 hex>', "
+        "or 'file:///...' on the embedded cloud; because a tag can point to another image tomorrow; fix: use "
+        "the digest "
+        "the build printed",
+    ),
+    (
+        {"memory_mb": 20_000},
+        "KW151 GpuService 'g' memory_mb: got 20000; allowed a whole number, 6..15360 MB; because the smallest of the "
+        "instance types offers a task no more; fix: set memory_mb within the range",
+    ),
+    (
+        {"start_s": 301},
+        "KW152 GpuService 'g' start_s: got 301; allowed a whole number, 0..300 seconds; because ECS forgives failing "
+        "health checks no longer; fix: set start_s within the range",
+    ),
+    (
+        {"signal_period_s": 45},
+        "KW146 GpuService 'g' signal_period_s: got 45; allowed 10, 20, 30 or a multiple of 60 seconds; because "
+        "CloudWatch evaluates no other period; fix: take the next of them",
+    ),
+    (
+        {"vpc_id": "vpc-0aaa"},
+        "KW102 GpuService 'g' vpc_id/subnet_ids: got one of them; allowed both or none; because subnets "
+        "belong to their "
+        "VPC; fix: set both, or leave both out to use the default VPC",
+    ),
+    (
+        {"environment": {"HF_TOKEN": "x"}},
+        "KW135 GpuService 'g' environment.HF_TOKEN: got 1 characters that are not shown; allowed settings and "
+        "references; because its name says that it is a secret, and everyone who may describe the task could "
+        "read it; "
+        "fix: put it into Secrets Manager and name its ARN in secrets",
+    ),
+    (
+        {"secrets": {"HF_TOKEN": "hunter2"}},
+        "KW140 GpuService 'g' secrets.HF_TOKEN: got 'hunter2'; allowed the ARN of a secret; because ECS "
+        "reads the value "
+        "itself; it never passes through the stack; fix: pass the ARN of the secret",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), REFUSED, ids=lambda v: v[:5] if isinstance(v, str) else None)
+def test_given_a_service_that_could_not_run_when_declared_then_it_is_refused(
+    args: dict[str, Any], text: str
+) -> None:
+    assert refusal(service(**args), lookups=DEFAULT_VPC) == text
+
+
+def test_given_a_late_image_by_tag_when_resolved_then_the_words_are_the_same() -> None:
+    late = pulumi.Output.from_input("registry/server:latest")
+    assert refusal(service(image=late), lookups=DEFAULT_VPC) == REFUSED[5][1]
+
+
+def test_given_both_default_vpc_inputs_when_given_then_nothing_is_looked_up() -> None:
+    deploy(service(vpc_id="vpc-0aaa", subnet_ids=["subnet-0aaa", "subnet-0bbb"]))

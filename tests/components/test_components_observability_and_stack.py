@@ -1,0 +1,275 @@
+"""Observability, PrivateEndpoints, ServerlessRuntime: what rings, what is reachable, what a stack is made of."""
+
+import ast
+import inspect
+import json
+from typing import Any
+
+import pytest
+
+import keepwarm as kw
+from keepwarm import observability
+from keepwarm.phases import PHASES
+from tests.support import samples
+from tests.support.deployed import DEFAULT_VPC, deploy, refusal
+from tests.support.samples import code, seed
+
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+DASHBOARD = "aws:cloudwatch/dashboard:Dashboard"
+
+
+def observe(**args: Any) -> Any:
+    return lambda: kw.Observability("o", {"functions": {"classify": "classify-1"}, **args})  # type: ignore[typeddict-item]
+
+
+# --- Observability
+
+
+def test_given_budgets_when_deployed_then_each_phase_rings_at_the_slowest_function() -> None:
+    seen = deploy(observe(functions={"a": "a-1", "b": "b-1"}, budgets_ms={"fetch": 500, "total": 2000}))
+    fetch = seen.one(ALARM, "o-budget-fetch")
+    assert fetch["threshold"] == 500
+    metrics = [query["metric"] for query in fetch["metricQueries"] if "metric" in query]
+    assert [(m["metricName"], m["dimensions"], m["stat"]) for m in metrics] == [
+        ("phase_fetch_ms", {"function": "a-1"}, "p95"),
+        ("phase_fetch_ms", {"function": "b-1"}, "p95"),
+    ]
+    assert fetch["metricQueries"][-1]["expression"] == "MAX([m0, m1])"
+    total = seen.one(ALARM, "o-budget-total")
+    assert total["metricQueries"][0]["metric"]["metricName"] == "init_ms"
+    goodput = seen.one(ALARM, "o-goodput")
+    assert goodput["metricQueries"][-1]["expression"] == "SUM([s0, s1]) / (SUM([s0, s1]) + SUM([f0, f1]))"
+    assert (goodput["threshold"], goodput["comparisonOperator"]) == (0.99, "LessThanThreshold")
+
+
+def test_given_many_functions_when_deployed_then_no_alarm_takes_more_than_ten_metrics() -> None:
+    functions = {f"f{n}": f"f-{n}" for n in range(12)}
+    seen = deploy(observe(functions=functions, budgets_ms={"total": 2000}))
+    alarms = [r for r in seen.resources if r.typ == ALARM]
+    assert len(alarms) == 3 * 4
+    watched: set[str] = set()
+    for alarm in alarms:
+        metrics = [q["metric"] for q in alarm.inputs["metricQueries"] if "metric" in q]
+        assert 1 <= len(metrics) <= 10
+        if alarm.name.startswith("o-goodput"):
+            watched |= {m["dimensions"]["function"] for m in metrics}
+    assert watched == set(functions.values())
+
+
+def test_given_a_dashboard_when_deployed_then_every_function_shows_every_phase() -> None:
+    seen = deploy(samples.PROGRAMS["Observability"])
+    body = json.loads(seen.one(DASHBOARD, "observe-dashboard")["dashboardBody"])
+    titles = [widget["properties"]["title"] for widget in body["widgets"]]
+    assert len(titles) == len(set(titles))
+    for label in ("classify", "ocr"):
+        (widget,) = [w for w in body["widgets"] if w["properties"]["title"].endswith(f"ms): {label}")]
+        assert [row[1] for row in widget["properties"]["metrics"]] == [
+            f"phase_{phase}_ms" for phase in PHASES
+        ]
+        assert widget["properties"]["stacked"] is True
+    places = [(w["x"], w["y"]) for w in body["widgets"]]
+    assert len(places) == len(set(places)), "widgets overlap"
+    assert all(w["properties"]["region"] == "eu-west-1" for w in body["widgets"])
+    (cost,) = [w for w in body["widgets"] if "Cost" in w["properties"]["title"]]
+    expressions = [row[0]["expression"] for row in cost["properties"]["metrics"] if isinstance(row[0], dict)]
+    assert expressions[0] == "d0 / 1000 * 1 * 1.66667e-05 + i0 * 2e-07"
+
+
+def test_given_no_topic_when_deployed_then_there_is_one_of_its_own_and_all_alarms_use_it() -> None:
+    seen = deploy(observe())
+    topic = seen.outputs["o"]["topic_arn"]
+    assert ("aws:sns/topic:Topic", "o-alarms") in seen.names()
+    assert all(r.inputs["alarmActions"] == [topic] for r in seen.resources if r.typ == ALARM)
+    mine = deploy(observe(alarm_topic_arns=["arn:aws:sns:eu-west-1:111122223333:mine"]))
+    assert ("aws:sns/topic:Topic", "o-alarms") not in mine.names()
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (
+            {"budgets_ms": {"fetsh": 1}},
+            "KW149 Observability 'o' budgets_ms.fetsh: got an unknown phase; allowed scheduling, sandbox, "
+            "image_pull, "
+            "runtime_init, imports, fetch, verify, compile, load, allocate, warmup, total; because functions measure "
+            "these phases and no others; fix: use one of them",
+        ),
+        (
+            {"budgets_ms": {"scheduling": 100}},
+            "KW149 Observability 'o' budgets_ms: got a budget for scheduling alone; allowed budgets for more of "
+            "scheduling, sandbox, image_pull, runtime_init, imports, fetch, verify, compile, load, allocate, warmup, "
+            "total; because a cold start is every phase up to readiness, and scheduling is the smallest of them; "
+            "fix: "
+            "budget total, or the phases of the model",
+        ),
+        (
+            {"goodput_target": 1.5},
+            "KW146 Observability 'o' goodput_target: got 1.5; allowed 0.01..1; because it is a share; fix: set "
+            "goodput_target within the range",
+        ),
+    ],
+)
+def test_given_a_budget_that_measures_nothing_when_declared_then_it_is_refused(
+    args: dict[str, Any], text: str
+) -> None:
+    assert refusal(observe(**args)) == text
+
+
+def test_given_every_phase_when_named_then_the_metric_is_what_the_runtime_emits() -> None:
+    assert observability.metric_name("fetch") == "phase_fetch_ms"
+    assert observability.metric_name("total") == "init_ms"
+
+
+# --- PrivateEndpoints
+
+
+def test_given_the_default_vpc_when_deployed_then_stores_are_reached_by_gateways_and_the_rest_over_tls_inside() -> (
+    None
+):
+    seen = deploy(samples.PROGRAMS["PrivateEndpoints"], lookups=DEFAULT_VPC)
+    kind = "aws:ec2/vpcEndpoint:VpcEndpoint"
+    for service in ("s3", "dynamodb"):
+        gateway = seen.one(kind, f"endpoints-{service}")
+        assert (gateway["vpcEndpointType"], gateway["routeTableIds"]) == ("Gateway", ["rtb-0aaa"])
+        assert gateway["serviceName"] == f"com.amazonaws.eu-west-1.{service}"
+    found = seen.one(kind, "endpoints-data-servicediscovery")
+    assert (found["vpcEndpointType"], found["privateDnsEnabled"]) == ("Interface", True)
+    rule = seen.one("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "endpoints-https")
+    assert (rule["cidrIpv4"], rule["fromPort"], rule["toPort"]) == ("172.31.0.0/16", 443, 443)
+
+
+def test_given_a_gateway_service_when_asked_for_again_then_it_is_refused() -> None:
+    assert refusal(lambda: kw.PrivateEndpoints("e", {"services": ["s3"]})) == (
+        "KW102 PrivateEndpoints 'e' services: got 's3'; allowed services other than s3 and dynamodb; because "
+        "these two "
+        "get gateway endpoints, which cost nothing; fix: remove it"
+    )
+
+
+# --- ServerlessRuntime
+
+
+def kinds(seen: Any) -> set[str]:
+    return {r.typ.removeprefix("keepwarm:index:") for r in seen.resources if r.typ.startswith("keepwarm:")}
+
+
+def test_given_everything_when_deployed_then_every_part_is_there_and_wired_by_alias() -> None:
+    seen = deploy(samples.PROGRAMS["ServerlessRuntime"], lookups=DEFAULT_VPC)
+    assert kinds(seen) == {
+        "ServerlessRuntime",
+        "DataBucket",
+        "BurstQueue",
+        "ModelRegistry",
+        "EffectLedger",
+        "GpuService",
+        "Admission",
+        "RuntimeFunction",
+        "PreprocessingFunction",
+        "DurableWorkflow",
+        "WarmPool",
+        "Observability",
+    }
+    source = seen.one("aws:lambda/eventSourceMapping:EventSourceMapping", "stack-classify-source")
+    assert source["functionName"].endswith(":live")
+    definition = json.loads(
+        seen.one("aws:sfn/stateMachine:StateMachine", "stack-workflow-machine")["definition"]
+    )
+    resources = [
+        s["Resource"] for n, s in definition["States"].items() if s["Type"] == "Task" and n != "Park"
+    ]
+    assert len(resources) == 4
+    assert all(resource.endswith(":live") for resource in resources)
+    assert seen.outputs["stack"]["functions"].keys() == {"classify", "extract", "ocr", "enrich", "publish"}
+    ocr = seen.one("aws:lambda/function:Function", "stack-ocr-function")
+    assert "vpcConfig" in ocr, "tasks are reachable inside the VPC only"
+
+
+def test_given_one_stage_when_deployed_then_only_intake_queue_results_and_dashboard_are_there() -> None:
+    program = lambda: kw.ServerlessRuntime("s", {"stages": {"only": {"code": code()}}, "entry": "only"})  # noqa: E731
+    seen = deploy(program)
+    assert kinds(seen) == {
+        "ServerlessRuntime",
+        "DataBucket",
+        "BurstQueue",
+        "PreprocessingFunction",
+        "Observability",
+    }
+    outputs = seen.outputs["s"]
+    assert (outputs["models_bucket"], outputs["workflow_arn"]) == ("", "")
+
+
+def test_given_parts_switched_off_when_deployed_then_they_are_gone() -> None:
+    seen = deploy(
+        lambda: kw.ServerlessRuntime(
+            "s",
+            {
+                "stages": {"a": {"code": code()}, "b": {"code": code()}},
+                "entry": "a",
+                "models": [seed()],
+                "observe": False,
+                "workflow": False,
+                "keep_data": False,
+            },
+        )
+    )
+    assert not {
+        "Observability",
+        "DurableWorkflow",
+        "EffectLedger",
+        "GpuService",
+        "Admission",
+        "WarmPool",
+    } & kinds(seen)
+    assert not any(told.retained for told in seen.registered.values())
+
+
+def test_given_the_whole_stack_when_written_down_then_it_takes_fewer_than_twenty_lines() -> None:
+    source = inspect.getsource(samples._stack)
+    (function,) = ast.parse(source).body
+    statement = function.body[0]  # type: ignore[attr-defined]
+    assert statement.end_lineno - statement.lineno + 1 < 20
+
+
+REFUSED = [
+    (
+        {"entry": "clasify"},
+        "KW102 ServerlessRuntime 's' entry: got 'clasify'; allowed one of classify; because the queue needs "
+        "a stage that "
+        "reads it; fix: name an existing stage",
+    ),
+    (
+        {"stages": {"classify": {"calls_service": True}}},
+        "KW102 ServerlessRuntime 's' stages.classify.calls_service: got true without a service; allowed a service; "
+        "because there is nothing to call; fix: add service, or set calls_service to false",
+    ),
+    (
+        {"stages": {"classify": {"model": "magika"}}},
+        "KW102 ServerlessRuntime 's' stages.classify.model: got 'magika'; allowed one of no models; because "
+        "the stack "
+        "publishes no other model; fix: add it to models, or bind it yourself with a ModelRegistry",
+    ),
+    (
+        {"stages": {"classify": {"side_effects": True}}, "ledger": False},
+        "KW102 ServerlessRuntime 's' ledger: got false with side effects in classify; allowed true; because "
+        "events are "
+        "delivered more than once, and so would be the effects; fix: set ledger to true, or side_effects to "
+        "false where "
+        "a retry is harmless",
+    ),
+    (
+        {"stages": {"classify": {"memory": 1}}},
+        "KW100 ServerlessRuntime 's' stages.classify.memory: got an unknown input; allowed one of architecture, "
+        "calls_service, code, environment, ephemeral_mb, grants, handler, image, layer_archives, memory_mb, model, "
+        "reserved_concurrency, runtime, side_effects, snap_start, timeout_s, unzipped_bytes; because a "
+        "misspelt input "
+        "would be ignored in silence; fix: did you mean 'memory_mb'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), REFUSED, ids=lambda v: v[:5] if isinstance(v, str) else None)
+def test_given_a_stack_that_contradicts_itself_when_declared_then_it_is_refused(
+    args: dict[str, Any], text: str
+) -> None:
+    given = {"stages": {"classify": {"code": code()}}, "entry": "classify", **args}
+    assert refusal(lambda: kw.ServerlessRuntime("s", given)) == text  # type: ignore[arg-type]
