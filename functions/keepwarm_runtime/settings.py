@@ -28,6 +28,7 @@ WORKFLOW_ARN = "KEEPWARM_WORKFLOW_ARN"
 RESULTS_BUCKET = "KEEPWARM_RESULTS_BUCKET"
 DEAD_LETTER_URL = "KEEPWARM_DEAD_LETTER_URL"
 METRIC_NAMESPACE = "KEEPWARM_METRIC_NAMESPACE"
+TRUSTED_SIGNERS = "KEEPWARM_TRUSTED_SIGNERS"
 DOCUMENT_DEADLINE_S = "KEEPWARM_DOCUMENT_DEADLINE_S"
 
 DEFAULT_METRIC_NAMESPACE = "Keepwarm"
@@ -54,6 +55,7 @@ VARIABLES: dict[str, str] = {
     "dead_letter_url": DEAD_LETTER_URL,
     "metric_namespace": METRIC_NAMESPACE,
     "document_deadline_s": DOCUMENT_DEADLINE_S,
+    "trusted_signers": TRUSTED_SIGNERS,
 }
 """Field of `Settings` -> environment variable."""
 
@@ -91,6 +93,8 @@ class Settings:
     """Queue for work that can never succeed."""
     metric_namespace: str
     """CloudWatch namespace. Default: `Keepwarm`."""
+    trusted_signers: str | None
+    """KMS key ARNs, separated by commas, whose models may run. Default: unset, the pinned digest alone decides."""
     document_deadline_s: float
     """Seconds from the arrival of a document to the moment its result is worthless, 1 to 86,400. Default: 900."""
 
@@ -217,7 +221,15 @@ def _state_machine(value: str) -> None:
         raise ValueError("the ARN of a state machine")
 
 
+def _key_arns(value: str) -> None:
+    if not all(
+        arn.strip().startswith("arn:") and ":kms:" in arn and ":key/" in arn for arn in value.split(",")
+    ):
+        raise ValueError("ARNs of KMS keys, separated by commas")
+
+
 _CHECKS = {
+    "trusted_signers": _key_arns,
     "model_ref": _model_ref,
     "cache_dir": _absolute,
     "dead_letter_url": _url,

@@ -74,7 +74,13 @@ class Warm:
         """Return the model registry (KEEPWARM_MODEL_BUCKET)."""
         from keepwarm_runtime.models.registry import Registry
 
-        return Registry(self.s3(), self.settings.need("model_bucket"))
+        signers = self.settings.trusted_signers
+        trust = None
+        if signers:
+            from keepwarm_runtime.models.signing import Trust
+
+            trust = Trust(self.aws(), [arn.strip() for arn in signers.split(",")])
+        return Registry(self.s3(), self.settings.need("model_bucket"), trust=trust)
 
     def cache(self) -> ModelCache:
         """Return this host's model cache (KEEPWARM_CACHE_DIR)."""

@@ -13,7 +13,7 @@ import pytest
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_runtime.deadline import Deadline
 from keepwarm_runtime.effects import NOT_DONE, Attempt, Contract, Done
-from keepwarm_runtime.errors import NotFound, Overloaded, PreconditionFailed
+from keepwarm_runtime.errors import NotFound, Overloaded, PreconditionFailed, SignatureInvalid
 from keepwarm_runtime.models import manifest as m
 from keepwarm_runtime.warm import Warm
 
@@ -77,6 +77,31 @@ def test_given_a_published_model_when_opened_by_channel_then_verified_bytes(
         ("demo", "1.0", ("stable",))
     ]
     assert registry.verify(built.ref).manifest == built
+
+
+def test_given_a_key_in_kms_when_a_model_is_signed_then_only_its_function_trusts_it(
+    warm: Warm, cloud: Cloud, tmp_path: Path
+) -> None:
+    keys = [
+        cloud.boto("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        for _ in range(2)
+    ]
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "model.onnx").write_bytes(b"\x08signed")
+    built = m.build(source, name="signed", version="1.0", signer=keys[0])
+    warm.registry().publish(source, built)
+    trusting = Warm({**warm._env, "KEEPWARM_TRUSTED_SIGNERS": keys[0]})
+    assert trusting.model(built.ref).manifest == built
+    wary = Warm(
+        {**warm._env, "KEEPWARM_TRUSTED_SIGNERS": keys[1], "KEEPWARM_CACHE_DIR": str(tmp_path / "other")}
+    )
+    with pytest.raises(
+        SignatureInvalid, match=f"^KW405 model signed 1.0: got the signer {keys[0]}; allowed {keys[1]}"
+    ):
+        wary.model(built.ref)
+    trusting.aws().forget()
+    wary.aws().forget()
 
 
 def test_given_conditions_when_writing_objects_then_the_cloud_holds_them(warm: Warm) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from keepwarm_runtime.aws import S3
     from keepwarm_runtime.deadline import Deadline
+    from keepwarm_runtime.models.signing import Trust
 
 MAX_PUT_BYTES = 5 * 1024**3
 """Largest object of one PUT (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
@@ -124,9 +125,10 @@ class Listed:
 class Registry:
     """Reads and writes one registry bucket."""
 
-    def __init__(self, s3: S3, bucket: str) -> None:
+    def __init__(self, s3: S3, bucket: str, *, trust: Trust | None = None) -> None:
         self.s3 = s3
         self.bucket = bucket
+        self._trust = trust
 
     # -- reading
 
@@ -160,6 +162,8 @@ class Registry:
                 )
         if manifest.name != wanted.name:
             raise ManifestInvalid(f"model {ref}", f"the manifest of {manifest.name}", allowed=wanted.name)
+        if self._trust is not None:
+            self._trust.check(manifest, self._signature(manifest, deadline), deadline=deadline)
         return Resolved(ref, manifest, pointer)
 
     def pointer(self, name: str, channel: str, *, deadline: Deadline | None = None) -> Pointer:
@@ -171,6 +175,17 @@ class Registry:
         return parse_pointer(
             self._get(channel_key(name, channel), None, deadline), name=name, channel=channel
         )
+
+    def _signature(self, manifest: Manifest, deadline: Deadline | None) -> bytes | None:
+        from keepwarm_runtime.models.signing import signature_key
+
+        try:
+            return self.s3.get(
+                self.bucket, signature_key(manifest.name, manifest.version), deadline=deadline
+            ).body
+        except (NotFound, AccessDenied):
+            # A reader that may not list is told AccessDenied for what is not there.
+            return None
 
     def _get(self, key: str, version_id: str | None, deadline: Deadline | None) -> bytes:
         try:
@@ -187,6 +202,8 @@ class Registry:
             pointing.setdefault((name, pointer.version), []).append(channel)
         found: list[Listed] = []
         for entry in self.s3.list(self.bucket, "manifests/", deadline=deadline):
+            if not entry.key.endswith(".json"):
+                continue
             manifest = parse(self._get(entry.key, None, deadline))
             channels = tuple(sorted(pointing.get((manifest.name, manifest.version), [])))
             found.append(Listed(manifest.name, manifest.version, manifest.digest, manifest.size, channels))
@@ -273,6 +290,15 @@ class Registry:
                     because="published versions never change",
                     fix="publish under a new version",
                 )
+        if manifest.signer is not None:
+            from keepwarm_runtime.models.signing import sign, signature_key
+
+            # ECDSA signatures of the same bytes differ: the first one stays.
+            self._put_once(
+                signature_key(manifest.name, manifest.version),
+                sign(self.s3.aws, manifest, deadline=deadline),
+                deadline,
+            )
         if channel is not None:
             report.pointer = self.promote(
                 manifest.name, manifest.version, channel, floor=floor, deadline=deadline
