@@ -452,3 +452,34 @@ def test_given_threads_building_at_once_when_done_then_one_result(sources: Path,
 
 def test_codes_are_in_the_block_of_the_room() -> None:
     assert all(code.startswith("KW19") for code in bundles.CODES)
+
+
+def test_dockerfile_is_pinned_not_root_and_starts_what_the_image_folder_starts() -> None:
+    text = (ROOT / "functions" / "inference_server" / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    base = next(line for line in lines if line.startswith("ARG BASE="))
+    assert ":latest" not in text
+    assert ":" in base.partition("=")[2]
+    assert {line.split()[1] for line in lines if line.startswith("FROM ")} == {
+        "${BASE}${BASE_DIGEST:+@}${BASE_DIGEST}"
+    }
+    assert "USER 10001:10001" in lines
+    assert "--require-hashes" in text
+    entry = json.loads(next(line for line in lines if line.startswith("ENTRYPOINT")).partition(" ")[2])
+    config = json.loads((bundles.build_image().directory / "config.json").read_text())
+    assert entry[1:] == config["Entrypoint"][1:]
+
+
+def test_every_requirements_file_pins_each_package_with_hashes() -> None:
+    files = sorted((ROOT / "functions").glob("*/requirements*.txt"))
+    assert [path.parent.name for path in files] == [
+        "classify",
+        "extract",
+        "inference_server",
+        "inference_server",
+    ]
+    for path in files:
+        packages = [line for line in path.read_text().splitlines() if line and line[0] not in "# "]
+        assert packages
+        assert all("==" in line and line.endswith("\\") for line in packages)
+        assert path.read_text().count("--hash=sha256:") >= len(packages)
