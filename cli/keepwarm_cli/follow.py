@@ -94,7 +94,7 @@ class Follower:
 
     def _result(self, entry: dict[str, Any]) -> None:
         event = entry["event"]
-        event["function_role"] = self._role(str(event.get("function", "")))
+        event["function_role"] = event.get("service") or self._role(str(event.get("function", "")))
         facts = event.get("document") or {}
         document = self._find(facts)
         if document is None:

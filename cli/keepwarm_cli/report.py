@@ -141,18 +141,20 @@ def _rate(documents: Iterable[Followed]) -> float | None:
 
 
 def _starts(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Phases of every environment that told them, once per environment: with its first event."""
-    starts = []
+    """Phases of every start that was told: an environment's with its first event, a task's with the model it serves."""
+    starts, tasks = [], set()
     for event in results:
-        phases = {k: round(v, 2) for k, v in (event.get("phases") or {}).items() if v}
-        if phases and (event.get("cold") or event.get("first")):
-            starts.append(
-                {
-                    "function": event.get("function_role") or event.get("function"),
-                    "pool": event.get("pool"),
-                    "phases_ms": phases,
-                }
-            )
+        phases = event.get("phases")
+        if event.get("pool") == "resident":
+            phases = (event.get("model") or {}).get("phases")
+            told = tuple(sorted((phases or {}).items(), key=str))
+            if told in tasks:
+                continue
+            tasks.add(told)
+        known = {k: round(v, 2) for k, v in (phases or {}).items() if v}
+        if known:
+            role = event.get("function_role") or event.get("function")
+            starts.append({"function": role, "pool": event.get("pool"), "phases_ms": known})
     return starts
 
 

@@ -152,20 +152,18 @@ def _start(document: Mapping[str, Any]) -> str:
 
 
 def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
-    shown = [s for s in starts if s.get("phases_ms")]
+    shown = _representative([s for s in starts if s.get("phases_ms")])
     if not shown:
         return ""
-    longest = max(sum(s["phases_ms"].values()) for s in shown) or 1.0
-    width, left, bar = 1040, 210, 20
+    longest = max(sum(s["phases_ms"].values()) for _, s in shown) or 1.0
+    width, left, bar = 1040, 290, 20
     scale = (width - left - 90) / longest
     used: list[str] = []
     parts = []
-    for row, start in enumerate(shown):
+    for row, (label, start) in enumerate(shown):
         y = row * (bar + 8)
         x = float(left)
-        parts.append(
-            f"<text x={left - 10} y={y + 15} text-anchor=end>{escape(start['function'])} · {escape(start['pool'])}</text>"
-        )
+        parts.append(f"<text x={left - 10} y={y + 15} text-anchor=end>{escape(label)}</text>")
         for phase in _PHASES:
             ms = start["phases_ms"].get(phase, 0.0)
             if ms <= 0:
@@ -177,13 +175,31 @@ def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
             )
             x += ms * scale
         parts.append(
-            f"<text class=m x={x + 6:.1f} y={y + 15}>{sum(start['phases_ms'].values()):.0f} ms</text>"
+            f"<text class=m x={x + 6:.1f} y={y + 15}>{sum(start['phases_ms'].values()):,.0f} ms</text>"
         )
     key = _key((p, _PHASE_COLOURS[p]) for p in _PHASES if p in used)
     return (
-        "<h2>Cold starts by phase</h2><p>One bar per execution environment, measured inside it. Provisioned environments"
-        f" paid this before any request arrived.</p>{key}{_svg(width, len(shown) * (bar + 8), parts)}"
+        "<h2>Cold starts by phase</h2><p>Measured inside each execution environment and task; the median and the slowest"
+        " of each kind. Provisioned environments and resident tasks paid this before any request arrived.</p>"
+        f"{key}{_svg(width, len(shown) * (bar + 8), parts)}"
     )
+
+
+def _representative(starts: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Median and slowest start per function and pool, labelled with how many there were."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for start in starts:
+        groups.setdefault((start["function"], start["pool"]), []).append(start)
+    shown = []
+    for (function, pool), members in groups.items():
+        members.sort(key=lambda s: sum(s["phases_ms"].values()))
+        name = f"{function} · {pool}"
+        if len(members) == 1:
+            shown.append((name, members[0]))
+            continue
+        shown.append((f"{name} · median of {len(members)}", members[(len(members) - 1) // 2]))
+        shown.append((f"{name} · slowest", members[-1]))
+    return shown
 
 
 def _timeline(environments: Sequence[Mapping[str, Any]]) -> str:
