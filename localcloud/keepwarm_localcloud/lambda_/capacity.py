@@ -10,8 +10,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from keepwarm_localcloud.lambda_.errors import conflict, invalid
-from keepwarm_localcloud.lambda_.functions import Functions, Params, iso, page
+from keepwarm_localcloud.lambda_.functions import Functions
 from keepwarm_localcloud.lambda_.model import LATEST
+from keepwarm_localcloud.lambda_.shapes import Params, iso, page
 from keepwarm_localcloud.service import AwsError
 
 if TYPE_CHECKING:

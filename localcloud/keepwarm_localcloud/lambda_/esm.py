@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from keepwarm import limits
 from keepwarm_localcloud.lambda_ import patterns
 from keepwarm_localcloud.lambda_.errors import conflict, invalid, refuse
-from keepwarm_localcloud.lambda_.functions import Functions, Params, page
+from keepwarm_localcloud.lambda_.functions import Functions
 from keepwarm_localcloud.lambda_.invocations import Invocations
 from keepwarm_localcloud.lambda_.metrics import Metrics
 from keepwarm_localcloud.lambda_.model import Function
+from keepwarm_localcloud.lambda_.shapes import Params, page
 from keepwarm_localcloud.service import AwsError, Caller
 from keepwarm_localcloud.sqs import Message, SqsService
 

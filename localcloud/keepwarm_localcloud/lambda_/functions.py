@@ -1,57 +1,47 @@
-"""Functions, versions, aliases and layers: the part of the API that says what code there is."""
+"""Functions and their versions: the part of the API that says what code there is and how it runs."""
 
-import base64
 import copy
-import math
 import threading
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from keepwarm import limits
-from keepwarm_localcloud.lambda_.code import CodeStore, Package
 from keepwarm_localcloud.lambda_.errors import conflict, invalid, not_found, refuse
 from keepwarm_localcloud.lambda_.launch import Launch
+from keepwarm_localcloud.lambda_.layers import Layers
 from keepwarm_localcloud.lambda_.model import (
     LATEST,
-    Alias,
     Function,
-    LayerVersion,
     Version,
     split_reference,
 )
+from keepwarm_localcloud.lambda_.packages import Packages, check_unzipped
 from keepwarm_localcloud.lambda_.pools import Pools
 from keepwarm_localcloud.lambda_.runtimes import Runtimes
+from keepwarm_localcloud.lambda_.shapes import Params, iso, page
 from keepwarm_localcloud.service import AwsError
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
 
-Params = dict[str, Any]
-
-_CODE_KEYS = ("ZipFile", "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri")
 _STALE_REVISION = (
     "The RevisionId provided does not match the latest RevisionId. Call the GetFunction/GetAlias API to retrieve the "
     "latest RevisionId"
 )
 
 
-def iso(now_s: float) -> str:
-    """A time as Lambda writes it: ISO 8601 with milliseconds and an offset without colon."""
-    return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
-
-
 class Functions:
-    """The registry of functions and layers, and the operations on it."""
+    """The registry of functions, and the operations on it."""
 
-    def __init__(self, cloud: "Cloud", lock: threading.RLock, store: CodeStore, runtimes: Runtimes) -> None:
+    def __init__(
+        self, cloud: "Cloud", lock: threading.RLock, packages: Packages, layers: Layers, runtimes: Runtimes
+    ) -> None:
         self._cloud = cloud
         self._lock = lock
-        self._store = store
+        self._packages = packages
+        self.layers = layers
         self._runtimes = runtimes
         self.functions: dict[str, Function] = {}
-        self.layers: dict[str, dict[int, LayerVersion]] = {}
-        self._layer_numbers: dict[str, int] = {}
         self.pools: Pools
         """Set once by the service, which makes both."""
 
@@ -134,11 +124,11 @@ class Functions:
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages."
             )
         self._check_role(p["Role"])
-        package = self._package(p["Code"])
+        package = self._packages.of(p["Code"])
         now = iso(self._cloud.clock.now_s())
         config = self._defaults(name)
         self._merge(config, p)
-        layers = self._layers(p.get("Layers", []), package)
+        layers = self.layers.packages(p.get("Layers", []), package)
         variables = dict((p.get("Environment") or {}).get("Variables") or {})
         version = Version(
             LATEST, config, package, layers, variables, str(uuid.uuid4()), now, p.get("Description", "")
@@ -156,12 +146,12 @@ class Functions:
     def update_function_code(self, p: Params) -> Params:
         """UpdateFunctionCode."""
         function, _ = self.find(p["FunctionName"])
-        self._check_revision(p, function.latest.revision_id)
+        check_revision(p, function.latest.revision_id)
         self._begin(function)
         try:
-            package = self._package(p)
+            package = self._packages.of(p)
             latest = function.latest
-            self._check_unzipped(package, latest.layers)
+            check_unzipped(package, latest.layers)
             if p.get("DryRun"):
                 return self.configuration(function, latest)
             config = copy.deepcopy(latest.config)
@@ -177,7 +167,7 @@ class Functions:
     def update_function_configuration(self, p: Params) -> Params:
         """UpdateFunctionConfiguration."""
         function, _ = self.find(p["FunctionName"])
-        self._check_revision(p, function.latest.revision_id)
+        check_revision(p, function.latest.revision_id)
         self._begin(function)
         try:
             latest = function.latest
@@ -185,7 +175,7 @@ class Functions:
             self._merge(config, p)
             if "Role" in p:
                 self._check_role(p["Role"])
-            layers = self._layers(p["Layers"], latest.package) if "Layers" in p else latest.layers
+            layers = self.layers.packages(p["Layers"], latest.package) if "Layers" in p else latest.layers
             variables = latest.variables
             if "Environment" in p:
                 variables = dict((p["Environment"] or {}).get("Variables") or {})
@@ -363,7 +353,7 @@ class Functions:
             )
         if p.get("Layers") is not None:
             config["Layers"] = [
-                {"Arn": arn, "CodeSize": self._layer(arn).package.size} for arn in p["Layers"]
+                {"Arn": arn, "CodeSize": self.layers.find(arn).package.size} for arn in p["Layers"]
             ]
 
     def _check_config(self, version: Version) -> None:
@@ -442,50 +432,13 @@ class Functions:
             ) from error
         return {**given, "SubnetIds": subnets, "SecurityGroupIds": groups, "VpcId": found[0]["VpcId"]}
 
-    def _check_revision(self, p: Params, current: str) -> None:
-        if p.get("RevisionId") not in (None, current):
-            raise AwsError("PreconditionFailedException", _STALE_REVISION, 412)
-
-    def _check_unzipped(self, package: Package, layers: tuple[Package, ...]) -> None:
-        total = package.unzipped + sum(layer.unzipped for layer in layers)
-        if total > limits.LAMBDA_UNZIPPED_MAX_BYTES:
-            raise invalid(
-                f"Function code combined with layers exceeds the maximum allowed size of "
-                f"{limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes. The actual size is {total} bytes."
-            )
-
-    def _package(self, code: Params) -> Package:
-        if code.get("ZipFile") is not None:
-            try:
-                return self._store.add(base64.b64decode(code["ZipFile"], validate=True), direct=True)
-            except ValueError as error:
-                raise invalid("Could not unzip uploaded file: the ZipFile is not base64.") from error
-        if not code.get("S3Bucket") or not code.get("S3Key"):
-            raise invalid("Please provide a source for function code.")
-        return self._store.add(self._object(code))
-
-    def _object(self, place: Params) -> bytes:
-        from botocore.exceptions import ClientError
-
-        where = {"Bucket": place["S3Bucket"], "Key": place["S3Key"]}
-        if place.get("S3ObjectVersion"):
-            where["VersionId"] = place["S3ObjectVersion"]
-        try:
-            body: bytes = self._cloud.boto("s3").get_object(**where)["Body"].read()
-        except ClientError as error:
-            found = error.response["Error"]
-            raise invalid(
-                f"Error occurred while GetObject. S3 Error Code: {found['Code']}. S3 Error Message: {found['Message']}"
-            ) from error
-        return body
-
     # --- versions -----------------------------------------------------------------------------------------------
 
     def publish_version(self, p: Params) -> Params:
         """PublishVersion; the same code and configuration as the last one gives that one."""
         function, _ = self.find(p["FunctionName"])
         latest = function.latest
-        self._check_revision(p, latest.revision_id)
+        check_revision(p, latest.revision_id)
         expected = p.get("CodeSha256")
         if expected and expected != latest.package.sha256:
             raise invalid(
@@ -522,220 +475,15 @@ class Functions:
         rows = [self.configuration(function, v, qualified=True) for v in function.versions.values()]
         return page(rows, p, "Versions", "NextMarker")
 
-    # --- aliases ------------------------------------------------------------------------------------------------
 
-    def create_alias(self, p: Params) -> Params:
-        """CreateAlias."""
-        function, _ = self.find(p["FunctionName"])
-        with self._lock:
-            if p["Name"] in function.aliases:
-                raise conflict(f"Alias already exists: {function.qualified_arn(p['Name'])}")
-            weights = self._weights(function, p["FunctionVersion"], p.get("RoutingConfig"))
-            self._check_version(function, p["FunctionVersion"])
-            alias = Alias(
-                p["Name"], p["FunctionVersion"], p.get("Description", ""), str(uuid.uuid4()), weights
-            )
-            function.aliases[alias.name] = alias
-        return self.alias(function, alias)
+def check_revision(p: Params, current: str) -> None:
+    """Refuse a change that was decided on an older revision.
 
-    def update_alias(self, p: Params) -> Params:
-        """UpdateAlias; with provisioned concurrency on it, traffic moves once the new version's is READY."""
-        function, alias = self._alias(p)
-        self._check_revision(p, alias.revision_id)
-        with self._lock:
-            version = p.get("FunctionVersion") or alias.version
-            self._check_version(function, version)
-            weights = alias.weights
-            if p.get("RoutingConfig") is not None:
-                weights = self._weights(function, version, p["RoutingConfig"])
-            pool = self.pools.provisioned(function.name, alias.name)
-            if pool is not None and weights:
-                raise invalid("Alias with weights can not be used with Provisioned Concurrency")
-            if pool is not None and version == LATEST:
-                raise invalid(
-                    "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
-                )
-            if pool is not None and version != alias.version:
-                before = alias.shifting_from or alias.version
-                alias.shifting_from = before if before != version else ""
-                self.provision(function, alias.name, version, pool.requested)
-            alias.version, alias.weights = version, weights
-            alias.description = p.get("Description", alias.description)
-            alias.revision_id = str(uuid.uuid4())
-        return self.alias(function, alias)
-
-    def provision(self, function: Function, qualifier: str, version: str, count: int) -> Any:
-        """Ask the pools for provisioned environments and let the alias follow when they are READY."""
-
-        def ready() -> None:
-            alias = function.aliases.get(qualifier)
-            if alias is not None:
-                alias.shifting_from = ""
-
-        launch = self.launch(function, function.versions[version])
-        return self.pools.provision(function, qualifier, version, launch, count, ready)
-
-    def get_alias(self, p: Params) -> Params:
-        """GetAlias."""
-        function, alias = self._alias(p)
-        return self.alias(function, alias)
-
-    def list_aliases(self, p: Params) -> Params:
-        """ListAliases."""
-        function, _ = self.find(p["FunctionName"])
-        wanted = p.get("FunctionVersion")
-        rows = [self.alias(function, a) for a in function.aliases.values() if wanted in (None, a.version)]
-        return page(rows, p, "Aliases", "NextMarker")
-
-    def delete_alias(self, p: Params) -> Params:
-        """DeleteAlias; deleting one that is gone is no error, as on AWS."""
-        function, _ = self.find(p["FunctionName"])
-        with self._lock:
-            function.aliases.pop(p["Name"], None)
-            function.policies.pop(p["Name"], None)
-            function.event_configs.pop(p["Name"], None)
-        self.pools.unprovision(function.name, p["Name"])
-        return {}
-
-    def alias(self, function: Function, alias: Alias) -> Params:
-        """An alias as the API shows it."""
-        answer: Params = {
-            "AliasArn": function.qualified_arn(alias.name),
-            "Name": alias.name,
-            "FunctionVersion": alias.version,
-            "Description": alias.description,
-            "RevisionId": alias.revision_id,
-        }
-        if alias.shown_weights():
-            answer["RoutingConfig"] = {"AdditionalVersionWeights": dict(alias.shown_weights())}
-        return answer
-
-    def _alias(self, p: Params) -> tuple[Function, Alias]:
-        function, _ = self.find(p["FunctionName"])
-        alias = function.aliases.get(p["Name"])
-        if alias is None:
-            raise AwsError(
-                "ResourceNotFoundException",
-                f"Cannot find alias arn: {function.qualified_arn(p['Name'])}",
-                404,
-            )
-        return function, alias
-
-    def _check_version(self, function: Function, version: str) -> None:
-        if version not in function.versions:
-            raise not_found(function.qualified_arn(version))
-
-    def _weights(self, function: Function, version: str, routing: Params | None) -> dict[str, float]:
-        weights = dict((routing or {}).get("AdditionalVersionWeights") or {})
-        if not weights:
-            return {}
-        if len(weights) > 1:
-            raise invalid("Number of items in AdditionalVersionWeights cannot be greater than 1")
-        if version == LATEST or LATEST in weights:
-            raise invalid("$LATEST is not supported for an alias pointing to more than 1 version")
-        if version in weights:
-            raise invalid(
-                f"Invalid function version {version}. Function version {version} is already included in routing."
-            )
-        for other, weight in weights.items():
-            self._check_version(function, other)
-            if not (math.isfinite(weight) and 0.0 <= weight <= 1.0):
-                raise invalid("Weights must be between 0.0 and 1.0")
-        return weights
-
-    # --- layers -------------------------------------------------------------------------------------------------
-
-    def publish_layer_version(self, p: Params) -> Params:
-        """PublishLayerVersion."""
-        name = p["LayerName"].rpartition(":")[2]
-        package = self._package(p["Content"])
-        with self._lock:
-            number = self._layer_numbers.get(name, 0) + 1
-            self._layer_numbers[name] = number
-            arn = f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:layer:{name}"
-            layer = LayerVersion(
-                name, number, f"{arn}:{number}", package, iso(self._cloud.clock.now_s()), p.get("Description", ""),
-                p.get("LicenseInfo", ""), list(p.get("CompatibleRuntimes", [])),
-                list(p.get("CompatibleArchitectures", [])),
-            )  # fmt: skip
-            self.layers.setdefault(name, {})[number] = layer
-        return self._layer_view(layer, content=True)
-
-    def get_layer_version(self, p: Params) -> Params:
-        """GetLayerVersion."""
-        name, number = p["LayerName"].rpartition(":")[2], int(p["VersionNumber"])
-        layer = self.layers.get(name, {}).get(number)
-        if layer is None:
-            raise AwsError("ResourceNotFoundException", "The resource you requested does not exist.", 404)
-        return self._layer_view(layer, content=True)
-
-    def get_layer_version_by_arn(self, p: Params) -> Params:
-        """GetLayerVersionByArn."""
-        return self._layer_view(self._layer(p["Arn"]), content=True)
-
-    def delete_layer_version(self, p: Params) -> Params:
-        """DeleteLayerVersion; functions that use it keep it."""
-        with self._lock:
-            versions = self.layers.get(p["LayerName"].rpartition(":")[2], {})
-            versions.pop(int(p["VersionNumber"]), None)
-        return {}
-
-    def list_layer_versions(self, p: Params) -> Params:
-        """ListLayerVersions, newest first."""
-        versions = self.layers.get(p["LayerName"].rpartition(":")[2], {})
-        rows = [self._layer_view(versions[n]) for n in sorted(versions, reverse=True)]
-        return page(rows, p, "LayerVersions", "NextMarker")
-
-    def list_layers(self, p: Params) -> Params:
-        """ListLayers."""
-        rows = []
-        for name, versions in sorted(self.layers.items()):
-            if versions:
-                newest = versions[max(versions)]
-                arn = newest.arn.rpartition(":")[0]
-                rows.append(
-                    {"LayerName": name, "LayerArn": arn, "LatestMatchingVersion": self._layer_view(newest)}
-                )
-        return page(rows, p, "Layers", "NextMarker")
-
-    def _layer(self, arn: str) -> LayerVersion:
-        name, _, number = arn.removeprefix("arn:").partition(":layer:")[2].partition(":")
-        layer = self.layers.get(name, {}).get(int(number) if number.isdigit() else 0)
-        if layer is None:
-            raise invalid(f"Layer version {arn} does not exist.")
-        return layer
-
-    def _layers(self, arns: list[str], package: Package) -> tuple[Package, ...]:
-        if len(arns) > limits.LAMBDA_LAYERS_MAX:
-            raise invalid(f"Cannot reference more than {limits.LAMBDA_LAYERS_MAX} layers.")
-        layers = [self._layer(arn) for arn in arns]
-        names = [layer.name for layer in layers]
-        if len(set(names)) < len(names):
-            raise invalid(
-                "Two different versions of the same layer are not allowed to be referenced in the same function."
-            )
-        packages = tuple(layer.package for layer in layers)
-        self._check_unzipped(package, packages)
-        return packages
-
-    def _layer_view(self, layer: LayerVersion, *, content: bool = False) -> Params:
-        answer: Params = {
-            "LayerVersionArn": layer.arn,
-            "Version": layer.number,
-            "Description": layer.description,
-            "CreatedDate": layer.created,
-            "CompatibleRuntimes": layer.runtimes,
-            "CompatibleArchitectures": layer.architectures,
-            "LicenseInfo": layer.license_info,
-        }
-        if content:
-            answer["LayerArn"] = layer.arn.rpartition(":")[0]
-            answer["Content"] = {
-                "Location": layer.package.archive.as_uri(),
-                "CodeSha256": layer.package.sha256,
-                "CodeSize": layer.package.size,
-            }
-        return answer
+    Raises:
+        AwsError: PreconditionFailedException.
+    """
+    if p.get("RevisionId") not in (None, current):
+        raise AwsError("PreconditionFailedException", _STALE_REVISION, 412)
 
 
 def _same(published: Version, latest: Version) -> bool:
@@ -745,13 +493,3 @@ def _same(published: Version, latest: Version) -> bool:
         and published.layers == latest.layers
         and published.variables == latest.variables
     )
-
-
-def page(rows: list[Params], p: Params, key: str, marker_key: str) -> Params:
-    """One page of a list: from `Marker`, at most `MaxItems` (50)."""
-    start = int(p["Marker"]) if str(p.get("Marker", "")).isdigit() else 0
-    size = min(int(p.get("MaxItems", 50)), 50)
-    answer: Params = {key: rows[start : start + size]}
-    if start + size < len(rows):
-        answer[marker_key] = str(start + size)
-    return answer

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from keepwarm_localcloud.lambda_.aliases import Aliases
 from keepwarm_localcloud.lambda_.capacity import CapacityProviders
 from keepwarm_localcloud.lambda_.code import CodeStore
 from keepwarm_localcloud.lambda_.errors import refuse
 from keepwarm_localcloud.lambda_.esm import Mappings
 from keepwarm_localcloud.lambda_.functions import Functions
 from keepwarm_localcloud.lambda_.invocations import Invocations, InvokeResult, tail_header
+from keepwarm_localcloud.lambda_.layers import Layers
 from keepwarm_localcloud.lambda_.metrics import Metrics
+from keepwarm_localcloud.lambda_.packages import Packages
 from keepwarm_localcloud.lambda_.pools import IDLE_S, Pools
 from keepwarm_localcloud.lambda_.rest import Api
 from keepwarm_localcloud.lambda_.runtimes import Runtimes
@@ -50,12 +53,15 @@ class LambdaService:
         runtimes = Runtimes(directory / "runtimes")
         self._watcher = Watcher(freeze=self._freeze)
         self._metrics = Metrics(cloud)
-        self.functions = Functions(cloud, self._lock, CodeStore(directory / "code"), runtimes)
+        packages = Packages(cloud, CodeStore(directory / "code"))
+        self.layers = Layers(cloud, self._lock, packages)
+        self.functions = Functions(cloud, self._lock, packages, self.layers, runtimes)
         self.pools = Pools(
             cloud, self._lock, self.functions.functions, runtimes, self._watcher, idle_s=self._idle_s
         )
         self.functions.pools = self.pools
-        self._settings = Settings(cloud, self._lock, self.functions)
+        self._aliases = Aliases(self._lock, self.functions)
+        self._settings = Settings(cloud, self._lock, self.functions, self._aliases)
         self.invocations = Invocations(cloud, self.functions, self.pools, self._metrics, seed=self._seed)
         self.mappings = Mappings(cloud, self.functions, self.invocations, self._metrics)
         self.capacity = CapacityProviders(cloud, self._lock, self.functions)
@@ -157,7 +163,14 @@ class LambdaService:
 
     def _operation(self, name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-        for part in (self.functions, self._settings, self.mappings, self.capacity):
+        for part in (
+            self.functions,
+            self._aliases,
+            self.layers,
+            self._settings,
+            self.mappings,
+            self.capacity,
+        ):
             found = getattr(part, method, None)
             if found is not None:
                 return found  # type: ignore[no-any-return]
@@ -191,7 +204,7 @@ class LambdaService:
         """What exists: functions, layers, mappings."""
         found = {
             "functions": sorted(self.functions.functions),
-            "layers": sorted(layer.arn for v in self.functions.layers.values() for layer in v.values()),
+            "layers": sorted(layer.arn for v in self.layers.versions.values() for layer in v.values()),
             "event_source_mappings": sorted(self.mappings.all()),
             "capacity_providers": sorted(self.capacity.providers),
         }

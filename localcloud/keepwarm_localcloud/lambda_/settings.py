@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keepwarm import limits
+from keepwarm_localcloud.lambda_.aliases import Aliases
 from keepwarm_localcloud.lambda_.errors import conflict, invalid, not_found, refuse
-from keepwarm_localcloud.lambda_.functions import Functions, Params, page
+from keepwarm_localcloud.lambda_.functions import Functions
 from keepwarm_localcloud.lambda_.model import LATEST, Function, Statement
 from keepwarm_localcloud.lambda_.pools import Provisioned
+from keepwarm_localcloud.lambda_.shapes import Params, page
 from keepwarm_localcloud.service import AwsError
 
 if TYPE_CHECKING:
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 class Settings:
     """The operations of those settings."""
 
-    def __init__(self, cloud: "Cloud", lock: threading.RLock, functions: Functions) -> None:
+    def __init__(self, cloud: "Cloud", lock: threading.RLock, functions: Functions, aliases: Aliases) -> None:
         self._cloud = cloud
         self._lock = lock
         self._functions = functions
+        self._aliases = aliases
         self.other_tags: tuple[Callable[[str], dict[str, str] | None], ...] = ()
         """Where tags of ARNs that are no function's are; the service sets it."""
 
@@ -68,7 +71,7 @@ class Settings:
         with self._lock:
             function, qualifier = self._functions.find(p["FunctionName"], p["Qualifier"])
             number = self._check_provisioned(function, str(qualifier), count)
-            pool = self._functions.provision(function, str(qualifier), number, count)
+            pool = self._aliases.provision(function, str(qualifier), number, count)
             return _provisioned_view(pool)
 
     def _check_provisioned(self, function: Function, qualifier: str, count: int) -> str:

@@ -1,0 +1,64 @@
+"""Where a package comes from: the request itself, or an object in S3."""
+
+import base64
+from typing import TYPE_CHECKING
+
+from keepwarm import limits
+from keepwarm_localcloud.lambda_.code import CodeStore, Package
+from keepwarm_localcloud.lambda_.errors import invalid
+from keepwarm_localcloud.lambda_.shapes import Params
+
+if TYPE_CHECKING:
+    from keepwarm_localcloud.cloud import Cloud
+
+
+class Packages:
+    """Takes packages into the store."""
+
+    def __init__(self, cloud: "Cloud", store: CodeStore) -> None:
+        self._cloud = cloud
+        self._store = store
+
+    def of(self, code: Params) -> Package:
+        """Take the package a request carries, or names in S3.
+
+        Raises:
+            AwsError: none, not readable, too large.
+        """
+        if code.get("ZipFile") is not None:
+            try:
+                return self._store.add(base64.b64decode(code["ZipFile"], validate=True), direct=True)
+            except ValueError as error:
+                raise invalid("Could not unzip uploaded file: the ZipFile is not base64.") from error
+        if not code.get("S3Bucket") or not code.get("S3Key"):
+            raise invalid("Please provide a source for function code.")
+        return self._store.add(self._object(code))
+
+    def _object(self, place: Params) -> bytes:
+        from botocore.exceptions import ClientError
+
+        where = {"Bucket": place["S3Bucket"], "Key": place["S3Key"]}
+        if place.get("S3ObjectVersion"):
+            where["VersionId"] = place["S3ObjectVersion"]
+        try:
+            body: bytes = self._cloud.boto("s3").get_object(**where)["Body"].read()
+        except ClientError as error:
+            found = error.response["Error"]
+            raise invalid(
+                f"Error occurred while GetObject. S3 Error Code: {found['Code']}. S3 Error Message: {found['Message']}"
+            ) from error
+        return body
+
+
+def check_unzipped(package: Package, layers: tuple[Package, ...]) -> None:
+    """Refuse a package that is too large together with its layers.
+
+    Raises:
+        AwsError: InvalidParameterValueException.
+    """
+    total = package.unzipped + sum(layer.unzipped for layer in layers)
+    if total > limits.LAMBDA_UNZIPPED_MAX_BYTES:
+        raise invalid(
+            f"Function code combined with layers exceeds the maximum allowed size of "
+            f"{limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes. The actual size is {total} bytes."
+        )
