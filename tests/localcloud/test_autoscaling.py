@@ -49,12 +49,15 @@ class Scaling:
         self.watch = cloud.boto("cloudwatch")
         (folder / "config.json").write_text(json.dumps({"Entrypoint": ["sleep", "60"]}))
         ecs = cloud.boto("ecs")
-        ecs.create_cluster(clusterName="c")
+        ecs.create_cluster(clusterName="c", settings=[{"name": "containerInsights", "value": "enabled"}])
         ecs.register_task_definition(
-            family="web",
-            containerDefinitions=[{"name": "m", "image": f"file://{folder}", "memory": 64, "stopTimeout": 2}],
-        )
-        ecs.create_service(cluster="c", serviceName="web", taskDefinition="web", desiredCount=0)
+            family="web", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+            containerDefinitions=[{"name": "m", "image": f"file://{folder}", "stopTimeout": 2}],
+        )  # fmt: skip
+        ecs.create_service(
+            cluster="c", serviceName="web", taskDefinition="web", desiredCount=0, launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+        )  # fmt: skip
         self.ecs = ecs
 
     @property
@@ -333,3 +336,25 @@ def test_given_bad_steps_when_put_then_validation_exception(
     scaling.register(0, 1)
     with pytest.raises(ClientError, match="ValidationException"):
         scaling.steps("x", "ChangeInCapacity", steps)
+
+
+def test_given_a_running_service_when_a_minute_passes_then_ecs_publishes_its_metrics(
+    scaling: Scaling,
+) -> None:
+    scaling.ecs.update_service(cluster="c", service="web", desiredCount=2)
+    service = {"cluster": "c", "services": ["web"]}
+    until(lambda: scaling.ecs.describe_services(**service)["services"][0]["runningCount"] == 2)
+    scaling.clock.advance(60)
+    dimensions = [{"Name": "ClusterName", "Value": "c"}, {"Name": "ServiceName", "Value": "web"}]
+
+    def latest(namespace: str, name: str) -> list[float]:
+        answer = scaling.watch.get_metric_statistics(
+            Namespace=namespace, MetricName=name, Dimensions=dimensions, Period=60, Statistics=["Maximum"],
+            StartTime=datetime.fromtimestamp(START_S, UTC), EndTime=datetime.fromtimestamp(START_S + 600, UTC),
+        )  # fmt: skip
+        return [point["Maximum"] for point in answer["Datapoints"]]
+
+    assert until(lambda: latest("ECS/ContainerInsights", "RunningTaskCount")) == [2.0]
+    assert 0 < until(lambda: latest("AWS/ECS", "MemoryUtilization"))[0] < 100
+    scaling.clock.advance(60)
+    assert until(lambda: latest("AWS/ECS", "CPUUtilization"))[0] >= 0

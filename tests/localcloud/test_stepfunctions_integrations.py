@@ -234,6 +234,15 @@ def test_given_a_callback_when_failure_is_sent_then_the_state_fails_with_it(worl
     assert (answer["error"], answer["cause"]) == ("E", "C")
 
 
+def test_given_a_task_timeout_when_nobody_answers_then_states_timeout_can_be_caught(world: World) -> None:
+    catch = [{"ErrorEquals": ["States.Timeout"], "ResultPath": "$.error", "Next": "E"}]
+    task = _callback(world.queue(), TimeoutSeconds=1, Catch=catch)
+    arn = world.start(world.machine(T=task, E={"Type": "Pass", "End": True}))
+    assert json.loads(world.closed(arn)["output"])["error"]["Error"] == "States.Timeout"
+    kinds = [e["type"] for e in world.api.get_execution_history(executionArn=arn)["events"]]
+    assert "TaskTimedOut" in kinds
+
+
 def test_given_heartbeats_when_they_stop_then_the_state_fails_within_two_heartbeats(world: World) -> None:
     """F28: a worker that dies silently is noticed."""
     url = world.queue()

@@ -13,6 +13,7 @@ from keepwarm_localcloud.ecs import images
 from keepwarm_localcloud.ecs.capacity import FARGATE, Capacity
 from keepwarm_localcloud.ecs.definitions import check, needs
 from keepwarm_localcloud.ecs.deployments import Deployments
+from keepwarm_localcloud.ecs.metrics import PERIOD_S, ServiceMetrics
 from keepwarm_localcloud.ecs.model import (
     ORDER,
     STARTING,
@@ -77,6 +78,7 @@ class EcsService:
         self.tasks: dict[str, Task] = {}
         self.capacity = Capacity(self, boot_s)
         self.deployments = Deployments(self)
+        self.metrics = ServiceMetrics(self)
         self.lock = threading.RLock()
         self._runners: dict[str, Runner] = {}
         self._followers: dict[str, list[Callable[[dict[str, Any]], None]]] = {}
@@ -101,6 +103,13 @@ class EcsService:
         cloud.moto.before("autoscaling", self.capacity.guard)
         self._control = threading.Thread(target=self._loop, name="ecs-control", daemon=True)
         self._control.start()
+        self.timers.after(PERIOD_S, self._publish)
+
+    def _publish(self) -> None:
+        now_s = self.cloud.clock.now_s()
+        with self.lock:
+            self.metrics.publish(now_s)
+        self.timers.at(now_s + PERIOD_S, self._publish)
 
     def stop(self) -> None:
         """End every task at once, and every thread."""
