@@ -1,5 +1,6 @@
 """moto under the embedded cloud: in process, imported late, one lock per backend, on the cloud's clock."""
 
+import contextlib
 import importlib
 import io
 import sys
@@ -31,17 +32,18 @@ _UNLOCKED: Final = frozenset({"states"})
 """moto's Step Functions interpreter calls other services, itself included, while a request is open."""
 PRELOAD: Final = (
     "iam",
-    "sts",
     "logs",
     "dynamodb",
     "kms",
     "cloudwatch",
-    "ec2",
-    "ecs",
-    "stepfunctions",
     "ssm",
     "sns",
+    "ec2",
+    "autoscaling",
+    "applicationautoscaling",
+    "scheduler",
 )
+"""What a stack of functions, queues and tasks asks of moto, about in that order."""
 
 
 class Moto:
@@ -51,7 +53,8 @@ class Moto:
         self._cloud = cloud
         self._account = cloud.settings.account_id
         self._dispatcher: Any = None
-        self._import_lock = threading.Lock()
+        self._import_lock = threading.RLock()
+        self._ready: set[str] = set()
         self._applications: dict[str, Any] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._locks_lock = threading.Lock()
@@ -67,8 +70,7 @@ class Moto:
             for name in names:
                 if self._stopping:
                     return
-                importlib.import_module(f"moto.{name}.models")
-                importlib.import_module(f"moto.{name}.responses")
+                self._ensure(name)
 
         self._preloading = threading.Thread(target=work, name="keepwarm-moto-import", daemon=True)
         self._preloading.start()
@@ -85,10 +87,10 @@ class Moto:
             name: Signing name or moto's own name (`logs`, `iam`, `dynamodb`, `stepfunctions`, ...).
             region: Defaults to the cloud's; global services (IAM, STS) have one backend.
         """
-        self._load()
+        name = BACKEND_OF.get(name, name)
+        self._ensure(name)
         from moto.backends import get_backend
 
-        name = BACKEND_OF.get(name, name)
         account = get_backend(name)[self._account]
         return account["aws" if name in ("iam", "sts", "route53") else region or self._cloud.region]
 
@@ -110,7 +112,7 @@ class Moto:
 
     def handle(self, request: Request) -> Response:
         """Let moto answer."""
-        self._load()
+        self._ensure(BACKEND_OF.get(request.service, request.service))
         environ = self._environ(request)
         application = self._application(request.service, environ)
         if request.service in _UNLOCKED:
@@ -132,6 +134,21 @@ class Moto:
             if account is not None:
                 account.reset()
         self._dispatcher = None
+
+    def _ensure(self, name: str) -> None:
+        """Import a backend of moto before it is used.
+
+        One import at a time: moto's modules import each other in circles, and two threads that enter a circle from
+        different sides see half-made modules.
+        """
+        if name in self._ready:
+            return
+        with self._import_lock:
+            self._load()
+            for part in ("models", "responses"):
+                with contextlib.suppress(ModuleNotFoundError):
+                    importlib.import_module(f"moto.{name}.{part}")
+            self._ready.add(name)
 
     def _load(self) -> None:
         if self._dispatcher is not None:

@@ -70,7 +70,7 @@ def gone(*pids: int) -> bool:
     return not any(alive(p) for p in pids)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_given_a_running_cloud_when_signalled_then_it_ends_cleanly(
     start: Callable[..., Running], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -84,6 +84,7 @@ def test_given_a_running_cloud_when_signalled_then_it_ends_cleanly(
     assert gone(*children)
 
 
+@pytest.mark.slow
 def test_given_a_running_cloud_when_its_stdin_closes_then_it_ends(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_given_a_running_cloud_when_its_stdin_closes_then_it_ends(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_given_a_starting_cloud_when_interrupted_at_once_then_no_traceback_and_no_files(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_given_a_cloud_killed_hard_when_it_had_children_then_they_and_its_files_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_given_guardian_and_cloud_killed_when_the_next_cloud_starts_then_it_cleans_up(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -152,6 +155,7 @@ def test_given_a_public_address_when_started_then_refused(start: Callable[..., R
     assert (status, errors.startswith("KW601")) == (2, True)
 
 
+@pytest.mark.slow
 def test_given_a_daemon_when_its_starter_ends_then_it_goes_on_until_sigterm(tmp_path: Path) -> None:
     file = tmp_path / "state" / "cloud.json"
     temporary = tmp_path / "tmp"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keepwarm_localcloud import http as server_module
@@ -258,6 +258,39 @@ def test_given_a_host_that_is_not_loopback_when_listening_then_kw601(echo: Echo,
 def test_given_a_port_in_use_when_listening_then_kw600(echo: Echo, server: HttpServer) -> None:
     with pytest.raises(LocalCloudError, match="KW600"):
         HttpServer(echo, port=server.port)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"GET / HTTP/1.1",
+                b"\r\n",
+                b"Content-Length: ",
+                b"5",
+                b":",
+                b"\x00",
+                b"Transfer-Encoding: chunked",
+                b"zz",
+            ]
+        )
+        | st.binary(max_size=8),
+        max_size=12,
+    )
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_given_any_bytes_when_sent_then_the_server_answers_or_closes_and_lives_on(
+    server: HttpServer, pieces: list[bytes]
+) -> None:
+    fuzz = Client(server)
+    fuzz.send(b"".join(pieces))
+    fuzz.sock.shutdown(socket.SHUT_WR)
+    fuzz.file.read()
+    fuzz.close()
+    after = Client(server)
+    after.send(b"GET /alive HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert after.answer()[1]["x-target"] == "/alive"
+    after.close()
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.integers(1, 20))
