@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from botocore.loaders import Loader
-
 from keepwarm import limits
 from keepwarm_localcloud.service import AwsError, Request
 
@@ -39,6 +37,9 @@ class Api:
     """The routes and shapes of Lambda."""
 
     def __init__(self) -> None:
+        # Imported with the first request: it would delay the start of the cloud.
+        from botocore.loaders import Loader
+
         model = Loader().load_service_model("lambda", "service-2")
         self._shapes: dict[str, dict[str, Any]] = model["shapes"]
         self._operations = [self._operation(o) for o in model["operations"].values()]

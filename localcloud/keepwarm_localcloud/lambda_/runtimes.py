@@ -89,8 +89,8 @@ def _find(minor: str) -> str:
         candidates.append(found.stdout.strip() or None)
     for candidate in candidates:
         # A version manager's shim answers to the name without having the version: ask it.
-        if candidate and _says(candidate) == minor:
-            return _real(candidate)
+        if candidate and _ask(candidate, "'%d.%d' % sys.version_info[:2]") == minor:
+            return _ask(candidate, "sys._base_executable")
     raise refuse(
         "KW620",
         f"Runtime: got python{minor}; allowed here the versions installed on this machine; because a function runs "
@@ -104,23 +104,10 @@ def _base_interpreter() -> str:
     return str(getattr(sys, "_base_executable", sys.executable))
 
 
-def _says(interpreter: str) -> str:
-    asked = subprocess.run(
-        [interpreter, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip()
-
-
-def _real(interpreter: str) -> str:
-    asked = subprocess.run(
-        [interpreter, "-c", "import sys; print(sys._base_executable)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def _ask(interpreter: str, expression: str) -> str:
+    """Let an interpreter print something about itself; '' when it can't run."""
+    program = f"import sys; print({expression})"
+    asked = subprocess.run([interpreter, "-c", program], capture_output=True, text=True, check=False)
     return asked.stdout.strip()
 
 
