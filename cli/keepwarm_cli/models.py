@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,14 +59,15 @@ def _told(work: Callable[[], T]) -> T:
         raise CliError(fault.code, str(fault).removeprefix(f"{fault.code} "), exit_code=1) from None
 
 
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {k: _plain(v) for k, v in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+def _pointer(pointer: manifests.Pointer | None) -> dict[str, str | None] | None:
+    if pointer is None:
+        return None
+    return {
+        "channel": pointer.channel,
+        "version": pointer.version,
+        "digest": pointer.digest,
+        "floor": pointer.floor,
+    }
 
 
 def publish(
@@ -85,7 +85,8 @@ def publish(
             "KW659", f"model: got {directory}, which is not a folder; needs the folder of the model's files"
         )
     registry = _registry(bucket, endpoint)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         progress.add_task(f"publishing {name} {version}", total=None)
         built = _told(lambda: manifests.build(directory, name=name, version=version))
         report = _told(lambda: registry.publish(directory, built, channel=channel))
@@ -94,7 +95,11 @@ def publish(
         "version": version,
         "digest": built.digest,
         "channel": channel,
-        "report": _plain(report),
+        "pointer": _pointer(report.pointer),
+        "blobs_written": report.blobs_written,
+        "blobs_reused": report.blobs_reused,
+        "bytes_written": report.bytes_written,
+        "manifest_written": report.manifest_written,
     }
     _tell(told, f"{name} {version} published as {name}@sha256:{built.digest}", as_json)
     return 0
@@ -124,16 +129,26 @@ def publish_built(models: Mapping[str, Any], bucket: str, endpoint: str) -> list
 def list_models(bucket: str | None, endpoint: str | None, as_json: bool) -> int:
     """List releases and the channels that point at them."""
     registry = _registry(bucket, endpoint)
-    releases = _plain(_told(lambda: list(registry.list())))
+    releases = _told(registry.list)
     if as_json:
-        print(json.dumps(releases))
+        rows = [
+            {
+                "name": r.name,
+                "version": r.version,
+                "digest": r.digest,
+                "size_bytes": r.size,
+                "channels": list(r.channels),
+            }
+            for r in releases
+        ]
+        print(json.dumps(rows))
         return 0
     table = Table(box=None, header_style="dim")
-    keys = list(releases[0]) if releases else ["name", "version", "digest"]
-    for key in keys:
-        table.add_column(key)
-    for release in releases:
-        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in release.values()))
+    for heading in ("model", "version", "channels", "digest"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    for r in releases:
+        table.add_row(r.name, r.version, ", ".join(r.channels), r.digest[:16], f"{r.size:,}")
     Console(highlight=False).print(table)
     return 0
 
@@ -141,9 +156,10 @@ def list_models(bucket: str | None, endpoint: str | None, as_json: bool) -> int:
 def verify(reference: str, bucket: str | None, endpoint: str | None, as_json: bool) -> int:
     """Check every byte of a release against its manifest."""
     registry = _registry(bucket, endpoint)
-    report = _plain(_told(lambda: registry.verify(reference)))
+    found = _told(lambda: registry.verify(reference)).manifest
+    size_bytes = sum(f.size for f in found.files)
     _tell(
-        {"reference": reference, "report": report},
+        {"reference": reference, "version": found.version, "digest": found.digest, "size_bytes": size_bytes},
         f"{reference}: every chunk is what its manifest says",
         as_json,
     )
@@ -155,9 +171,9 @@ def promote(reference: str, channel: str, bucket: str | None, endpoint: str | No
     registry = _registry(bucket, endpoint)
     resolved = _told(lambda: registry.resolve(reference))
     manifest = resolved.manifest
-    report = _plain(_told(lambda: registry.promote(manifest.name, manifest.version, channel)))
+    moved = _told(lambda: registry.promote(manifest.name, manifest.version, channel))
     _tell(
-        {"channel": channel, "report": report},
+        {"pointer": _pointer(moved)},
         f"{manifest.name}:{channel} is now {manifest.version}",
         as_json,
     )
@@ -169,8 +185,8 @@ def rollback(
 ) -> int:
     """Move a channel back."""
     registry = _registry(bucket, endpoint)
-    report = _plain(_told(lambda: registry.rollback(name, channel, to)))
-    _tell({"channel": channel, "report": report}, f"{name}:{channel} is back at {to}", as_json)
+    moved = _told(lambda: registry.rollback(name, channel, to))
+    _tell({"pointer": _pointer(moved)}, f"{name}:{channel} is back at {to}", as_json)
     return 0
 
 
