@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from keepwarm_localcloud.autoscaling.alarms import Alarms
 from keepwarm_localcloud.autoscaling.metrics import ExpressionError, Metrics, evaluate
 from keepwarm_localcloud.ecs.service import EcsService
 from keepwarm_localcloud.service import AwsError, Request, Response
 from keepwarm_localcloud.tasking import schedules
+from keepwarm_localcloud.tasking.roles import client_error
 from keepwarm_runtime.scaling import (
     SCALE_IN_DATAPOINTS,
     SCALE_IN_FACTOR,
@@ -221,7 +220,7 @@ class AutoscalingService:
                 )
             elif ":lambda:" in arn:
                 self.cloud.deliver(arn, json.loads(self._message(alarm, state, before)), alarm.alarm_arn)
-        except (AwsError, ClientError) as error:
+        except (AwsError, client_error()) as error:
             self.cloud.journal.write("alarm", alarm=alarm.name, state=state, action=arn, error=str(error))
 
     def _message(self, alarm: Any, state: str, before: str) -> str:
@@ -303,7 +302,7 @@ class AutoscalingService:
             config = self.cloud.boto("lambda").get_provisioned_concurrency_config(
                 FunctionName=function, Qualifier=qualifier
             )
-        except ClientError as error:
+        except client_error() as error:
             if error.response["Error"]["Code"] == "ProvisionedConcurrencyConfigNotFoundException":
                 return 0
             raise
@@ -315,7 +314,7 @@ class AutoscalingService:
         status, message = "Successful", f"Successfully set {what} to {wanted}. Change successfully fulfilled."
         try:
             self._change(target, wanted)
-        except (AwsError, ClientError) as error:
+        except (AwsError, client_error()) as error:
             status, message = "Failed", str(error)
         now_s = self.cloud.clock.now_s()
         if status == "Successful":
@@ -396,7 +395,7 @@ class AutoscalingService:
                 )  # fmt: skip
                 try:
                     self._capacity(known)
-                except (AwsError, ClientError) as error:
+                except (AwsError, client_error()) as error:
                     name = "ECS service" if known.namespace == "ecs" else "Lambda function alias"
                     raise _invalid(f"{name} doesn't exist: {known.resource}") from error
                 self.targets[key] = known

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from keepwarm_localcloud.ecs import images
 from keepwarm_localcloud.ecs.capacity import FARGATE, Capacity
 from keepwarm_localcloud.ecs.definitions import check, needs
@@ -29,7 +27,7 @@ from keepwarm_localcloud.ecs.model import (
 from keepwarm_localcloud.ecs.runner import Runner, StartError, free_port
 from keepwarm_localcloud.service import AwsError, Request, Response
 from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
-from keepwarm_localcloud.tasking.roles import RoleCalls
+from keepwarm_localcloud.tasking.roles import RoleCalls, client_error
 from keepwarm_localcloud.tasking.timers import Timers
 
 if TYPE_CHECKING:
@@ -323,7 +321,7 @@ class EcsService:
             found = self.roles.client(role, "ssm").get_parameters(Names=[name], WithDecryption=True)[
                 "Parameters"
             ]
-        except ClientError as error:
+        except client_error() as error:
             raise StartError(
                 f"ResourceInitializationError: unable to pull secrets or registry auth: {error}"
             ) from error

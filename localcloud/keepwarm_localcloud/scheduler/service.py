@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from keepwarm_localcloud.service import AwsError, Request, Response
 from keepwarm_localcloud.stepfunctions.failures import StateFailure
 from keepwarm_localcloud.stepfunctions.integrations import api
 from keepwarm_localcloud.tasking import schedules
 from keepwarm_localcloud.tasking.errors import coded
-from keepwarm_localcloud.tasking.roles import RoleCalls, trusts
+from keepwarm_localcloud.tasking.roles import RoleCalls, botocore_error, client_error, trusts
 from keepwarm_localcloud.tasking.timers import Timers
 
 if TYPE_CHECKING:
@@ -271,7 +269,7 @@ class SchedulerService:
     def _attempt(self, run: Run) -> None:
         try:
             self._call(run)
-        except (ClientError, BotoCoreError, AwsError, StateFailure) as error:
+        except (client_error(), botocore_error(), AwsError, StateFailure) as error:
             self._failed(run, error)
         except Exception:
             LOG.exception("the target of schedule %s failed in the embedded cloud itself", run.name)
@@ -360,7 +358,7 @@ class SchedulerService:
         queue = run.target.get("DeadLetterConfig", {}).get("Arn")
         if not queue:
             return
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        code = error.response["Error"]["Code"] if isinstance(error, client_error()) else type(error).__name__
         facts = {
             "ERROR_CODE": code, "ERROR_MESSAGE": str(error), "EXHAUSTED_RETRY_CONDITION": condition,
             "RETRY_ATTEMPTS": str(run.attempt - 1), "SCHEDULE_ARN": run.arn, "TARGET_ARN": run.target["Arn"],
@@ -373,7 +371,7 @@ class SchedulerService:
                 MessageBody=self._input(run),
                 MessageAttributes={k: {"DataType": "String", "StringValue": v} for k, v in facts.items()},
             )
-        except (ClientError, BotoCoreError) as problem:
+        except (client_error(), botocore_error()) as problem:
             self._note(run, "DEAD_LETTER_FAILED", str(problem))
 
 

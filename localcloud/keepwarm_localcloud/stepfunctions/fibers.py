@@ -16,6 +16,9 @@ from keepwarm_localcloud.stepfunctions.failures import Aborted
 from keepwarm_localcloud.tasking.timers import Timer, Timers
 
 LOG = logging.getLogger(__name__)
+STEP_WORKERS = 4
+CALL_WORKERS = 512
+"""Calls to services that are under way at once; threads are made as they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +118,6 @@ class Fiber:
                 self._finish(None, failure)
                 return
             value = error = None
-            if isinstance(effect, Call) and effect.until_s is None:
-                try:
-                    value = effect.run()
-                except Exception as failure:
-                    error = failure
-                if self.aborting:
-                    error = Aborted()
-                continue
             with self.lock:
                 self.waiting = not self.aborting
                 ticket = None if self.aborting else self.ticket
@@ -139,10 +134,11 @@ class Fiber:
 class Engine:
     """Drives fibers on a pool and the cloud's clock."""
 
-    def __init__(self, clock: Clock, *, workers: int = 128) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.timers = Timers(clock, "stepfunctions")
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="stepfunctions")
+        self._steps = ThreadPoolExecutor(STEP_WORKERS, thread_name_prefix="stepfunctions")
+        self._calls = ThreadPoolExecutor(CALL_WORKERS, thread_name_prefix="stepfunctions-call")
         self._stopping = False
         self._idle = threading.Condition()
         self._busy = 0
@@ -158,14 +154,15 @@ class Engine:
         self.timers.stop()
         with self._idle:
             idle = self._idle.wait_for(lambda: self._busy == 0, 1.0)
-        self._pool.shutdown(wait=idle, cancel_futures=True)
+        self._steps.shutdown(wait=idle, cancel_futures=True)
+        self._calls.shutdown(wait=idle, cancel_futures=True)
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run on the pool; dropped once stopping."""
+    def submit(self, work: Callable[[], None], *, blocking: bool = False) -> None:
+        """Run on a pool; dropped once stopping. What blocks must not hold up the steps of other executions."""
         if self._stopping:
             return
         try:
-            self._pool.submit(self._guarded, work)
+            (self._calls if blocking else self._steps).submit(self._guarded, work)
         except RuntimeError:
             if not self._stopping:
                 raise
@@ -200,22 +197,22 @@ class Engine:
             _Group(self, fiber, effect, ticket).start()
 
     def _call(self, fiber: Fiber, call: Call, ticket: int) -> None:
-        assert call.until_s is not None
-        late = call.late
-        assert late is not None
-        timer = self.timers.at(call.until_s, lambda: fiber.resume(ticket, error=late()))
+        late, timer = call.late, None
+        if call.until_s is not None and late is not None:
+            timer = self.timers.at(call.until_s, lambda: fiber.resume(ticket, error=late()))
 
         def run() -> None:
+            value: Any = None
+            error: Exception | None = None
             try:
                 value = call.run()
             except Exception as failure:
+                error = failure
+            if timer is not None:
                 timer.cancel()
-                fiber.resume(ticket, error=failure)
-            else:
-                timer.cancel()
-                fiber.resume(ticket, value)
+            fiber.resume(ticket, value, error)
 
-        self.submit(run)
+        self.submit(run, blocking=True)
 
     def _signal(self, fiber: Fiber, signal: Signal, ticket: int) -> None:
         signal.fiber, signal.ticket = fiber, ticket
@@ -231,7 +228,7 @@ class Engine:
             except Exception as failure:
                 self.settle(signal, error=failure)
 
-        self.submit(begin)
+        self.submit(begin, blocking=True)
 
     def beat(self, signal: Signal) -> None:
         """Note a heartbeat: the silence deadline starts anew."""

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from keepwarm_localcloud.service import AwsError
 from keepwarm_localcloud.stepfunctions.failures import StateFailure
 from keepwarm_localcloud.stepfunctions.interpreter import compact
-from keepwarm_localcloud.tasking.roles import InvokeResult
+from keepwarm_localcloud.tasking.roles import InvokeResult, botocore_error, client_error
 
 CLIENTS = {
     "states": "stepfunctions",
@@ -183,7 +181,7 @@ def api(roles: Roles, role_arn: str, service: str, action: str, sdk: bool, param
     arguments = to_wire(shapes.input_shape, parameters) if shapes.input_shape is not None else {}
     try:
         answer = client._make_api_call(operation, arguments)
-    except ClientError as error:
+    except client_error() as error:
         code = error.response["Error"]["Code"]
         name = code.rpartition(".")[2]
         raise StateFailure(
@@ -191,7 +189,7 @@ def api(roles: Roles, role_arn: str, service: str, action: str, sdk: bool, param
             f"{error.response['Error'].get('Message', '')} (Service: {prefix}, Status Code: "
             f"{error.response['ResponseMetadata'].get('HTTPStatusCode')})",
         ) from error
-    except BotoCoreError as error:
+    except botocore_error() as error:
         raise StateFailure(f"{prefix}.SdkClientException", str(error)) from error
     metadata = answer.pop("ResponseMetadata", {})
     value = from_wire(shapes.output_shape, answer) if shapes.output_shape is not None else {}

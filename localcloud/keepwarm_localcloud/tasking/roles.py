@@ -4,13 +4,24 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import boto3
-from botocore.config import Config
-
 from keepwarm_localcloud.service import Caller
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
+
+
+def client_error() -> Any:
+    """`botocore.exceptions.ClientError`, imported when it is needed: botocore costs a third of a second."""
+    from botocore.exceptions import ClientError
+
+    return ClientError
+
+
+def botocore_error() -> Any:
+    """`botocore.exceptions.BotoCoreError`, imported when it is needed."""
+    from botocore.exceptions import BotoCoreError
+
+    return BotoCoreError
 
 
 class InvokeResult(Protocol):
@@ -83,6 +94,8 @@ class RoleCalls:
         with self._lock:
             session = self._sessions.get(role_arn)
             if session is None:
+                import boto3
+
                 keys = self._cloud.credentials.issue(role_arn, "keepwarm-service")
                 session = boto3.session.Session(
                     aws_access_key_id=keys.access_key_id,
@@ -101,6 +114,8 @@ class RoleCalls:
         with self._lock:
             client = self._clients.get((role_arn, service))
             if client is None:
+                from botocore.config import Config
+
                 client = session.client(
                     service,
                     endpoint_url=self._cloud.endpoint,
