@@ -349,7 +349,7 @@ class Aws:
                 if 200 <= answer.status < 300:
                     if accept is not None:
                         accept(answer)
-                    self._tokens = min(BUDGET_TOKENS, self._tokens + REFUND)
+                    self.went_well()
                     return answer
                 failure, may_repeat, wait_s = self._refusal(service, operation, answer, resource)
             except BrokenAnswer as error:
@@ -366,6 +366,10 @@ class Aws:
                 may_repeat = idempotent or not error.sent
             if not may_repeat or not self._pause(attempt, deadline, wait_s):
                 raise failure
+
+    def went_well(self) -> None:
+        """Earn a part of a retry back."""
+        self._tokens = min(BUDGET_TOKENS, self._tokens + REFUND)
 
     def _pause(self, attempt: int, deadline: Deadline, wait_s: float | None) -> bool:
         """Wait before the next try; False when there must be none."""
@@ -630,6 +634,7 @@ class S3:
                     "s3", "GET", path, query, headers, b"", deadline, host=host, fresh=attempt > 1
                 )
                 if response.status in (200, 206):
+                    self.aws.went_well()
                     return ObjectStream(self.aws, connection, response, resource)
                 answer = Answer(response.status, response.headers, response.read())
                 self.aws.done(connection, response)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from keepwarm_runtime.effects import Effects
     from keepwarm_runtime.models.cache import CachedModel, ModelCache
     from keepwarm_runtime.models.registry import Registry
+    from keepwarm_runtime.secrets import Secrets
     from keepwarm_runtime.service_client import ServiceClient
 
 INIT_DEADLINE_S = 840.0
@@ -106,6 +107,17 @@ class Warm:
             self._models[wanted] = model
             on_restore(f"model {wanted}", model.check)
         return model
+
+    def secrets(self) -> Secrets:
+        """Return the secrets that this function may read."""
+        if "secrets" not in self._made:
+            from keepwarm_runtime.secrets import Secrets
+            from keepwarm_runtime.snapshot import on_restore
+
+            self._made["secrets"] = Secrets(self.aws())
+            on_restore("secrets", self._made["secrets"].forget)
+        made: Secrets = self._made["secrets"]
+        return made
 
     def effects(self) -> Effects:
         """Return the effect ledger (KEEPWARM_LEDGER_TABLE, KEEPWARM_CLAIM_BUCKET)."""

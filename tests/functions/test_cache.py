@@ -49,6 +49,9 @@ CHUNK = 16_384
 SIZE = 10 * CHUNK + 100
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+"""Forking beside the threads of the fake server is what these tests do; Python 3.12 warns."""
+
 
 def weights(seed: int, size: int = SIZE) -> bytes:
     return b"\x08" + random.Random(seed).randbytes(size - 1)

@@ -78,6 +78,9 @@ from tests.support.file_ledger import Downstream, FileStore, perform
 ROOT = Path(__file__).parents[2]
 CONTRACTS = [contract.value for contract in Contract]
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+"""Forking beside the threads of the fake server is what these tests do; Python 3.12 warns."""
+
 
 class Clock:
     """Epoch seconds by hand."""

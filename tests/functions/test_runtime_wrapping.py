@@ -778,6 +778,28 @@ def test_given_hopeless_work_when_parked_then_the_message_says_why(fake: FakeAws
     }]  # fmt: skip
 
 
+def test_given_a_secret_when_read_then_kept_for_its_time_and_never_printed(fake: FakeAws) -> None:
+    values = iter(["one", "two", "three"])
+    fake.answers["GetSecretValue"] = lambda payload: {"SecretString": next(values)}
+    clock = Ticks()
+    warm = Warm(fake.env)
+    kept = warm.secrets()
+    kept._clock = clock
+    assert (kept.get("arn:a"), kept.get("arn:a")) == ("one", "one")
+    clock.now += 301
+    assert kept.get("arn:a") == "two"
+    kept.forget()
+    assert kept.get("arn:a") == "three"
+    assert "three" not in repr(kept)
+    clock.now += 301
+    fake.fault = lambda _seen: Fault(status=500)
+    assert kept.get("arn:a") == "three", "a short outage of Secrets Manager is survived"
+    clock.now += 3600
+    with pytest.raises(errors.Unreachable):
+        kept.get("arn:a")
+    warm.aws().forget()
+
+
 # -- the import budget
 
 HEAVY = {

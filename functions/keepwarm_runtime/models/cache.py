@@ -36,6 +36,7 @@ from keepwarm_runtime.errors import (
     DigestMismatch,
     ModelFault,
     NoSpace,
+    Throttled,
     Unreachable,
 )
 from keepwarm_runtime.jitter import uniform
@@ -57,8 +58,9 @@ STREAMS = 8
 SLICE_BYTES = 256 * 1024
 """Received, hashed and written piece by piece, while the bytes are still in the processor's cache. Receiving into a
 mapping of the file saves the copy and costs a page fault per 4 KiB instead, which is dearer."""
-CHUNK_ATTEMPTS = 4
-"""Tries of one chunk when the connection breaks; a wrong digest gets one second chance only."""
+CHUNK_ATTEMPTS = 12
+"""Tries of one chunk while the connection breaks or S3 says to slow down, with pauses that add up to some seconds and
+never pass the deadline; a wrong digest gets one second chance only."""
 LOCK_POLL_S = 0.01
 HEADROOM_BYTES = 1024 * 1024
 RECORD = ".keepwarm"
@@ -421,7 +423,7 @@ class ModelCache:
         while True:
             try:
                 actual, version_id = self._receive_chunk(part, index, key, buffer, deadline)
-            except (BrokenAnswer, Unreachable) as error:
+            except (BrokenAnswer, Throttled, Unreachable) as error:
                 broken += 1
                 pause_s = self._draw() * min(2.0, 0.05 * 2.0**broken)
                 if broken >= CHUNK_ATTEMPTS or pause_s >= deadline.remaining_s():
