@@ -63,6 +63,7 @@ class Checks:
         self.owner = f"{kind} '{name}'"
         self._args = args
         self._problems: list[Problem] = []
+        self._advice: list[Problem] = []
         self.unknown("", args, shape)
 
     def unknown(self, at: str, args: Mapping[str, Any], shape: type) -> None:
@@ -101,8 +102,14 @@ class Checks:
         """Record a refusal."""
         self._problems.append(Problem(code, key, got, allowed, because, fix))
 
+    def advise(self, code: str, key: str, got: str, allowed: str, because: str, fix: str) -> None:
+        """Record a warning: something that may be right, which only the caller knows."""
+        self._advice.append(Problem(code, key, got, allowed, because, fix))
+
     def done(self) -> None:
         """Raise everything refused so far, one line each. Call before the first child is created."""
+        for problem in self._advice:
+            pulumi.log.warn(problem.line(self.owner))
         if self._problems:
             raise InvalidArgs("\n".join(problem.line(self.owner) for problem in self._problems))
 

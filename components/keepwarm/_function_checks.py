@@ -12,7 +12,7 @@ from keepwarm import _iam, limits
 from keepwarm._args import Checks, Problem, known, show
 from keepwarm._names import child as child_name
 from keepwarm._secrets import suspicion
-from keepwarm.bindings import FunctionBindings, Integrity, environment
+from keepwarm.bindings import FunctionBindings, Integrity, NetworkPath, environment
 
 RUNTIME = "python3.12"
 TIMEOUT_S = 60
@@ -343,6 +343,7 @@ def _check_network(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]
         )
 
     spec["subnet_ids"] = checks.holds(spread, subnets)
+    check_path(checks, args)
     if not args.get("security_group_ids"):
         checks.add(
             "KW102",
@@ -352,6 +353,21 @@ def _check_network(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]
             "Lambda attaches no interface without one",
             "set security_group_ids",
         )
+
+
+def check_path(checks: Checks, args: Mapping[str, Any]) -> None:
+    """Warn when nothing says how AWS services are reached: inside such a VPC a download hangs, it does not fail."""
+    if args.get("network_path") is None:
+        checks.advise(
+            "KW154",
+            "network_path",
+            "nothing",
+            "'endpoints' or 'nat'",
+            "without endpoints or a NAT gateway a model download hangs until the timeout",
+            "add PrivateEndpoints or a NAT gateway to the VPC and say which",
+        )
+    else:
+        checks.choice("network_path", NetworkPath.ENDPOINTS)
 
 
 def _check_environment(checks: Checks, args: Mapping[str, Any]) -> dict[str, pulumi.Input[str]]:

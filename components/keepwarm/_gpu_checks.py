@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import Any
 
 from keepwarm import _gpu_size, _iam, limits
-from keepwarm._args import Checks, Problem, known, show
-from keepwarm._function_checks import MODEL_REF, Architecture
+from keepwarm._args import Checks, Problem, known, plain, show
+from keepwarm._function_checks import MODEL_REF, Architecture, check_path
 from keepwarm._secrets import suspicion
 
 PORT = 8080
@@ -207,6 +207,9 @@ def _check_network(checks: Checks, args: Mapping[str, Any]) -> None:
             "subnets belong to their VPC",
             "set both, or leave both out to use the default VPC",
         )
+    image = plain(args.get("image", ""))
+    if image is None or not str(image).startswith("file:"):
+        check_path(checks, args)
     subnets = args.get("subnet_ids", [])
     if isinstance(subnets, list) and len({s if known(s) else i for i, s in enumerate(subnets)}) == 1:
         checks.add(

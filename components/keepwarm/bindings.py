@@ -14,6 +14,13 @@ from keepwarm import grants
 from keepwarm.grants import Statement
 
 
+class NetworkPath(StrEnum):
+    """How AWS services are reached from a VPC."""
+
+    ENDPOINTS = "endpoints"
+    NAT = "nat"
+
+
 class Integrity(StrEnum):
     """How a loaded model is protected from change after it was verified."""
 

@@ -59,6 +59,7 @@ CODES: dict[str, str] = {
     "KW151": "A task larger than the instance that is to run it.",
     "KW152": "Health check or drain times that contradict one another.",
     "KW153": "A workflow template that does not render.",
+    "KW154": "A VPC from which AWS services may not be reached (a warning).",
 }
 """Every code of the components with its meaning in one line."""
 

@@ -12,7 +12,14 @@ from keepwarm._args import Checks
 from keepwarm._function_checks import Architecture
 from keepwarm._gpu_checks import Capacity, checked
 from keepwarm._names import child as child_name
-from keepwarm.bindings import FunctionBindings, ModelBinding, ServiceBinding, environment, statements
+from keepwarm.bindings import (
+    FunctionBindings,
+    ModelBinding,
+    NetworkPath,
+    ServiceBinding,
+    environment,
+    statements,
+)
 from keepwarm.grants import Statement
 
 
@@ -54,6 +61,9 @@ class GpuServiceArgs(TypedDict):
     """VPC of the service. Default: the account's default VPC."""
     subnet_ids: NotRequired[list[pulumi.Input[str]]]
     """Subnets of instances and tasks, in two availability zones or more. Default: those of the default VPC."""
+    network_path: NotRequired[NetworkPath]
+    """How AWS services and the registry are reached from the VPC: by PrivateEndpoints or a NAT gateway. Default: not
+    stated, which is warned about where instances have no public address."""
     caller_security_group_ids: NotRequired[list[pulumi.Input[str]]]
     """Security groups that may call, beside the one the component makes for callers. Default: none."""
     environment: NotRequired[dict[str, pulumi.Input[str]]]
@@ -167,6 +177,7 @@ class GpuService(pulumi.ComponentResource):
         self.task_role_arn = task_role.arn
         self.log_group = logs.name
         self._subnet_ids = spec["subnet_ids"]
+        self._path = args.get("network_path")
         self._permits = spec["max_tasks"] * spec["concurrency_per_task"]
         self.register_outputs(
             {
@@ -191,7 +202,11 @@ class GpuService(pulumi.ComponentResource):
 
     def caller_network(self) -> dict[str, Any]:
         """Inputs of a RuntimeFunction that attach it to the VPC as a caller that is let in."""
-        return {"subnet_ids": self._subnet_ids, "security_group_ids": [self.caller_group_id]}
+        network: dict[str, Any] = {
+            "subnet_ids": self._subnet_ids,
+            "security_group_ids": [self.caller_group_id],
+        }
+        return network if self._path is None else {**network, "network_path": self._path}
 
     def _capacity(self, name: str, spec: dict[str, Any], cluster: ecs.Cluster) -> pulumi.Input[str]:
         if spec["capacity"] is Capacity.FARGATE:

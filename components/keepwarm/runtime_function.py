@@ -7,7 +7,7 @@ import pulumi
 from keepwarm._args import Checks
 from keepwarm._function import build
 from keepwarm._function_checks import Architecture, SideEffects, checked
-from keepwarm.bindings import FunctionBindings, WarmTarget
+from keepwarm.bindings import FunctionBindings, NetworkPath, WarmTarget
 from keepwarm.grants import Statement
 
 
@@ -55,6 +55,9 @@ class RuntimeFunctionArgs(FunctionBindings):
     """Subnets the function is attached to, in two availability zones or more. Default: no VPC."""
     security_group_ids: NotRequired[list[pulumi.Input[str]]]
     """Security groups of the function in its VPC. Default: none."""
+    network_path: NotRequired[NetworkPath]
+    """How AWS services are reached from `subnet_ids`: by PrivateEndpoints or a NAT gateway. Default: not stated, which
+    is warned about."""
     failures_arn: NotRequired[pulumi.Input[str]]
     """SQS queue that takes asynchronous events which failed for good. Default: a queue of its own."""
     async_retries: NotRequired[pulumi.Input[int]]

@@ -8,6 +8,7 @@ from keepwarm._args import Checks
 from keepwarm._function_checks import Architecture
 from keepwarm._gpu_checks import Capacity
 from keepwarm.admission import Admission
+from keepwarm.bindings import NetworkPath
 from keepwarm.burst_queue import BurstQueue
 from keepwarm.data_bucket import DataBucket
 from keepwarm.durable_workflow import DurableWorkflow
@@ -55,6 +56,7 @@ SERVICE_INPUTS = (
     "duty_cycle",
     "vpc_id",
     "subnet_ids",
+    "network_path",
 )
 
 
@@ -128,6 +130,8 @@ class ServiceArgs(TypedDict):
     """VPC of the service. Default: the account's default VPC."""
     subnet_ids: NotRequired[list[pulumi.Input[str]]]
     """Subnets of the service. Default: those of the default VPC."""
+    network_path: NotRequired[NetworkPath]
+    """How AWS services are reached from the VPC. Default: not stated, which is warned about."""
 
 
 class WarmArgs(TypedDict):

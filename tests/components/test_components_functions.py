@@ -150,6 +150,24 @@ def test_given_subnets_when_deployed_then_interfaces_are_granted_and_described_o
     ]
 
 
+def test_given_a_vpc_without_a_stated_way_out_when_declared_then_it_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warned.append)
+    network = {"subnet_ids": ["subnet-0aaa", "subnet-0bbb"], "security_group_ids": ["sg-0aaa"]}
+    deploy(function(**network))
+    assert warned == [
+        "KW154 RuntimeFunction 'f' network_path: got nothing; allowed 'endpoints' or 'nat'; because without "
+        "endpoints or "
+        "a NAT gateway a model download hangs until the timeout; fix: add PrivateEndpoints or a NAT gateway "
+        "to the VPC "
+        "and say which"
+    ]
+    deploy(function(**network, network_path="nat"))
+    assert len(warned) == 1
+
+
 def test_given_a_ledger_when_deployed_then_the_tag_says_that_effects_are_guarded() -> None:
     ledger = {"table": "t", "table_arn": "arn:t", "bucket": "b", "bucket_arn": "arn:b"}
     assert deploy(function(ledger=ledger)).one(FUNCTION, "f-function")["tags"] == {
