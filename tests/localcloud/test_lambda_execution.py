@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clock import ManualClock
-from tests.support.lambdas import ECHO, Lab, archive, eventually, lab, refused
+from tests.support.lambdas import ECHO, Lab, archive, ended, eventually, lab, refused
 
 COUNTER = """
 import os
@@ -417,6 +417,16 @@ def test_given_an_invocation_when_reading_the_log_then_start_lines_end_and_repor
     )
 
 
+def test_given_a_role_that_may_not_write_logs_when_invoking_then_only_the_tail_has_the_lines(it: Lab) -> None:
+    name = it.function("def handler(e, c):\n    print('said')\n", Role=it.role_for())
+
+    answer = it.client.invoke(FunctionName=name, Payload="{}", LogType="Tail")
+
+    assert "said" in base64.b64decode(answer["LogResult"]).decode()
+    with refused("ResourceNotFoundException"):
+        it.log(name)
+
+
 def test_given_json_logging_to_another_group_when_invoking_then_platform_events_there(it: Lab) -> None:
     name = it.function(ECHO, LoggingConfig={"LogFormat": "JSON", "LogGroup": "/mine"})
 
@@ -445,7 +455,9 @@ def test_given_an_idle_environment_that_was_killed_when_invoking_then_a_cold_sta
     it: Lab,
 ) -> None:
     name = it.function(COUNTER)
-    os.kill(it.call(name)["pid"], signal.SIGKILL)
+    pid = it.call(name)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: ended(pid))
 
     assert it.call(name)["count"] == 1
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.lambdas import RUNTIME, Lab, archive, eventually, lab
+from tests.support.lambdas import RUNTIME, Lab, archive, ended, eventually, lab
 
 GRANDCHILD = """
 import os, subprocess
@@ -23,22 +23,15 @@ def handler(event, context):
 """
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 def test_given_environments_with_children_when_the_cloud_closes_then_all_are_gone() -> None:
     with lab(account="100000000010") as it:
         name = it.published(GRANDCHILD)
         it.provision(name, 2)
         pids = it.call(name) + it.call(name, Qualifier="live")
         directory = it.cloud.directory
-        assert not any(gone(pid) for pid in pids)
+        assert not any(ended(pid) for pid in pids)
 
-    assert all(gone(pid) for pid in pids)
+    assert all(ended(pid) for pid in pids)
     assert not Path(directory).exists()
 
 
@@ -67,7 +60,7 @@ def test_given_kill_9_of_the_cloud_when_waiting_then_environments_and_their_chil
     cloud.kill()
     cloud.wait()
 
-    eventually(lambda: all(gone(pid) for pid in pids))
+    eventually(lambda: all(ended(pid) for pid in pids))
     assert cloud.stdin is not None
     cloud.stdin.close()
     cloud.stdout.close()

@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import botocore.config
@@ -171,6 +172,14 @@ def eventually(look: Callable[[], Any], timeout_s: float = 20.0) -> Any:
         if time.monotonic() > deadline:
             raise AssertionError(f"still {found!r} after {timeout_s} s")
         time.sleep(0.01)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that nobody has waited for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 @contextmanager

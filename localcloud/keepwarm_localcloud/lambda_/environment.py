@@ -67,9 +67,8 @@ class Environment:
         self._use = threading.RLock()
         day = datetime.fromtimestamp(cloud.clock.now_s(), UTC).strftime("%Y/%m/%d")
         self.log_stream = f"{day}/[{launch.version}]{self.id}"
-        self.log = EnvironmentLog(
-            lambda lines: cloud.logs.put(launch.log_group, self.log_stream, lines), as_json=launch.json_log
-        )
+        self.log = EnvironmentLog(self._put_log, as_json=launch.json_log)
+        self._may_log: bool | None = None
 
     @property
     def pid(self) -> int | None:
@@ -200,6 +199,17 @@ class Environment:
             # `stop` came while there was no process to kill yet.
             self._cloud.processes.signal(self._child, signal.SIGKILL)
         self._set_state("init")
+
+    def _put_log(self, lines: list[str]) -> None:
+        """Write to CloudWatch with the rights of the function's role; without them the lines are lost, as on AWS."""
+        cloud, launch = self._cloud, self.launch
+        if self._may_log is None:
+            group = f"arn:aws:logs:{cloud.region}:{cloud.account_id}:log-group:{launch.log_group}"
+            stream = f"{group}:log-stream:{self.log_stream}"
+            # The refusal is in the journal; the function itself never learns of it.
+            self._may_log = cloud.iam.allowed(launch.role_arn, "logs:PutLogEvents", stream)
+        if self._may_log:
+            cloud.logs.put(launch.log_group, self.log_stream, lines)
 
     def _limit(self, pid: int) -> None:
         if not hasattr(resource, "prlimit"):
