@@ -43,7 +43,8 @@ def load(directory: Path) -> Labeller:
     """Load Magika with the verified model of a directory."""
     from magika import Magika
 
-    return Magika(model_dir=directory)
+    loaded: Labeller = Magika(model_dir=directory)
+    return loaded
 
 
 def starter(aws: Aws, workflow_arn: str, deadline: Deadline) -> Start:

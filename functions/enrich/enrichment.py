@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ANALYSED_CHARS = 200_000
 """Characters that are looked at; the rest of a book does not change what it is about."""

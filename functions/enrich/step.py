@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import workflow_state
 from enrichment import enrich
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from keepwarm_runtime.aws import S3
     from keepwarm_runtime.invocation import Invocation
 

@@ -5,41 +5,42 @@ Formats that only code or configuration uses are plain text; a label nobody read
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 
-import mail_text
-import office_zip
-import page_pictures
-import pdf_pages
-import plain_text
-import rtf_text
 from source_document import Extraction, Source
 
 from keepwarm_runtime.errors import CorruptDocument, EmptyDocument, EncryptedDocument, UnsupportedDocument
 
-_BY_LABEL: dict[str, Callable[[Source], Extraction]] = {
-    "csv": plain_text.table,
-    "tsv": plain_text.table,
-    "json": plain_text.data,
-    "jsonl": plain_text.data,
-    "ipynb": plain_text.data,
-    "xml": plain_text.markup,
-    "svg": plain_text.markup,
-    "rdf": plain_text.markup,
-    "gpx": plain_text.markup,
-    "xsd": plain_text.markup,
-    "html": plain_text.page,
-    "eml": mail_text.mail,
-    "mht": mail_text.mail,
-    "rtf": rtf_text.rich_text,
-    **dict.fromkeys(("docx", "xlsx", "pptx", "odt", "ods", "odp", "ooxml", "dotx", "zip", "ole", "doc", "xls", "ppt"),
-                    office_zip.office),
-}  # fmt: skip
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_OFFICE = ("docx", "xlsx", "pptx", "odt", "ods", "odp", "ooxml", "dotx", "zip", "ole", "doc", "xls", "ppt")
+_BY_LABEL = {
+    "csv": "plain_text.table",
+    "tsv": "plain_text.table",
+    "json": "plain_text.data",
+    "jsonl": "plain_text.data",
+    "ipynb": "plain_text.data",
+    "xml": "plain_text.markup",
+    "svg": "plain_text.markup",
+    "rdf": "plain_text.markup",
+    "gpx": "plain_text.markup",
+    "xsd": "plain_text.markup",
+    "html": "plain_text.page",
+    "eml": "mail_text.mail",
+    "mht": "mail_text.mail",
+    "rtf": "rtf_text.rich_text",
+    **dict.fromkeys(_OFFICE, "office_zip.office"),
+}
+"""Label -> module and function. Imported with the first document of a kind: an environment rarely sees all of them,
+and their imports together cost more than the rest of a cold start."""
 
 _TEXT_LABELS = frozenset({"jsonc", "unknown", "randomtxt", "randomascii"})
 """Labels outside the groups `text` and `code` whose bytes are worth reading as text, if they are text."""
 
 PDF_LABELS = frozenset({"pdf", "ai"})
+PICTURE_LABELS = frozenset({"png", "jpeg", "tiff", "bmp", "webp", "gif"})
 
 
 def extract(source: Source, *, group: str = "", check_time: Callable[[], None] = lambda: None) -> Extraction:
@@ -62,17 +63,20 @@ def extract(source: Source, *, group: str = "", check_time: Callable[[], None] =
 
 
 def _read(source: Source, group: str, check_time: Callable[[], None]) -> Extraction:
-    if source.label in page_pictures.MIME:
-        page = page_pictures.picture(source)
-        return Extraction(
-            "", "picture", original_is_page=True, facts={"width": page.width, "height": page.height}
-        )
+    if source.label in PICTURE_LABELS:
+        return _function("page_pictures.original")(source)
     if source.label in PDF_LABELS:
-        return pdf_pages.pdf(source, check_time=check_time)
+        return _function("pdf_pages.pdf")(source, check_time=check_time)
     if source.label in _BY_LABEL:
-        return _BY_LABEL[source.label](source)
+        return _function(_BY_LABEL[source.label])(source)
     if source.label == "pgp":
         raise EncryptedDocument(source.who, "an OpenPGP message")
     if group in {"text", "code"} or source.label in _TEXT_LABELS:
-        return plain_text.plain(source)
+        return _function("plain_text.plain")(source)
     raise UnsupportedDocument(source.who, f"a file of type '{source.label}'")
+
+
+def _function(name: str) -> Callable[..., Extraction]:
+    module, _, function = name.partition(".")
+    found: Callable[..., Extraction] = getattr(importlib.import_module(module), function)
+    return found

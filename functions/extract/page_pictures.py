@@ -5,25 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 
-from source_document import MAX_PIXELS, Picture, Source
+from source_document import MAX_PIXELS, Extraction, Picture, Source
 
 from keepwarm_runtime.errors import CorruptDocument, TooLargeDocument, UnsupportedDocument
-
-MIME = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "tiff": "image/tiff",
-    "bmp": "image/bmp",
-    "webp": "image/webp",
-    "gif": "image/gif",
-}
-"""Labels of pictures that the OCR service reads."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(source: Source) -> Picture:
-    """The uploaded file as a picture, once its header shows a size that may be decoded.
+def original(source: Source) -> Extraction:
+    """The uploaded file as the picture of its one page, once its header shows a size that may be decoded.
 
     Raises CorruptDocument for a broken header and TooLargeDocument above `MAX_PIXELS`.
     """
@@ -36,7 +26,7 @@ def picture(source: Source) -> Picture:
             source.who, f"a {source.label} without a readable header", allowed="a complete picture"
         )
     check_pixels(source.who, *size)
-    return Picture(source.data, MIME[source.label], *size)
+    return Extraction("", "picture", original_is_page=True, facts={"width": size[0], "height": size[1]})
 
 
 def check_pixels(who: str, width: int, height: int) -> None:

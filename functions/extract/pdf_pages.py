@@ -137,8 +137,8 @@ def _picture(who: str, stream: Any) -> Picture:
 def _samples(who: str, stream: Any, data: bytes, width: int, height: int) -> Picture:
     """Raw samples as a PNG."""
     bits = 1 if stream.get("/ImageMask") else int(stream.get("/BitsPerComponent", 8))
-    space = stream.get("/ColorSpace")
-    space = space.get_object() if space is not None else "/DeviceGray"
+    stated = stream.get("/ColorSpace")
+    space: Any = stated.get_object() if stated is not None else "/DeviceGray"
     name = str(space[0] if isinstance(space, list) else space)
     palette = b""
     if name == "/ICCBased":

@@ -75,7 +75,7 @@ def table(source: Source) -> Extraction:
         dialect: Any = csv.Sniffer().sniff(text[:8192], delimiters=",;\t|")
     except csv.Error:
         dialect = csv.excel
-    rows = []
+    rows: list[str] = []
     try:
         rows.extend(
             " | ".join(cell.strip() for cell in row) for row in csv.reader(io.StringIO(text), dialect)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import workflow_state
 from extraction import extract
 from source_document import Extraction, Page, Source
@@ -11,7 +9,10 @@ from source_document import Extraction, Page, Source
 from keepwarm_runtime.documents import read_document
 from keepwarm_runtime.errors import CorruptDocument
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from keepwarm_runtime.aws import S3
     from keepwarm_runtime.deadline import Deadline
     from keepwarm_runtime.invocation import Invocation

@@ -1,12 +1,17 @@
 """Entry of `ocr`: the text of one document's pictures, as a step of its workflow."""
 
+from __future__ import annotations
+
 import time
-from typing import Any
 
 import step
 
 import keepwarm_runtime.invocation as runtime
 from keepwarm_runtime.warm import WARM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @runtime.handler(service="ocr")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
 
 import workflow_state
 
@@ -17,7 +16,10 @@ from keepwarm_runtime.errors import (
     UnsupportedDocument,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from keepwarm_runtime.admission import Admission
     from keepwarm_runtime.aws import S3
     from keepwarm_runtime.deadline import Deadline

@@ -1,12 +1,17 @@
 """Entry of `publish`: the result of one document and its one side effect, as the last step of its workflow."""
 
+from __future__ import annotations
+
 import time
-from typing import Any
 
 import step
-from keepwarm_runtime.warm import WARM
 
 import keepwarm_runtime.invocation as runtime
+from keepwarm_runtime.warm import WARM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @runtime.handler(service="publish")

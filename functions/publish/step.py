@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 import workflow_state
-from keepwarm_runtime.effects import NOT_DONE, Contract, Done
 
+from keepwarm_runtime.effects import NOT_DONE, Contract, Done
 from keepwarm_runtime.errors import NotFound, PreconditionFailed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from keepwarm_runtime.effects import Attempt, Effects
+    from typing import Any
 
     from keepwarm_runtime.aws import S3
     from keepwarm_runtime.deadline import Deadline
+    from keepwarm_runtime.effects import Attempt, Effects
     from keepwarm_runtime.invocation import Invocation
 
 INLINE_TEXT_CHARS = 100_000

@@ -1,6 +1,6 @@
 """Loads the modules of a function's folder as Lambda does: flat, with the shared ones beside them.
 
-Folders have modules of the same name (`step`, `handler`), so each is imported once and then taken out of `sys.modules`.
+Folders have modules of the same name, so those are imported once and then taken out of `sys.modules`.
 """
 
 import importlib
@@ -14,30 +14,25 @@ FUNCTIONS = Path(__file__).resolve().parent.parent.parent / "functions"
 DOCUMENTS = FUNCTIONS.parent / "examples" / "documents"
 
 
+SHARED_NAMES = ("handler", "step")
+"""Modules that several folders have; all other names are of one folder only."""
+
+
 @cache
 def module(function: str, name: str) -> ModuleType:
     """A module of a function, for example `module("extract", "step")`."""
-    folder = FUNCTIONS / function
-    local = {path.stem for path in folder.glob("*.py")}
-    known = {other: sys.modules.pop(other) for other in local if other in sys.modules}
-    path = [str(folder), str(FUNCTIONS / "common")]
+    path = [str(FUNCTIONS / function), str(FUNCTIONS / "common")]
+    for other in SHARED_NAMES:
+        sys.modules.pop(other, None)
     sys.path[:0] = path
     try:
-        for other in sorted(local & _LOADED.get(function, {}).keys()):
-            sys.modules[other] = _LOADED[function][other]
-        found = importlib.import_module(name)
-        _LOADED.setdefault(function, {}).update(
-            {other: sys.modules[other] for other in local if other in sys.modules}
-        )
-        return found
+        return importlib.import_module(name)
     finally:
+        # The folder stays at the end of the path: extractors are imported with the first document of their kind.
         del sys.path[: len(path)]
-        for other in local:
+        sys.path.extend(folder for folder in path if folder not in sys.path)
+        for other in SHARED_NAMES:
             sys.modules.pop(other, None)
-        sys.modules.update(known)
-
-
-_LOADED: dict[str, dict[str, ModuleType]] = {}
 
 
 def workflow_state() -> Any:
