@@ -14,7 +14,7 @@ from keepwarm_localcloud.ecs.model import Instance, Provider, Task
 from keepwarm_localcloud.service import AwsError, Request
 
 if TYPE_CHECKING:
-    from keepwarm_localcloud.ecs.service import EcsService
+    from keepwarm_localcloud.ecs.core import EcsCore
 
 FARGATE = ("FARGATE", "FARGATE_SPOT")
 PLAIN_INSTANCE = (2, 8_192)
@@ -29,7 +29,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cluster-auto-scaling
 class Capacity:
     """Keeps the container instances of every cluster; called under the service's lock."""
 
-    def __init__(self, service: "EcsService", boot_s: float) -> None:
+    def __init__(self, service: "EcsCore", boot_s: float) -> None:
         self.service, self.boot_s = service, boot_s
         self.providers: dict[str, Provider] = {}
         self.instances: dict[str, Instance] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keepwarm_localcloud.ecs.model import STARTING, Definition, Deployment, EcsServiceRecord, Task
 
 if TYPE_CHECKING:
-    from keepwarm_localcloud.ecs.service import EcsService
+    from keepwarm_localcloud.ecs.core import EcsCore
 
 SETTLE_S = 0.5
 """Seconds a task without a health check must run before it counts as started: a crash at start isn't a start."""
@@ -23,7 +23,7 @@ MAX_EVENTS = 100
 class Deployments:
     """Brings services towards what is desired; called under the service's lock."""
 
-    def __init__(self, service: "EcsService") -> None:
+    def __init__(self, service: "EcsCore") -> None:
         self.service = service
 
     def event(self, record: EcsServiceRecord, message: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from keepwarm_localcloud.ecs.model import STARTING, EcsServiceRecord, Task
 
 if TYPE_CHECKING:
-    from keepwarm_localcloud.ecs.service import EcsService
+    from keepwarm_localcloud.ecs.core import EcsCore
 
 PERIOD_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,7 +47,7 @@ def usage_of(groups: set[int]) -> Usage:
 class ServiceMetrics:
     """Publishes utilisation and counts; called under the service's lock."""
 
-    def __init__(self, service: "EcsService") -> None:
+    def __init__(self, service: "EcsCore") -> None:
         self._service = service
         self._last: dict[str, tuple[float, dict[str, float]]] = {}
 
