@@ -435,7 +435,11 @@ def _send(sock: socket.socket, method: str, response: Response, *, keep: bool) -
         lines.append(f"Content-Length: {len(body)}")  # type: ignore[arg-type]
     if not keep:
         lines.append("Connection: close")
-    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    # A value may come from a query (response-content-disposition): it must not end the header it is in.
+    safe = [
+        line.replace("\r", " ").replace("\n", " ") if "\r" in line or "\n" in line else line for line in lines
+    ]
+    head = ("\r\n".join(safe) + "\r\n\r\n").encode("latin-1", "replace")
     try:
         if bodiless:
             sock.sendall(head)

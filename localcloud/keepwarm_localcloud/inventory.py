@@ -23,6 +23,18 @@ def _vpc_endpoints(backend: Any) -> Iterable[str]:
     return (e.id for e in backend.vpc_end_points.values() if str(e.state).lower() != "deleted")
 
 
+def _instances(backend: Any) -> Iterable[str]:
+    return (i.id for i in backend.all_instances() if i.state not in ("terminated", "shutting-down"))
+
+
+def _parameters(backend: Any) -> Iterable[str]:
+    return (name for name in dict.keys(backend._parameters) if not name.startswith("/aws/service/"))
+
+
+def _rules(backend: Any) -> Iterable[str]:
+    return (name for bus in backend.event_buses.values() for name in bus.rules)
+
+
 def _kms_aliases(backend: Any) -> Iterable[str]:
     return (a for key in backend.keys.values() for a in key.aliases if not a.startswith("alias/aws/"))
 
@@ -50,6 +62,7 @@ _KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterable[str]]], ...]] = (
     ("iam", "roles", _attribute("roles", "name")),
     ("iam", "policies", _iam_policies),
     ("iam", "instance-profiles", _attribute("instance_profiles", "name")),
+    ("iam", "users", _attribute("users", "name")),
     ("dynamodb", "tables", _attribute("tables")),
     ("logs", "groups", _attribute("groups")),
     ("cloudwatch", "alarms", _attribute("alarms")),
@@ -62,8 +75,11 @@ _KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterable[str]]], ...]] = (
     ("ec2", "vpcs", _not_default_vpcs),
     ("ec2", "security-groups", _security_groups),
     ("ec2", "launch-templates", _attribute("launch_templates")),
+    ("ec2", "instances", _instances),
     ("ec2", "vpc-endpoints", _vpc_endpoints),
     ("autoscaling", "groups", _attribute("autoscaling_groups")),
+    ("ssm", "parameters", _parameters),
+    ("events", "rules", _rules),
     ("ecr", "repositories", _attribute("repositories")),
 )
 

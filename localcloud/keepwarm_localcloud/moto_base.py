@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import os
 import sys
 import threading
 import urllib.parse
@@ -30,6 +31,7 @@ _BY_REQUEST: Final = frozenset(
 """Services whose moto application depends on more than the signing name."""
 _UNLOCKED: Final = frozenset({"states"})
 """moto's Step Functions interpreter calls other services, itself included, while a request is open."""
+_NO_IMAGES: Final = "MOTO_EC2_LOAD_DEFAULT_AMIS"
 PRELOAD: Final = (
     "iam",
     "logs",
@@ -58,7 +60,8 @@ class Moto:
         self._applications: dict[str, Any] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._locks_lock = threading.Lock()
-        self._before: dict[str, list[Callable[[Request], None]]] = {}
+        self._before: dict[str, list[Callable[[Request], None]]] = {"ec2": [self._load_images]}
+        self._images_loaded = False
         self._preloading: threading.Thread | None = None
         self._stopping = False
 
@@ -70,7 +73,8 @@ class Moto:
             for name in names:
                 if self._stopping:
                     return
-                self._ensure(name)
+                with self.lock(name):
+                    self.backend(name)
 
         self._preloading = threading.Thread(target=work, name="keepwarm-moto-import", daemon=True)
         self._preloading.start()
@@ -135,6 +139,18 @@ class Moto:
                 account.reset()
         self._dispatcher = None
 
+    def _load_images(self, request: Request) -> None:
+        """Make moto's machine images, which its EC2 otherwise makes at start: 1,300 of them, for who never asks."""
+        if self._images_loaded or b"DescribeImages" not in request.body:
+            return
+        self._images_loaded = True
+        held = os.environ.pop(_NO_IMAGES, None)
+        try:
+            self.backend("ec2")._load_amis()
+        finally:
+            if held is not None:
+                os.environ[_NO_IMAGES] = held
+
     def _ensure(self, name: str) -> None:
         """Import a backend of moto before it is used.
 
@@ -145,6 +161,7 @@ class Moto:
             return
         with self._import_lock:
             self._load()
+            os.environ.setdefault(_NO_IMAGES, "false")
             for part in ("models", "responses"):
                 with contextlib.suppress(ModuleNotFoundError):
                     importlib.import_module(f"moto.{name}.{part}")

@@ -323,17 +323,28 @@ def test_given_resources_when_listed_then_each_service_has_its_own_and_defaults_
     cloud.boto("kms").create_key()
     cloud.boto("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
     cloud.boto("sqs").create_queue(QueueName="q")
+    cloud.boto("ssm").put_parameter(Name="p", Value="v", Type="String")
+    cloud.boto("events").put_rule(Name="rule", ScheduleExpression="rate(1 day)")
+    subnet = cloud.boto("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
+    run = {"MinCount": 1, "MaxCount": 1, "SubnetId": subnet, "InstanceType": "t3.micro"}
+    instance = cloud.boto("ec2").run_instances(ImageId="ami-12345678", **run)["Instances"][0]["InstanceId"]
     found = cloud.inventory()
     assert found["iam"] == {"roles": ["r"]}
     assert found["sqs"] == {"queues": ["q"]}
     assert found["probe"] == {"things": ["a", "b"]}
     assert len(found["kms"]["keys"]) == 1
-    assert "ec2" not in found
+    assert found["ec2"] == {"instances": [instance]}
+    assert (found["ssm"], found["events"]) == ({"parameters": ["p"]}, {"rules": ["rule"]})
+    cloud.boto("ec2").terminate_instances(InstanceIds=[instance])
+    assert "ec2" not in cloud.inventory()
 
 
 def test_given_the_public_parameters_when_read_then_the_gpu_image_resolves(cloud: Cloud) -> None:
     name = "/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recommended/image_id"
-    assert cloud.boto("ssm").get_parameter(Name=name)["Parameter"]["Value"].startswith("ami-")
+    image = cloud.boto("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+    found = cloud.boto("ec2").describe_images(ImageIds=[image])["Images"]
+    assert ["gpu" in i["Name"] for i in found] == [True]
+    assert list(cloud.inventory()) == ["probe"]
 
 
 # --- logs and metrics --------------------------------------------------------------------------------------

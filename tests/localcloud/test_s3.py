@@ -958,6 +958,15 @@ def test_given_a_presigned_url_when_used_in_time_then_served_and_later_refused(
     assert (status, b"Request has expired" in body) == (403, True)
 
 
+def test_given_a_response_override_with_a_line_break_when_read_then_no_header_is_smuggled(
+    cloud: Cloud, s3: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    path = f"/{bucket}/k?response-content-disposition=a%0d%0aX-Evil:%201%E2%82%AC"
+    status, headers, body = raw(cloud, "GET", path, authorization=SIGNED)
+    assert (status, body, "x-evil" in headers) == (200, b"1", False)
+
+
 def test_given_a_download_in_progress_when_the_object_is_deleted_then_it_goes_on(
     s3: Any, bucket: str
 ) -> None:
