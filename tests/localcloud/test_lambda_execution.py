@@ -425,6 +425,7 @@ def test_given_a_role_that_may_not_write_logs_when_invoking_then_only_the_tail_h
     assert "said" in base64.b64decode(answer["LogResult"]).decode()
     with refused("ResourceNotFoundException"):
         it.log(name)
+    assert it.entries("access_denied", action="logs:PutLogEvents")
 
 
 def test_given_json_logging_to_another_group_when_invoking_then_platform_events_there(it: Lab) -> None:

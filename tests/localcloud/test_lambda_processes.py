@@ -3,6 +3,7 @@
 Slow: starts clouds and CLIs as processes of their own.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -80,13 +81,14 @@ def invoke_at(endpoint: str) -> list[int]:
             aws_secret_access_key="b",
         )
 
-    role = client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
-    code = {"ZipFile": archive({"app.py": GRANDCHILD})}
-    client("lambda").create_function(
-        FunctionName="f", Runtime=RUNTIME, Handler="app.handler", Role=role, Code=code
-    )
-    answer = client("lambda").invoke(FunctionName="f", Payload="{}")
-    pids: list[int] = json.loads(answer["Payload"].read())
+    with contextlib.closing(client("iam")) as iam, contextlib.closing(client("lambda")) as functions:
+        role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+        code = {"ZipFile": archive({"app.py": GRANDCHILD})}
+        functions.create_function(
+            FunctionName="f", Runtime=RUNTIME, Handler="app.handler", Role=role, Code=code
+        )
+        answer = functions.invoke(FunctionName="f", Payload="{}")
+        pids: list[int] = json.loads(answer["Payload"].read())
     return pids
 
 

@@ -51,6 +51,7 @@ class Lab:
     def __init__(self, cloud: Cloud, service: LambdaService) -> None:
         self.cloud = cloud
         self.service = service
+        self._clients: list[Any] = []
         self.client = self.boto("lambda")
         iam = cloud.boto("iam")
         self.role: str = iam.create_role(RoleName="lab", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"][
@@ -71,7 +72,7 @@ class Lab:
     def boto(self, service: str) -> Any:
         """A client that never retries: a refusal is what the test wants to see."""
         session = botocore.session.get_session()
-        return session.create_client(
+        client = session.create_client(
             service,
             region_name=self.cloud.region,
             endpoint_url=self.cloud.endpoint,
@@ -84,6 +85,13 @@ class Lab:
                 read_timeout=60,
             ),
         )
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Close the connections of every client."""
+        for client in self._clients:
+            client.close()
 
     def function(self, source: str = ECHO, **options: Any) -> str:
         """Create a function from the source of its `app.py`; gives its name."""
@@ -159,7 +167,11 @@ def lab(
     service = LambdaService(**options)
     settings = CloudSettings(clock=clock or RealClock(), account_id=account, account_concurrency=concurrency)
     with Cloud(settings, services=[SqsService(), *services, service]) as cloud:
-        yield Lab(cloud, service)
+        opened = Lab(cloud, service)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
 
 def eventually(look: Callable[[], Any], timeout_s: float = 20.0) -> Any:

@@ -28,6 +28,7 @@ from keepwarm_localcloud.lambda_.outcome import Call, InitReport, Outcome, error
 from keepwarm_localcloud.lambda_.runtime_api import Gone, Late, RuntimeApi, RuntimeRequest
 from keepwarm_localcloud.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.lambda_.watcher import Watcher
+from keepwarm_localcloud.service import AwsError
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
@@ -68,7 +69,7 @@ class Environment:
         day = datetime.fromtimestamp(cloud.clock.now_s(), UTC).strftime("%Y/%m/%d")
         self.log_stream = f"{day}/[{launch.version}]{self.id}"
         self.log = EnvironmentLog(self._put_log, as_json=launch.json_log)
-        self._may_log: bool | None = None
+        self._may_log = False
 
     @property
     def pid(self) -> int | None:
@@ -203,13 +204,17 @@ class Environment:
     def _put_log(self, lines: list[str]) -> None:
         """Write to CloudWatch with the rights of the function's role; without them the lines are lost, as on AWS."""
         cloud, launch = self._cloud, self.launch
-        if self._may_log is None:
+        if not self._may_log:
             group = f"arn:aws:logs:{cloud.region}:{cloud.account_id}:log-group:{launch.log_group}"
-            stream = f"{group}:log-stream:{self.log_stream}"
-            # The refusal is in the journal; the function itself never learns of it.
-            self._may_log = cloud.iam.allowed(launch.role_arn, "logs:PutLogEvents", stream)
-        if self._may_log:
-            cloud.logs.put(launch.log_group, self.log_stream, lines)
+            try:
+                cloud.iam.authorize(
+                    launch.role_arn, "logs:PutLogEvents", f"{group}:log-stream:{self.log_stream}"
+                )
+            except AwsError:
+                # IAM has put the refusal into the journal; the function itself never learns of it.
+                return
+            self._may_log = True
+        cloud.logs.put(launch.log_group, self.log_stream, lines)
 
     def _limit(self, pid: int) -> None:
         if not hasattr(resource, "prlimit"):
