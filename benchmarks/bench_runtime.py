@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[1]
 MIB = 1024 * 1024
@@ -300,14 +301,9 @@ def download(size: int, rounds: int, rate: float = 0.0, first_s: float = 0.0) ->
             subprocess.run(["rm", "-rf", str(place / "cache"), str(place / "boto")], check=True)
             return taken
 
-        real = hashlib.sha256
-
         def unverified() -> None:
-            cache_module.hashlib.sha256 = Unhashed  # type: ignore[assignment, misc]
-            try:
+            with mock.patch.object(hashlib, "sha256", Unhashed):
                 ours()
-            finally:
-                cache_module.hashlib.sha256 = real  # type: ignore[misc]
 
         taken: dict[str, list[tuple[float, float]]] = {"ours": [], "unverified": [], "boto3": []}
         try:
