@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+# isort: off
+from keepwarm_runtime.phases import (
+    IMPORTED_S,
+    LIFECYCLE,
+    from_ecs_metadata,
+    measure,
+)  # first: it starts the clock
+
+# isort: on
 import asyncio
 import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +27,12 @@ from inference_server.settings import ServerSettings
 
 def load() -> Loaded:
     """Fetch and verify the model, load it, and read one page with it."""
+    import rapidocr_onnxruntime  # noqa: F401 - with OpenCV and ONNX Runtime most of the imports
+
     from inference_server.engine import OcrEngine, facts
-    from keepwarm_runtime.phases import LIFECYCLE, measure
     from keepwarm_runtime.warm import WARM
 
+    LIFECYCLE.imports_done(IMPORTED_S, time.monotonic())
     _container_phases()
     model = WARM.model()
     with measure("load"):
@@ -36,8 +48,6 @@ def _container_phases() -> None:
     if not address:
         return
     import urllib.request
-
-    from keepwarm_runtime.phases import LIFECYCLE, from_ecs_metadata
 
     try:
         with urllib.request.urlopen(f"{address}/task", timeout=2) as answer:  # noqa: S310 - the agent's own address
