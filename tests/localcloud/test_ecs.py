@@ -338,6 +338,7 @@ def test_given_a_new_revision_when_updated_then_the_old_task_stays_until_the_new
     assert ecs.service()["taskDefinition"] == second
 
 
+@pytest.mark.slow
 def test_given_a_broken_revision_when_deployed_then_the_circuit_breaker_rolls_back(ecs: Ecs) -> None:
     first = ecs.define()
     breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
@@ -449,6 +450,7 @@ class Gpu:
         return found
 
 
+@pytest.mark.slow
 def test_given_no_instances_when_a_gpu_task_waits_then_managed_scaling_brings_one_per_gpu(ecs: Ecs) -> None:
     gpu = Gpu(ecs)
     ecs.serve(gpu.definition, 2, launchType=None, capacityProviderStrategy=gpu.strategy)
@@ -461,6 +463,7 @@ def test_given_no_instances_when_a_gpu_task_waits_then_managed_scaling_brings_on
     assert {(f["gpus"], f["gpu_met_by"]) for f in facts} == {(1, "cpu")}
 
 
+@pytest.mark.slow
 def test_given_protected_instances_when_destroyed_then_only_the_right_order_works(ecs: Ecs) -> None:
     """F34: drain, clear protection, group to 0, association, capacity provider, cluster."""
     gpu = Gpu(ecs)
@@ -497,6 +500,7 @@ def test_given_protected_instances_when_destroyed_then_only_the_right_order_work
     ecs.api.delete_cluster(cluster="c")
 
 
+@pytest.mark.slow
 def test_given_an_unprotected_group_when_termination_protection_is_asked_then_refused(ecs: Ecs) -> None:
     gpu = Gpu(ecs)
     gpu.asg.update_auto_scaling_group(AutoScalingGroupName="gpus", NewInstancesProtectedFromScaleIn=False)

@@ -206,20 +206,26 @@ class EcsCore:
                 task.status = status
                 if status == "RUNNING":
                     task.started_s = self.cloud.clock.now_s()
+                elif status == "DEACTIVATING":
+                    self._deactivating(task)
                 self._journal(task)
             if task.well and not task.registered:
                 self._register(task)
             if status == "STOPPED":
                 self._runners.pop(task.identity, None)
                 ended = self._followers.pop(task.arn, [])
-                record = self.services.get(task.service or "")
-                if record is not None and task.stop_code in ("EssentialContainerExited", "TaskFailedToStart"):
-                    self.deployments.failed(record, task)
                 self._forget_old()
             description = task.describe(self.cloud.region)
         for follower in ended:
             follower(description)
         self.poke()
+
+    def _deactivating(self, task: Task) -> None:
+        # Both at once: a task that no longer counts without its failure being known would be replaced too early.
+        task.desired = "STOPPED"
+        record = self.services.get(task.service or "")
+        if record is not None and task.stop_code in ("EssentialContainerExited", "TaskFailedToStart"):
+            self.deployments.failed(record, task)
 
     def _journal(self, task: Task) -> None:
         record = self.services.get(task.service or "")

@@ -328,11 +328,14 @@ class Runner:
             with self.changed:
                 if self._stop:
                     return
-            for container in self.task.containers:
-                if container.status == "PENDING" and self._ready(container):
-                    self._start_container(container)
             if self._note_exits():
                 return
+            ready = [c for c in self.task.containers if c.status == "PENDING" and self._ready(c)]
+            for container in ready:
+                self._start_container(container)
+            if ready:
+                # What started or ended may be what others wait for.
+                continue
             if self.task.status != "RUNNING" and all(c.status != "PENDING" for c in self.task.containers):
                 self.owner.changed(self.task, "RUNNING")
             for process in self._processes.values():
@@ -436,7 +439,6 @@ class Runner:
 
     def _end(self) -> None:
         task, clock = self.task, self.cloud.clock
-        task.desired = "STOPPED"
         task.stopping_s = clock.now_s()
         self.owner.changed(task, "DEACTIVATING")
         self.owner.leaving(task)

@@ -1,0 +1,197 @@
+"""When ECS of the embedded cloud gets and gives back capacity, on a clock moved by hand; order inside a task.
+
+Proves boot times, warm pools, scale-in after idleness, capacity strategies, throttled restarts and container
+dependencies. Tasks are real but trivial processes. Does not prove the API's refusals (test_ecs.py).
+"""
+
+import functools
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.cloud import Cloud, CloudSettings
+from keepwarm_localcloud.ecs import EcsService
+from keepwarm_localcloud.service import Service
+from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
+
+# EC2 of moto takes seconds to import.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")]
+NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+GPU = [{"type": "GPU", "value": "1"}]
+
+
+def until(condition: Callable[[], Any], limit_s: float = 10) -> Any:
+    deadline_s = time.monotonic() + limit_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s, "it never happened"
+        time.sleep(0.01)
+    return value
+
+
+class World:
+    """A cluster with a GPU group behind a capacity provider; instances boot in 100 s."""
+
+    def __init__(self, cloud: Cloud, clock: ManualClock, folder: Path) -> None:
+        self.cloud, self.clock, self.api = cloud, clock, cloud.boto("ecs")
+        self.image = f"file://{folder}"
+        (folder / "config.json").write_text(
+            json.dumps({"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["sleep 300"]})
+        )
+        ami = cloud.boto("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        cloud.boto("ec2").create_launch_template(
+            LaunchTemplateName="gpu", LaunchTemplateData={"ImageId": ami, "InstanceType": "g5.xlarge"}
+        )
+        self.asg = cloud.boto("autoscaling")
+        self.asg.create_auto_scaling_group(
+            AutoScalingGroupName="gpus", MinSize=0, MaxSize=4, DesiredCapacity=0, AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={"LaunchTemplateName": "gpu"}, NewInstancesProtectedFromScaleIn=True,
+        )  # fmt: skip
+        self.api.create_capacity_provider(
+            name="gpu",
+            autoScalingGroupProvider={
+                "autoScalingGroupArn": self.group["AutoScalingGroupARN"],
+                "managedScaling": {"status": "ENABLED"},
+                "managedTerminationProtection": "ENABLED",
+            },
+        )
+        self.api.create_cluster(clusterName="c", capacityProviders=["gpu", "FARGATE", "FARGATE_SPOT"])
+
+    @property
+    def group(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.asg.describe_auto_scaling_groups()["AutoScalingGroups"][0]
+        return found
+
+    def define(self, containers: list[dict[str, Any]], *, fargate: bool = True) -> None:
+        shape = {"requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512"} if fargate else {}
+        named = [{"name": "m", "image": self.image, "stopTimeout": 2, **c} for c in containers]
+        self.api.register_task_definition(
+            family="t", networkMode="awsvpc", containerDefinitions=named, **shape
+        )
+
+    def gpu_service(self, count: int) -> None:
+        self.define([{"memory": 1024, "resourceRequirements": GPU}], fargate=False)
+        self.api.create_service(
+            cluster="c", serviceName="s", taskDefinition="t", desiredCount=count, networkConfiguration=NETWORK,
+            capacityProviderStrategy=[{"capacityProvider": "gpu", "weight": 1}],
+        )  # fmt: skip
+
+    def running(self) -> int:
+        return int(self.api.describe_services(cluster="c", services=["s"])["services"][0]["runningCount"])
+
+    def tasks(self) -> list[dict[str, Any]]:
+        arns = self.api.list_tasks(cluster="c")["taskArns"]
+        return list(self.api.describe_tasks(cluster="c", tasks=arns)["tasks"]) if arns else []
+
+    def reached(self, state: str, count: int) -> bool:
+        return [e.facts["state"] for e in self.cloud.journal.since(kind="task")].count(state) == count
+
+    def started(self) -> list[float]:
+        entries = self.cloud.journal.since(kind="task")
+        return [e.at_s for e in entries if e.facts["state"] == "PROVISIONING"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    clock = ManualClock()
+    services: list[Service] = [EcsService(boot_s=100), ServiceDiscoveryService()]
+    with Cloud(CloudSettings(account_id="123456789029", clock=clock), services) as cloud:
+        yield World(cloud, clock, tmp_path)
+
+
+def test_given_a_cold_group_when_a_task_waits_then_it_runs_after_the_boot_time_and_idleness_ends_the_instance(
+    world: World,
+) -> None:
+    world.gpu_service(1)
+    until(lambda: world.group["DesiredCapacity"] == 1)
+    world.clock.advance(99)
+    time.sleep(0.1)
+    assert world.running() == 0
+    assert [t["lastStatus"] for t in world.tasks()] == ["PROVISIONING"]
+    world.clock.advance(1)
+    until(lambda: world.running() == 1)
+    world.api.update_service(cluster="c", service="s", desiredCount=0)
+    until(lambda: world.running() == 0 and not world.tasks())
+    time.sleep(0.1)
+    world.clock.advance(899)
+    time.sleep(0.1)
+    assert world.group["DesiredCapacity"] == 1
+    world.clock.advance(2)
+    until(lambda: world.group["DesiredCapacity"] == 0)
+    assert world.group["Instances"] == []
+
+
+def test_given_a_warm_pool_when_a_task_waits_then_the_instance_takes_a_fifth_of_the_time(
+    world: World,
+) -> None:
+    world.asg.put_warm_pool(AutoScalingGroupName="gpus", PoolState="Stopped")
+    world.gpu_service(1)
+    until(lambda: world.group["DesiredCapacity"] == 1)
+    world.clock.advance(20)
+    until(lambda: world.running() == 1)
+
+
+def test_given_more_tasks_than_the_group_may_have_when_placed_then_the_rest_waits_and_the_service_says_why(
+    world: World,
+) -> None:
+    world.gpu_service(6)
+    until(lambda: world.group["DesiredCapacity"] == 4)
+    world.clock.advance(100)
+    until(lambda: world.running() == 4)
+    service = world.api.describe_services(cluster="c", services=["s"])["services"][0]
+    assert service["pendingCount"] == 2
+    assert any("RESOURCE:GPU" in e["message"] for e in service["events"])
+
+
+def test_given_base_and_weights_when_tasks_start_then_they_are_spread_accordingly(world: World) -> None:
+    world.define([{}])
+    world.api.create_service(
+        cluster="c", serviceName="s", taskDefinition="t", desiredCount=6, networkConfiguration=NETWORK,
+        capacityProviderStrategy=[
+            {"capacityProvider": "FARGATE", "base": 2, "weight": 1},
+            {"capacityProvider": "FARGATE_SPOT", "weight": 3},
+        ],
+    )  # fmt: skip
+    until(lambda: world.running() == 6)
+    assert Counter(t["capacityProviderName"] for t in world.tasks()) == {"FARGATE": 2, "FARGATE_SPOT": 4}
+
+
+def test_given_a_task_that_crashes_when_restarted_then_the_pauses_double(world: World) -> None:
+    world.define([{"command": ["exit 1"]}])
+    world.api.create_service(
+        cluster="c", serviceName="s", taskDefinition="t", desiredCount=1, launchType="FARGATE",
+        networkConfiguration=NETWORK,
+    )  # fmt: skip
+    for count, pause_s in enumerate((0.5, 1, 2, 4), start=1):
+        until(functools.partial(world.reached, "STOPPED", count))
+        assert len(world.started()) == count
+        world.clock.advance(pause_s - 0.1)
+        time.sleep(0.05)
+        assert len(world.started()) == count
+        world.clock.advance(0.1)
+        until(functools.partial(world.reached, "PROVISIONING", count + 1))
+    events = world.api.describe_services(cluster="c", services=["s"])["services"][0]["events"]
+    assert any("unable to consistently start tasks" in e["message"] for e in events)
+
+
+def test_given_container_dependencies_when_run_then_one_waits_for_the_success_of_the_other(
+    world: World, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    world.define(
+        [
+            {"name": "init", "essential": False, "command": [f"sleep 0.2; echo init >> {log}"]},
+            {
+                "command": [f"echo main >> {log}; sleep 60"],
+                "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}],
+            },
+        ]
+    )
+    world.api.run_task(cluster="c", taskDefinition="t", launchType="FARGATE", networkConfiguration=NETWORK)
+    until(lambda: [t["lastStatus"] for t in world.tasks()] == ["RUNNING"])
+    until(lambda: log.read_text().split() == ["init", "main"])
