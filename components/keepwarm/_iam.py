@@ -6,13 +6,14 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from keepwarm import _json
 from keepwarm._args import Checks, Problem, known
 from keepwarm.grants import UNAVOIDABLE, Statement
 
 VERSION = "2012-10-17"
 
 
-def document(statements: Sequence[Statement]) -> pulumi.Output[str]:
+def document(statements: Sequence[Statement]) -> pulumi.Input[str]:
     """Statements as the text of a policy document."""
     rendered: list[dict[str, Any]] = []
     for statement in statements:
@@ -25,12 +26,12 @@ def document(statements: Sequence[Statement]) -> pulumi.Output[str]:
         if conditions:
             entry["Condition"] = conditions
         rendered.append(entry)
-    return pulumi.Output.json_dumps({"Version": VERSION, "Statement": rendered})
+    return _json.dumps({"Version": VERSION, "Statement": rendered})
 
 
-def raw_document(statements: Sequence[Mapping[str, Any]]) -> pulumi.Output[str]:
+def raw_document(statements: Sequence[Mapping[str, Any]]) -> pulumi.Input[str]:
     """Statements in IAM's own words (resource policies: principals, denials) as the text of a document."""
-    return pulumi.Output.json_dumps({"Version": VERSION, "Statement": list(statements)})
+    return _json.dumps({"Version": VERSION, "Statement": list(statements)})
 
 
 def account(parent: pulumi.Resource) -> pulumi.Output[str]:
@@ -56,7 +57,7 @@ def default_subnets(parent: pulumi.Resource, vpc_id: pulumi.Input[str]) -> pulum
     ).ids
 
 
-def trust(service: str, account_id: pulumi.Input[str]) -> pulumi.Output[str]:
+def trust(service: str, account_id: pulumi.Input[str]) -> pulumi.Input[str]:
     """Let one AWS service take the role, only on behalf of this account (confused deputy)."""
     return raw_document(
         [
@@ -70,7 +71,7 @@ def trust(service: str, account_id: pulumi.Input[str]) -> pulumi.Output[str]:
     )
 
 
-def trust_instances() -> pulumi.Output[str]:
+def trust_instances() -> pulumi.Input[str]:
     """Let EC2 instances take the role. EC2 sends no source account, so there is no condition to set."""
     return raw_document(
         [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]

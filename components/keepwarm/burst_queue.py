@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import cloudwatch, s3, sqs
 
-from keepwarm import _iam, limits
+from keepwarm import _iam, _json, limits
 from keepwarm._args import Checks, Problem, derive
 from keepwarm._names import child as child_name
 from keepwarm.bindings import QueueBinding
@@ -105,17 +105,15 @@ class BurstQueue(pulumi.ComponentResource):
             visibility_timeout_seconds=spec["visibility_s"],
             message_retention_seconds=spec["retention_s"],
             receive_wait_time_seconds=limits.SQS_WAIT_MAX_S,
-            redrive_policy=pulumi.Output.json_dumps(
-                {"deadLetterTargetArn": parked.arn, "maxReceiveCount": spec["max_receives"]}
+            redrive_policy=_json.dumps(
+                {"deadLetterTargetArn": parked.arn, "maxReceiveCount": derive(int, spec["max_receives"])}
             ),
             **shared,
         )
         sqs.RedriveAllowPolicy(
             f"{name}-redrive",
             queue_url=parked.url,
-            redrive_allow_policy=pulumi.Output.json_dumps(
-                {"redrivePermission": "byQueue", "sourceQueueArns": [jobs.arn]}
-            ),
+            redrive_allow_policy=_json.dumps({"redrivePermission": "byQueue", "sourceQueueArns": [jobs.arn]}),
             opts=child,
         )
         sqs.QueuePolicy(
@@ -387,10 +385,10 @@ def _retention(checks: Checks, args: BurstQueueArgs, spec: dict[str, Any]) -> An
 
 
 def _policy(
-    queue_arn: pulumi.Output[str],
+    queue_arn: pulumi.Input[str],
     intake: list[IntakeSource],
-    account_id: pulumi.Output[str] | None = None,
-) -> pulumi.Output[str]:
+    account_id: pulumi.Input[str] | None = None,
+) -> pulumi.Input[str]:
     """TLS only; and S3 may send, for the named buckets of this account."""
     statements: list[dict[str, Any]] = [
         {

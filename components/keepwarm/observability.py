@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import cloudwatch, sns
 
-from keepwarm import _iam
+from keepwarm import _iam, _json
 from keepwarm._args import Checks
 from keepwarm._names import child as child_name
 from keepwarm.phases import PHASES
@@ -93,7 +93,7 @@ class Observability(pulumi.ComponentResource):
             f"{name}-dashboard",
             # A dashboard must be named and the account has one name space; an alarm's physical name is unique already.
             dashboard_name=goodput.name.apply(lambda physical: physical.replace("-goodput", "", 1)),
-            dashboard_body=pulumi.Output.json_dumps({"widgets": _widgets(args, spec, _iam.region(self))}),
+            dashboard_body=_json.dumps({"widgets": _widgets(args, spec, _iam.region(self))}),
             opts=child,
         )
 

@@ -1,0 +1,54 @@
+"""JSON of structures that hold values which are known later, with one wait for all of them.
+
+`pulumi.Output.json_dumps` waits once per nesting level, which is most of what a policy document costs to declare.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+
+from keepwarm._args import known
+
+
+class _Later:
+    """Stands in a structure for the n-th value that is known later."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def dumps(structure: Any) -> pulumi.Input[str]:
+    """The structure as JSON text: now when everything in it is known, else an `Output` of it."""
+    later: list[Any] = []
+
+    def mark(value: Any) -> Any:
+        if not known(value):
+            later.append(value)
+            return _Later(len(later) - 1)
+        if isinstance(value, Mapping):
+            return {key: mark(inner) for key, inner in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return [mark(inner) for inner in value]
+        return value
+
+    marked = mark(structure)
+    if not later:
+        return json.dumps(marked)
+
+    def fill(values: list[Any]) -> str:
+        def resolve(value: Any) -> Any:
+            if isinstance(value, _Later):
+                return values[value.index]
+            if isinstance(value, dict):
+                return {key: resolve(inner) for key, inner in value.items()}
+            if isinstance(value, list):
+                return [resolve(inner) for inner in value]
+            return value
+
+        return json.dumps(resolve(marked))
+
+    return pulumi.Output.all(*later).apply(fill)
