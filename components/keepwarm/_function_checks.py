@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, cast
 
 import pulumi
@@ -383,7 +384,8 @@ def _check_environment(checks: Checks, args: Mapping[str, Any]) -> dict[str, pul
                 "Lambda refuses it",
                 "choose another name",
             )
-        variables[key] = checks.holds(lambda given, key=key: _secret(key, given), value)
+        hidden = value.is_secret() if isinstance(value, pulumi.Output) else False
+        variables[key] = checks.holds(partial(_secret, key), value, hidden)
 
     def small(*values: Any) -> Problem | None:
         size = COMPATIBILITY_BYTES + sum(
@@ -405,12 +407,12 @@ def _check_environment(checks: Checks, args: Mapping[str, Any]) -> dict[str, pul
     return variables
 
 
-def _secret(key: str, value: Any) -> Problem | None:
+def _secret(key: str, value: Any, hidden: bool) -> Problem | None:
     if not isinstance(value, str):
         return Problem(
             "KW101", f"environment.{key}", show(value), "text", "variables are text", "turn it into text"
         )
-    reason = suspicion(key, value)
+    reason = "it is marked as a secret" if hidden else suspicion(key, value)
     if reason is None:
         return None
     return Problem(

@@ -335,6 +335,9 @@ def test_given_a_secret_that_resolves_late_when_deployed_then_it_is_refused_unse
     text = refusal(function(environment={"X": pulumi.Output.secret("ghp_0123456789abcdefghijABCDEFGHIJ")}))
     assert text.startswith("KW135 RuntimeFunction 'f' environment.X: got 34 characters that are not shown;")
     assert "ghp_" not in text
+    marked = refusal(function(environment={"X": pulumi.Output.secret("plain looking")}))
+    assert "because it is marked as a secret, and everyone" in marked
+    assert "plain looking" not in marked
 
 
 # --- PreprocessingFunction
