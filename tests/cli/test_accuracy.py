@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keepwarm_cli.accuracy import MAX_CHARACTERS, Accuracy, compare, edit_distance
 
 

@@ -49,6 +49,9 @@ class Process:
         assert event is not None, self.errors
         return int(event["port"])
 
+    def metrics(self) -> set[str]:
+        return set(self.ask("GET", "/metrics").body.decode().splitlines())
+
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answered:
         import http.client
 
@@ -126,7 +129,7 @@ def test_given_published_model_when_started_then_alive_ready_reading_and_drained
             "POST", "/v1/ocr", reference, content_type="application/json", idempotency_key="d-1"
         )
         last = [pool.submit(running.ask, "POST", "/v1/ocr", scan, content_type="image/png") for _ in range(2)]
-        wait_for(lambda: running.ask("GET", "/readyz").json["queue_depth"] == 1)
+        wait_for(lambda: {"keepwarm_running 1", "keepwarm_queue_depth 1"} <= running.metrics())
         running.handle.send_signal(signal.SIGTERM)
         statuses = [future.result(60).status for future in last]
         assert running.handle.wait(60) == 0
