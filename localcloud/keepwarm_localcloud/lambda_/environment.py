@@ -96,7 +96,7 @@ class Environment:
         # A second init in the same environment (after a failed one) keeps its /tmp, as on AWS.
         self._release_process()
         started = time.monotonic()
-        self._set_state("init")
+        self._set_state("starting")
         try:
             self._spawn()
         except LocalCloudError as error:
