@@ -7,12 +7,14 @@ wording AWS does not publish.
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keepwarm import limits
+from keepwarm_localcloud.lambda_.code import CodeStore
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab, refused
 
 ACCOUNT = "100000000001"
@@ -431,6 +433,21 @@ def test_given_what_pulumi_reads_besides_when_asking_then_the_answer_of_an_unset
 def test_given_an_operation_that_is_not_built_when_asking_then_a_coded_refusal(it: Lab) -> None:
     with refused("InvalidParameterValueException", "KW625 CreateFunctionUrlConfig"):
         it.client.create_function_url_config(FunctionName=it.function(), AuthType="NONE")
+
+
+def test_given_the_same_package_from_many_at_once_when_adding_then_it_is_unzipped_once(
+    tmp_path: Path,
+) -> None:
+    store = CodeStore(tmp_path)
+    package = archive({"app.py": ECHO, "data.bin": bytes(2_000_000)})
+
+    with ThreadPoolExecutor(8) as threads:
+        stored = list(threads.map(lambda _: store.add(package), range(16)))
+
+    assert len({id(each) for each in stored}) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [stored[0].directory.name, stored[0].archive.name]
+    )
 
 
 def test_given_code_in_the_request_when_reading_the_package_back_then_the_same_bytes(it: Lab) -> None:

@@ -40,6 +40,7 @@ class CodeStore:
         self._directory = directory
         self._lock = threading.Lock()
         self._packages: dict[str, Package] = {}
+        self._unzipping: dict[str, threading.Lock] = {}
 
     def add(self, archive: bytes, *, direct: bool = False) -> Package:
         """Check and unzip a package; the same bytes are unzipped once.
@@ -58,12 +59,14 @@ class CodeStore:
                 413,
             )
         digest = hashlib.sha256(archive)
+        name = digest.hexdigest()
         with self._lock:
-            known = self._packages.get(digest.hexdigest())
-            if known is None:
-                known = self._unzip(archive, digest.hexdigest(), base64.b64encode(digest.digest()).decode())
-                self._packages[digest.hexdigest()] = known
-        return known
+            # Different packages are unzipped side by side, the same one once.
+            unzipping = self._unzipping.setdefault(name, threading.Lock())
+        with unzipping:
+            if name not in self._packages:
+                self._packages[name] = self._unzip(archive, name, base64.b64encode(digest.digest()).decode())
+            return self._packages[name]
 
     def _unzip(self, archive: bytes, digest: str, sha256: str) -> Package:
         target = self._directory / digest
