@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import exp, fsum, isfinite, log, sqrt
 from statistics import NormalDist
 
@@ -57,17 +58,21 @@ def lognormal(mean: float, cv: float) -> Law:
     return _lognormal(log(mean) - sigma * sigma / 2.0, sigma, mean, f"lognormal, mean {mean:g} s, cv {cv:g}")
 
 
+@lru_cache(maxsize=256)
 def lognormal_quantiles(p50: float, p99: float) -> Law:
     """Lognormal through its median and its 99th percentile."""
     sigma = log(p99 / p50) / NormalDist().inv_cdf(0.99)
     return _lognormal(log(p50), sigma, None, f"lognormal, p50 {p50:g} s, p99 {p99:g} s")
 
 
-def _lognormal(mu: float, sigma: float, mean: float | None, text: str) -> Law:
+@lru_cache(maxsize=1)
+def _normal_points() -> tuple[float, ...]:
     normal = NormalDist()
-    raw = [
-        exp(mu + sigma * normal.inv_cdf(min(max(i / (POINTS - 1), TAIL), 1.0 - TAIL))) for i in range(POINTS)
-    ]
+    return tuple(normal.inv_cdf(min(max(i / (POINTS - 1), TAIL), 1.0 - TAIL)) for i in range(POINTS))
+
+
+def _lognormal(mu: float, sigma: float, mean: float | None, text: str) -> Law:
+    raw = [exp(mu + sigma * z) for z in _normal_points()]
     law = _of_table(raw, text)
     if mean is None:
         return law

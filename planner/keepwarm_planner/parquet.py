@@ -15,8 +15,8 @@ from keepwarm_planner.traces import (
     Counts,
     Progress,
     Source,
-    _Checker,
     _checked_counts,
+    _Checker,
     _Columns,
     columns_of,
 )

@@ -6,6 +6,7 @@ both together are simulated side by side on the same arrivals (one replication),
 replications: a design meets the target when the upper end of its 95 % interval does.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
@@ -29,6 +30,7 @@ PRE_START_S = 300.0
 
 TRACKING_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SCHEDULE_STEPS = 8
+DOWNSTREAM_UTILISATION = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def _schedule(sizes: Sequence[int]) -> tuple[tuple[float, int], ...]:
             steps.append([hour, 1, size])
     while len(steps) > SCHEDULE_STEPS:
         costs = []
-        for a, b in zip(steps, steps[1:], strict=False):
+        for a, b in itertools.pairwise(steps):
             top = max(a[2], b[2])
             costs.append((top - a[2]) * a[1] + (top - b[2]) * b[1])
         i = costs.index(min(costs))
@@ -215,9 +217,19 @@ def size(
     seed: int = 1,
     function: str = "classify",
     deadline_s: float | None = None,
+    downstream_s: float | None = None,
+    downstream_slots: int = 4,
     progress: Callable[[float], None] | None = None,
 ) -> SizeReport:
-    """Searches the cheapest pool. Raises KW512 when none of the candidates meets the target."""
+    """Searches the cheapest pool. Raises KW512 when none of the candidates meets the target.
+
+    With `downstream_s`, the mean time of a call to the service behind, its tasks and permits are sized as well;
+    `downstream_slots` are the requests one of its tasks works on at once.
+    """
+    if downstream_s is not None and not 0.0 < downstream_s < inf:
+        raise PlannerError("KW500", "size --downstream-s", downstream_s, "seconds above 0")
+    if downstream_slots < 1:
+        raise PlannerError("KW500", "size --downstream-slots", downstream_slots, "1 or more")
     base = base or Design("base")
     observed = run(
         [replace(base, name="on-demand", provisioned=0, schedule=(), tracking=None)],
@@ -280,6 +292,10 @@ def size(
         kind = kind_of(outcome.design)
         by_kind[kind] = by_kind[kind] or outcome
     settings, figures = derive(answer, workload, function=function, deadline_s=deadline_s)
+    if downstream_s is not None:
+        gpu, figure = permits(max(rates), downstream_s, downstream_slots)
+        settings["gpu"] = gpu
+        figures.append(figure)
     return SizeReport(
         answer=answer,
         target=target,
@@ -434,6 +450,22 @@ def derive(
         Figure("burst.max_concurrency", burst, "batches", "reserved concurrency, within 2..1000", {}),
     ]
     return settings, figures
+
+
+def permits(peak_rate: float, call_s: float, slots: int) -> tuple[dict[str, object], Figure]:
+    """Tasks of the service behind for the busiest stretch, and what each is worth in permits."""
+    from keepwarm_runtime.scaling import offered_load
+
+    load = offered_load(peak_rate, call_s)
+    tasks = max(ceil(load / (slots * DOWNSTREAM_UTILISATION)), 1)
+    figure = Figure(
+        "gpu.max_tasks",
+        tasks,
+        "tasks",
+        "ceil(busiest requests/s x call s / (slots x 0.7)); permits = slots x tasks",
+        {"requests_per_s": peak_rate, "call_s": call_s, "slots": slots, "permits": slots * tasks},
+    )
+    return {"max_tasks": tasks, "permits_per_task": slots}, figure
 
 
 def _warm_pool(d: Design) -> dict[str, object]:

@@ -47,10 +47,20 @@ Progress = Callable[[float], None]
 class Source(Protocol):
     """Arrivals of one workload."""
 
-    name: str
-    fixed: bool
-    """The same arrivals whatever the seed."""
-    has_services: bool
+    @property
+    def name(self) -> str:
+        """How a report calls it."""
+        ...
+
+    @property
+    def fixed(self) -> bool:
+        """The same arrivals whatever the seed."""
+        ...
+
+    @property
+    def has_services(self) -> bool:
+        """Whether durations come with the arrivals."""
+        ...
 
     def chunks(self, kernel: Kernel, seed: str) -> Iterator[Chunk]:
         """Times in rising order; with services where `has_services`."""

@@ -84,7 +84,8 @@ def choose(requests: float, wanted: str | None = None) -> Kernel:
         )
     if wanted == "python":
         return PYTHON
-    from keepwarm_planner.kernel.native import BuildError, built, load_or_build
+    from keepwarm_planner.kernel.build import BuildError
+    from keepwarm_planner.kernel.native import built, load_or_build
 
     if wanted == "auto" and requests < WORTH_BUILDING and built() is None:
         return PYTHON

@@ -101,7 +101,7 @@ class _State:
             self.close_window(end)
         return True
 
-    def _scan_window(self, end: float, many: int) -> bool:  # noqa: C901 - one hot loop, split it and it halves
+    def _scan_window(self, end: float, many: int) -> bool:
         gap, service, ln = self.gaps, self.services, log
         neg_gap, neg_service, timeout, limit = self.neg_gap, self.neg_service, self.timeout, self.limit
         pool, dep, created = self.pool, self.dep, self.created

@@ -1,0 +1,689 @@
+"""How `keepwarm plan` shows its answers: tables with rich, files with matplotlib, JSON documents."""
+
+from collections.abc import Sequence
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from keepwarm_planner.breakeven import BreakEven
+from keepwarm_planner.budget import BudgetReport
+from keepwarm_planner.checklist import Answer
+from keepwarm_planner.engine import Outcome, Run, Workload
+from keepwarm_planner.estimate import Estimate
+from keepwarm_planner.explain import SIMULATED, Figure
+from keepwarm_planner.fit import FitReport
+from keepwarm_planner.plain import PlainFigures, PlainReport
+from keepwarm_planner.prices import Prices
+from keepwarm_planner.size import SizeReport
+from keepwarm_planner.system import SystemOutcome
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinity: an unbounded figure is null."""
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # a pipe has no width of its own: tables must not wrap at 80 there
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+def _table(title: str, *columns: str, right: Sequence[int] = ()) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i in right else "left", overflow="fold")
+    return table
+
+
+def percent(value: float) -> str:
+    """A share, never rounded to nothing."""
+    if value < 1e-9:
+        return "0"
+    return f"{value:.2%}" if value >= 0.001 else f"{value * 100:.2g}%"
+
+
+def seconds(value: float) -> str:
+    """A duration with three figures."""
+    if value == inf:
+        return "-"
+    return f"{value * 1000:.0f} ms" if 0.0 < value < 1.0 else f"{value:.3g} s"
+
+
+def money(value: float | None) -> str:
+    """USD."""
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if value < 10_000 else f"{value:,.0f}"
+
+
+def _share(e: Estimate) -> str:
+    if e.low == -inf:
+        return percent(e.mean)
+    return f"{percent(e.mean)} [dim]{percent(e.low)}..{percent(e.high)}[/dim]"
+
+
+def _number(e: Estimate, digits: int = 4) -> str:
+    if e.low == -inf:
+        return f"{e.mean:.{digits}g}"
+    half = (e.high - e.low) / 2
+    return f"{e.mean:.{digits}g} [dim]+-{half:.2g}[/dim]"
+
+
+def _explain(console: Console, figures: Sequence[Figure]) -> None:
+    table = _table("How each figure is formed", "figure", "value", "formula", "with")
+    for f in figures:
+        value = "" if f.value is None else f"{f.value:.4g}" if isinstance(f.value, float) else str(f.value)
+        given = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in f.inputs.items())
+        table.add_row(escape(f.name), escape(f"{value} {f.unit}".strip()), escape(f.formula), escape(given))
+    console.print(table)
+
+
+def _explain_simulated(console: Console, names: Sequence[str]) -> None:
+    _explain(console, [Figure(n, None, "", SIMULATED[n]) for n in names if n in SIMULATED])
+
+
+# ---- plain ------------------------------------------------------------------------------------------------
+
+
+def plain(report: PlainReport, explain: bool) -> None:
+    """The plain case."""
+    console, s = _console(), report.scenario
+    cap = "no cap" if s.max_concurrency is None else f"at most {s.max_concurrency}"
+    table = _table(
+        f"{s.rate:g}/s, {s.service_mean_s:g} s, idle expiry {s.idle_timeout_s:g} s, {cap}, {s.provisioned} provisioned",
+        "",
+        "whole horizon",
+        *(["steady state"] if report.steady else []),
+    )
+
+    def row(name: str, show: Any, pick: Any) -> None:
+        cells = [show(pick(report.figures))]
+        if report.steady:
+            cells.append(show(pick(report.steady)))
+        table.add_row(name, *cells)
+
+    def share_of(name: str) -> Any:
+        return lambda f: getattr(f, name)
+
+    row("cold", _share, share_of("cold_fraction"))
+    row("rejected", _share, share_of("rejected_fraction"))
+    if s.provisioned:
+        row("on the pool", _share, share_of("provisioned_fraction"))
+    row("environments", _number, share_of("instances"))
+    row("busy", _number, share_of("busy"))
+
+    def requests(f: PlainFigures) -> int:
+        return f.requests
+
+    row("requests", lambda n: f"{n:,}", requests)
+    console.print(table)
+    start = "from an empty platform" if not s.warmup_s else f"after a warm-up of {s.warmup_s:g} s"
+    console.print(
+        f"[dim]{s.replications} replications of {s.horizon:,.0f} s, {start}; 95 % intervals; seed {s.seed}; "
+        f"{report.kernel} kernel, {report.cpu_s:.2f} CPU s[/dim]"
+    )
+    if report.kernel_note:
+        console.print(f"[yellow]{escape(report.kernel_note)}[/yellow]")
+    if explain:
+        _explain_simulated(
+            console, ("cold_fraction", "rejected_fraction", "provisioned_fraction", "instances", "busy")
+        )
+
+
+# ---- engine and full model --------------------------------------------------------------------------------
+
+
+def _row_of(result: Outcome | SystemOutcome) -> dict[str, Any]:
+    if isinstance(result, Outcome):
+        return {
+            "name": result.design.name,
+            "cold": result.cold_fraction,
+            "refused": result.throttled_fraction,
+            "lost": result.dropped_fraction,
+            "good": result.good_fraction,
+            "latency": result.latency_s,
+            "busy": result.max_busy,
+            "cost": result.cost_month,
+            "queue": seconds(result.wait_s["p99"]) if result.design.queue_limit else "-",
+            "pool": percent(result.utilisation.mean) if result.provisioned_size.mean else "-",
+            "parts": result.cost_parts,
+        }
+    lost = Estimate(
+        *(
+            getattr(result.failed_fraction, k) + getattr(result.dropped_fraction, k)
+            for k in ("mean", "low", "high")
+        )
+    )
+    return {
+        "name": result.name,
+        "cold": result.cold_fraction,
+        "refused": result.throttles_per_request,
+        "lost": lost,
+        "good": result.good_fraction,
+        "latency": result.latency_s,
+        "busy": result.max_busy,
+        "cost": result.cost_month,
+        "queue": seconds(result.queue_age_s["p99"]),
+        "pool": "-",
+        "parts": result.cost_parts,
+    }
+
+
+def front(results: Sequence[Outcome | SystemOutcome]) -> list[str]:
+    """Names on the Pareto front of cost, p99, cold fraction and lost Goodput."""
+    from keepwarm_planner.designs import pareto
+
+    points = {}
+    for row in map(_row_of, results):
+        points[row["name"]] = (
+            round(row["cost"].mean, 2),
+            round(row["latency"]["p99"], 4),
+            row["cold"].mean,
+            round(1.0 - row["good"].mean, 6),
+        )
+    return pareto(points)
+
+
+def results(
+    outcomes: Sequence[Outcome | SystemOutcome],
+    workload: Workload,
+    prices: Prices,
+    replications: int,
+    explain: bool,
+    front: Sequence[str] | None = None,
+) -> None:
+    """One row per design."""
+    console = _console()
+    table = _table(
+        f"{workload.source.name}",
+        *(["front"] if front is not None else []),
+        "design",
+        "cold",
+        "throttled",
+        "lost",
+        "Goodput",
+        "p50",
+        "p99",
+        "queue p99",
+        "busiest",
+        "pool used",
+        "USD/month",
+    )
+    rows = [_row_of(r) for r in outcomes]
+    if front is not None:
+        rows.sort(key=lambda r: r["cost"].mean)
+    for r in rows:
+        best = [] if front is None else ["[green]*[/green]" if r["name"] in front else ""]
+        table.add_row(
+            *best,
+            escape(r["name"]),
+            _share(r["cold"]),
+            percent(r["refused"].mean),
+            percent(r["lost"].mean),
+            percent(r["good"].mean),
+            seconds(r["latency"]["p50"]),
+            seconds(r["latency"]["p99"]),
+            r["queue"],
+            f"{r['busy']:.0f}",
+            r["pool"],
+            money(r["cost"].mean),
+        )
+    console.print(table)
+    service = workload.service.text if workload.service else "durations of the trace"
+    total = (outcomes[0].requests // replications) if outcomes else 0
+    console.print(
+        f"[dim]{total:,} requests x {replications} replications; service {escape(service)}; cold start"
+        f" {escape(workload.cold.text or 'measured')}; prices {prices.region} of {prices.dated}; 95 % intervals[/dim]"
+    )
+    if front is not None:
+        console.print(
+            "[dim]* no other design is at least as good in cost, p99, cold fraction and Goodput[/dim]"
+        )
+    for r in outcomes:
+        if isinstance(r, SystemOutcome):
+            console.print(
+                f"[dim]{escape(r.name)}: {r.retries_per_request.mean:.3g} retries and {r.refused_per_request.mean:.3g}"
+                f" refusals per request, {r.tasks.mean:.2f} tasks on average (at most {r.max_tasks}, used"
+                f" {r.task_utilisation.mean:.0%}), {r.wakes.mean:.1f} wake-ups, {percent(r.open_fraction.mean)} open at"
+                " the end[/dim]"
+            )
+    if explain:
+        names = (
+            "cold_fraction",
+            "throttled_fraction",
+            "dropped_fraction",
+            "good_fraction",
+            "latency",
+            "utilisation",
+        )
+        _explain_simulated(console, names)
+        for row in rows:
+            figures = [
+                Figure(n, v, "USD/month", SIMULATED.get(n, ""), {})
+                for n, v in row["parts"].items()
+                if v > 0.0
+            ]
+            console.print(f"[bold]cost of {escape(row['name'])}[/bold]")
+            _explain(console, figures)
+
+
+def results_document(
+    outcomes: Sequence[Outcome | SystemOutcome],
+    workload: Workload,
+    prices: Prices,
+    seed: int,
+    replications: int,
+    run: Run | None,
+    timeline: bool,
+) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "trace": workload.source.name,
+        "service": workload.service.text if workload.service else None,
+        "cold_start": workload.cold.text,
+        "target_s": workload.target_s,
+        "seed": seed,
+        "replications": replications,
+        "requests": outcomes[0].requests // replications if outcomes else 0,
+        "horizon_s": run.horizon_s if run else None,
+        "kernel": run.kernel if run else "python (full model)",
+        "cpu_s": sum(r.cpu_s for r in outcomes if isinstance(r, SystemOutcome)) + (run.cpu_s if run else 0.0),
+        "region": prices.region,
+        "prices_dated": prices.dated,
+        "designs": [r.as_dict(timeline=timeline) for r in outcomes],
+    }
+
+
+def _tables(outcomes: Sequence[Outcome | SystemOutcome]) -> list[tuple[str, list[list[str]]]]:
+    rows = [["design", "cold", "throttled", "lost", "Goodput", "p50", "p99", "USD/month"]]
+    for r in map(_row_of, outcomes):
+        rows.append(
+            [
+                r["name"],
+                percent(r["cold"].mean),
+                percent(r["refused"].mean),
+                percent(r["lost"].mean),
+                percent(r["good"].mean),
+                seconds(r["latency"]["p50"]),
+                seconds(r["latency"]["p99"]),
+                money(r["cost"].mean),
+            ]
+        )
+    return [("Designs", rows)]
+
+
+def plot_timelines(outcomes: Sequence[Outcome | SystemOutcome], path: Path) -> None:
+    """A timeline per design: one file, or numbered files for pictures."""
+    from keepwarm_planner import plots
+
+    drawn = []
+    for r in outcomes:
+        name = r.design.name if isinstance(r, Outcome) else r.name
+        if r.timeline:
+            drawn.append((name, plots.timeline(name, r.timeline)))
+    if path.suffix.lower() == ".html":
+        path.write_text(plots.page("keepwarm plan simulate", drawn, _tables(outcomes)), encoding="utf-8")
+        return
+    for i, (name, figure) in enumerate(drawn):
+        target = path if len(drawn) == 1 else path.with_stem(f"{path.stem}-{i + 1}")
+        plots.save(figure, target, title=name)
+
+
+def plot_pareto(outcomes: Sequence[Outcome | SystemOutcome], names: Sequence[str], path: Path) -> None:
+    """The comparison as a plot."""
+    from keepwarm_planner import plots
+
+    figure = plots.pareto([_point(r) for r in outcomes], names)
+    plots.save(figure, path, title="keepwarm plan compare", tables=_tables(outcomes))
+
+
+def _point(r: Outcome | SystemOutcome) -> Any:
+    from keepwarm_planner.plots import Dot
+
+    row = _row_of(r)
+    return Dot(row["name"], row["cost"].mean, row["cold"].mean, row["latency"]["p99"])
+
+
+# ---- size -------------------------------------------------------------------------------------------------
+
+
+def _pool_text(report: SizeReport) -> str:
+    d = report.answer.design
+    if not d.peak_provisioned:
+        return "no warm pool: scale to zero"
+    if d.schedule:
+        text = f"a daily schedule of {min(s for _, s in d.schedule)} to {max(s for _, s in d.schedule)} environments"
+        return text + (
+            f", target tracking {d.tracking.target:.0%} up to {d.tracking.maximum}" if d.tracking else ""
+        )
+    if d.tracking:
+        return f"{d.tracking.minimum} to {d.tracking.maximum} environments, target tracking at {d.tracking.target:.0%}"
+    return f"{d.provisioned} environments, constant"
+
+
+def size(report: SizeReport, workload: Workload, explain: bool) -> None:
+    """The answer, what decided it, what would change it, the settings to paste."""
+    console, a = _console(), report.answer
+    cold = f"{percent(a.cold_fraction.mean)} cold (95 %: at most {percent(a.cold_fraction.high)})"
+    console.print(f"[bold green]{escape(_pool_text(report))}[/bold green]", soft_wrap=True)
+    console.print(
+        f"{cold} for a target of {percent(report.target.cold_fraction)}, p99 {seconds(a.latency_s['p99'])},"
+        f" {money(a.cost_month.mean)} USD a month",
+        soft_wrap=True,
+    )
+    console.print()
+    console.print(f"[bold]decided by[/bold]     {escape(report.decided_by)}", soft_wrap=True)
+    for i, note in enumerate(report.would_change):
+        console.print(
+            f"[bold]{'would change' if i == 0 else '            '}[/bold]   {escape(note)}", soft_wrap=True
+        )
+    console.print()
+    table = _table(
+        "Cheapest of each kind that meets the target",
+        "kind",
+        "design",
+        "cold",
+        "p99",
+        "pool used",
+        "USD/month",
+    )
+    for kind, outcome in report.best_by_kind.items():
+        if outcome is None:
+            table.add_row(kind, "[dim]none meets the target[/dim]", "", "", "", "")
+            continue
+        style = "bold" if outcome.design.name == a.design.name else None
+        table.add_row(
+            kind,
+            escape(outcome.design.name),
+            _share(outcome.cold_fraction),
+            seconds(outcome.latency_s["p99"]),
+            percent(outcome.utilisation.mean) if outcome.provisioned_size.mean else "-",
+            money(outcome.cost_month.mean),
+            style=style,
+        )
+    console.print(table)
+    from keepwarm_planner.size import settings_yaml
+
+    console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")
+    console.print(settings_yaml(report.settings), markup=False, soft_wrap=True)
+    console.print(
+        f"[dim]{report.run.requests:,} requests, {report.screened} designs; service"
+        f" {escape(workload.service.text if workload.service else 'of the trace')}; cold start"
+        f" {escape(workload.cold.text or 'measured')}; {report.run.kernel} kernel, {report.run.wall_s:.1f} s[/dim]"
+    )
+    if explain:
+        _explain(console, report.figures)
+        _explain_simulated(console, ("cold_fraction", "latency", "utilisation"))
+        _explain(
+            console,
+            [Figure(n, v, "USD/month", SIMULATED.get(n, "")) for n, v in a.cost_parts.items() if v > 0.0],
+        )
+
+
+def plot_size(report: SizeReport, path: Path) -> None:
+    """Cost against cold starts of all confirmed designs, the answer marked."""
+    from keepwarm_planner import plots
+
+    outcomes: list[Outcome] = list(report.run.outcomes)
+    figure = plots.pareto(
+        [_point(o) for o in outcomes],
+        front(outcomes),
+        target_cold=report.target.cold_fraction,
+        chosen=report.answer.design.name,
+    )
+    plots.save(figure, path, title="keepwarm plan size", tables=_tables(outcomes))
+
+
+# ---- budget -----------------------------------------------------------------------------------------------
+
+
+def budget(report: BudgetReport, assumed: BudgetReport | None, explain: bool) -> None:
+    """Phases against their budget."""
+    console = _console()
+    table = _table(
+        "Cold start", "phase", "p50", "p95", "p99", "share", "budget p99", "", right=(1, 2, 3, 4, 5)
+    )
+    for row in [*report.rows, report.total]:
+        mark = {True: "[green]ok[/green]", False: "[red]over[/red]", None: ""}[row.within]
+        table.add_row(
+            row.name,
+            *(seconds(row.quantiles[q]) for q in ("p50", "p95", "p99")),
+            f"{row.share:.0%}",
+            seconds(row.budget_s) if row.budget_s is not None else "",
+            mark,
+            style="bold" if row.name == "total" else None,
+        )
+    console.print(table)
+    removed = _table("What removes what", "by", "p99 left", "removes", "")
+    for by, phases, left, remark in report.removed:
+        names = "everything" if len(phases) == len(report.rows) else ", ".join(phases)
+        removed.add_row(by, seconds(left) if left else "0", names, escape(remark))
+    console.print(removed)
+    c = report.calibration
+    if c is not None:
+        console.print(
+            f"calibrated from {c.starts} starts in {c.events} events"
+            + (f", {c.bandwidth_mb_s:.0f} MB/s from the registry" if c.bandwidth_mb_s else "")
+        )
+        if c.holdout_error:
+            errors = ", ".join(f"{q} {e:+.1%}" for q, e in c.holdout_error.items())
+            console.print(f"error of the estimate on starts it has not seen: {errors}")
+        else:
+            console.print("[yellow]fewer than eight starts: no error can be stated[/yellow]")
+        if assumed is not None:
+            off = ", ".join(
+                f"{q} {assumed.total.quantiles[q] / v - 1:+.0%}"
+                for q, v in c.measured_total.items()
+                if v > 0.0
+            )
+            console.print(f"[dim]the assumptions alone would have been off by {off}[/dim]")
+    if explain:
+        _explain(console, report.figures)
+
+
+def plot_budget(report: BudgetReport, path: Path) -> None:
+    """Phases as stacked bars."""
+    from keepwarm_planner import plots
+
+    rows = [["phase", "p50", "p95", "p99", "budget"]]
+    for r in [*report.rows, report.total]:
+        rows.append(
+            [
+                r.name,
+                *(seconds(r.quantiles[q]) for q in ("p50", "p95", "p99")),
+                seconds(r.budget_s) if r.budget_s else "",
+            ]
+        )
+    plots.save(plots.budget(report), path, title="keepwarm plan budget", tables=[("Phases", rows)])
+
+
+# ---- fit --------------------------------------------------------------------------------------------------
+
+_COLOUR = {"Strong": "green", "Moderate-strong": "green", "Moderate": "yellow"}
+
+
+def fit(reports: Sequence[FitReport], prices: Prices, explain: bool, detailed: bool) -> None:
+    """Verdicts, and for a single workload the candidates."""
+    console = _console()
+    table = _table("Serverless fit", "workload", "verdict", "runs on", "USD/month", "because")
+    for r in reports:
+        colour = _COLOUR.get(r.verdict.value, "red" if r.verdict.value.startswith("Weak") else "cyan")
+        table.add_row(
+            escape(r.workload.name),
+            f"[{colour}]{r.verdict.value}[/{colour}]",
+            r.recommended.name if r.recommended else "[red]nothing here[/red]",
+            money(r.recommended.cost_month) if r.recommended else "",
+            escape("; ".join(r.reasons)),
+        )
+    console.print(table)
+    for r in reports if detailed else []:
+        rows = _table(
+            f"{escape(r.workload.name)}: candidates",
+            "",
+            "platform",
+            "cold p99",
+            "meet it",
+            "USD/month",
+            "why not, or remark",
+        )
+        for c in r.candidates:
+            mark = (
+                "[green]fits[/green]"
+                if c.fits
+                else "[red]excluded[/red]"
+                if c.excluded
+                else "[yellow]misses[/yellow]"
+            )
+            rows.add_row(
+                mark,
+                c.name,
+                seconds(c.cold_p99_s) if c.cold_p99_s else "-",
+                percent(c.cold_share),
+                money(c.cost_month),
+                escape("; ".join([*c.excluded, *c.misses]) or c.remark),
+            )
+        console.print(rows)
+        if r.would_change:
+            console.print("[bold]would change it[/bold]")
+            for note in r.would_change:
+                console.print(f"  {escape(note)}")
+        else:
+            console.print("[bold]would change it[/bold]  nothing within a factor of 1,000")
+        if explain:
+            _explain(console, r.figures)
+    console.print(f"[dim]prices {prices.region} of {prices.dated}[/dim]")
+
+
+# ---- breakeven, checklist, prices -------------------------------------------------------------------------
+
+
+def breakeven(report: BreakEven, prices: Prices, explain: bool) -> None:
+    """Crossing, curve and sensitivity."""
+    console = _console()
+    console.print(f"[bold green]{escape(report.note)}[/bold green]")
+    table = _table(
+        "Per month and unit",
+        "duty",
+        "requests/s",
+        "scale to zero",
+        "always on",
+        "meet a cold start",
+        right=(0, 1, 2, 3, 4),
+    )
+    for p in report.points[::10]:
+        cheaper = p.zero < p.always
+        table.add_row(
+            f"{p.duty:.0%}",
+            f"{p.requests_per_s:.3g}",
+            f"[green]{money(p.zero)}[/green]" if cheaper else money(p.zero),
+            money(p.always) if cheaper else f"[green]{money(p.always)}[/green]",
+            percent(p.cold_share),
+        )
+    console.print(table)
+    moves = _table("What moves the crossing", "change", "crossing then")
+    for change, crossing in report.sensitivity:
+        moves.add_row(change, "none" if crossing is None else f"{crossing:.2%}")
+    console.print(moves)
+    console.print(f"[dim]prices {prices.region} of {prices.dated}[/dim]")
+    if explain:
+        _explain(console, report.figures)
+
+
+def plot_breakeven(report: BreakEven, path: Path) -> None:
+    """Both cost lines."""
+    from keepwarm_planner import plots
+
+    rows = [["duty", "scale to zero", "always on"]]
+    rows += [[f"{p.duty:.0%}", money(p.zero), money(p.always)] for p in report.points[::5]]
+    plots.save(
+        plots.breakeven(report), path, title="keepwarm plan breakeven", tables=[("USD per month", rows)]
+    )
+
+
+def checklist(answers: Sequence[Answer], stack: Path) -> None:
+    """The seven answers."""
+    console = _console()
+    table = _table(f"Checklist of {escape(str(stack))}", "", "question", "answer and evidence")
+    for a in answers:
+        mark = "[green]ok[/green]" if a.ok else "[red]fail[/red]" if a.answered else "[yellow]open[/yellow]"
+        lines = [f"[bold]{escape(a.text)}[/bold]", *(f"- {escape(e)}" for e in a.evidence)]
+        if a.fix:
+            lines.append(f"[yellow]fix: {escape(a.fix)}[/yellow]")
+        table.add_row(mark, f"{a.number}. {escape(a.question)}", "\n".join(lines))
+    console.print(table)
+    left = sum(not a.answered for a in answers)
+    if left:
+        console.print(f"[yellow]{left} of {len(answers)} questions are unanswered[/yellow]")
+
+
+def resolved_settings(stack: Path) -> dict[str, Any]:
+    """Settings of a stack with their defaults where the program's own reader can be imported, else as written."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    from keepwarm_planner.checklist import stack_settings
+    from keepwarm_planner.errors import PlannerError
+
+    written = stack_settings(stack)
+    reader = stack.resolve().parent.parent / "infra" / "settings.py"
+    if not reader.is_file():
+        return written
+    spec = spec_from_file_location("keepwarm_stack_settings", reader)
+    if spec is None or spec.loader is None:
+        return written
+    import json
+    import sys
+
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        raw = {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items()}
+        settings = module.Settings.load(raw, stack.stem.removeprefix("Pulumi."))
+    except ImportError:
+        return written
+    except Exception as e:
+        problems = getattr(e, "problems", None)
+        if problems is None:
+            raise
+        raise PlannerError(
+            "KW513", str(stack), "; ".join(problems), "settings that the program accepts"
+        ) from e
+    resolved: dict[str, Any] = settings.model_dump(mode="json")
+    return resolved
+
+
+def price_document(table: Prices) -> dict[str, Any]:
+    """Prices as JSON."""
+    return {name: getattr(table, name) for name in table.__dataclass_fields__}
+
+
+def prices(tables: Sequence[Prices]) -> None:
+    """Prices side by side."""
+    console = _console()
+    table = _table(f"USD, {tables[0].dated}", "price", *(t.region for t in tables))
+    skip = {"region", "dated", "sources", "notes", "ec2_hour"}
+    for name in tables[0].__dataclass_fields__:
+        if name not in skip:
+            values = [getattr(t, name) for t in tables]
+            table.add_row(name, *("-" if v is None else f"{v:.6g}" for v in values))
+    for kind in sorted({k for t in tables for k in t.ec2_hour}):
+        table.add_row(
+            f"{kind} per hour", *(f"{t.ec2_hour[kind]:.4f}" if kind in t.ec2_hour else "-" for t in tables)
+        )
+    console.print(table)
+    for service, page in tables[0].sources.items():
+        console.print(f"[dim]{service}: {page}[/dim]")
+    for note in tables[0].notes:
+        console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
