@@ -115,8 +115,8 @@ def _format(template: str, *values: Any) -> str:
     if len(parts) - 1 != len(values):
         raise IntrinsicError(f"States.Format has {len(parts) - 1} places and {len(values)} arguments")
     texts = [v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for v in values]
-    joined = "".join(p + t for p, t in zip(parts, [*texts, ""], strict=True))
-    return joined.replace("\\{", "{").replace("\\}", "}")
+    plain = [part.replace("\\{", "{").replace("\\}", "}") for part in parts]
+    return "".join(p + t for p, t in zip(plain, [*texts, ""], strict=True))
 
 
 def _range(first: int, last: int, step: int) -> list[int]:

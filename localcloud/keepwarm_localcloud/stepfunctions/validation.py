@@ -148,11 +148,12 @@ class _Check:
         seen, queue = set(), [start]
         while queue:
             name = queue.pop()
-            if name in seen or not isinstance(states.get(name), dict):
+            if not isinstance(name, str) or name in seen or not isinstance(states.get(name), dict):
                 continue
             seen.add(name)
             state = states[name]
-            rules = [r for key in ("Choices", "Catch") for r in state.get(key) or () if isinstance(r, dict)]
+            lists = [state.get(key) for key in ("Choices", "Catch")]
+            rules = [r for rs in lists if isinstance(rs, list) for r in rs if isinstance(r, dict)]
             queue += [state.get("Next"), state.get("Default"), *(rule.get("Next") for rule in rules)]
         for name in states:
             if name not in seen:
@@ -265,7 +266,8 @@ class _Check:
         if not isinstance(rule.get("BackoffRate", 2.0), int | float) or rule.get("BackoffRate", 2.0) < 1.0:
             self.wrong(f"{at}/BackoffRate", "Value must be greater than or equal to 1.0")
         if "MaxDelaySeconds" in rule and not (
-            _whole(rule["MaxDelaySeconds"], 1) and rule["MaxDelaySeconds"] > rule.get("IntervalSeconds", 1)
+            _whole(rule["MaxDelaySeconds"], 1)
+            and rule["MaxDelaySeconds"] > _number(rule.get("IntervalSeconds", 1))
         ):
             self.wrong(f"{at}/MaxDelaySeconds", "MaxDelaySeconds must be greater than IntervalSeconds")
         if rule.get("JitterStrategy", "NONE") not in ("NONE", "FULL"):
@@ -289,8 +291,8 @@ class _Check:
                 self.wrong(f"{at}/{key}", "Value is not a positive integer")
             if key in state and f"{key}Path" in state:
                 self.wrong(at, f"Only one of '{key}' and '{key}Path' is allowed")
-        if _whole(state.get("HeartbeatSeconds"), 1) and state["HeartbeatSeconds"] >= state.get(
-            "TimeoutSeconds", 1e12
+        if _whole(state.get("HeartbeatSeconds"), 1) and state["HeartbeatSeconds"] >= _number(
+            state.get("TimeoutSeconds", 1e12), 1e12
         ):
             self.wrong(f"{at}/HeartbeatSeconds", "HeartbeatSeconds must be smaller than TimeoutSeconds")
 
@@ -364,6 +366,11 @@ def _unsupported(got: str, allowed: str) -> str:
 
 
 _JSONATA = _unsupported("QueryLanguage JSONata", "QueryLanguage JSONPath")
+
+
+def _number(value: Any, otherwise: float = 0.0) -> float:
+    """A number to compare with; what isn't one is reported where it stands."""
+    return value if isinstance(value, int | float) else otherwise
 
 
 def _whole(value: Any, least: int) -> bool:

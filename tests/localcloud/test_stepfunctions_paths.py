@@ -1,0 +1,116 @@
+"""Properties of JSONPath, intrinsic functions and definitions of the embedded Step Functions.
+
+Proves that any text is either understood or refused with a Step Functions error, and that what is written can be read.
+Does not prove agreement with AWS on every exotic path.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keepwarm_localcloud.stepfunctions import intrinsics, paths
+from keepwarm_localcloud.stepfunctions.failures import StateFailure
+from keepwarm_localcloud.stepfunctions.interpreter import _like
+from keepwarm_localcloud.stepfunctions.validation import validate
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def quoted(names: list[str]) -> str:
+    """A path in bracket notation."""
+    return "$" + "".join("['" + n.replace("\\", "\\\\").replace("'", "\\'") + "']" for n in names)
+
+
+def error_of(run: Callable[[], Any]) -> str | None:
+    """Name of the Step Functions error that comes of it; anything else is a defect and passes through."""
+    try:
+        run()
+    except StateFailure as failure:
+        return failure.error
+    return None
+
+
+@given(
+    data=st.dictionaries(NAMES, st.integers(), max_size=3),
+    names=st.lists(NAMES, min_size=1, max_size=4),
+    value=JSON,
+)
+def test_given_any_object_when_a_value_is_written_then_it_is_read_back_and_the_input_is_untouched(
+    data: dict[str, Any], names: list[str], value: Any
+) -> None:
+    before = json.dumps(data)
+    path = quoted(names)
+    if len(names) > 1 and names[0] in data:
+        with pytest.raises(StateFailure):
+            paths.write(path, data, value)
+    else:
+        result = paths.write(path, data, value)
+        assert paths.read(path, result, {}, {}) == value
+        assert {k: v for k, v in result.items() if k != names[0]} == {
+            k: v for k, v in data.items() if k != names[0]
+        }
+    assert json.dumps(data) == before
+
+
+@given(text=st.text(alphabet="$.['\"]*?()@=<>ab01:,-& ", max_size=20), data=JSON)
+def test_given_any_text_as_a_path_when_read_then_a_value_or_a_step_functions_error(
+    text: str, data: Any
+) -> None:
+    assert error_of(lambda: paths.read(text, data, {"Execution": {}}, {})) in (None, "States.Runtime")
+
+
+@given(text=st.text(alphabet="States.FormatAry('{}\\$,1 -)", max_size=30))
+def test_given_any_text_as_a_call_when_evaluated_then_a_value_or_an_intrinsic_failure(text: str) -> None:
+    call = f"States.{text}"
+    assert error_of(lambda: intrinsics.evaluate(call, lambda _: 1)) in (None, "States.IntrinsicFailure")
+
+
+@given(values=st.lists(st.text(max_size=6), max_size=4))
+def test_given_any_arguments_when_formatted_then_they_appear_in_order(values: list[str]) -> None:
+    template = "|".join("{}" for _ in values)
+    names = [f"$.v{i}" for i in range(len(values))]
+    call = f"States.Format('{template}'{''.join(', ' + n for n in names)})"
+    assert intrinsics.evaluate(call, lambda p: values[int(p[3:])]) == "|".join(values)
+
+
+@given(text=st.text(max_size=8))
+def test_given_any_text_when_matched_then_itself_and_a_star_match(text: str) -> None:
+    literal = text.replace("\\", "\\\\").replace("*", "\\*")
+    assert _like(text, "*")
+    assert _like(text, literal)
+    assert not _like(text + "x", literal)
+
+
+@settings(max_examples=200)
+@given(definition=JSON)
+def test_given_any_json_as_a_definition_when_validated_then_diagnostics_and_no_crash(definition: Any) -> None:
+    assert validate(json.dumps(definition))
+    assert validate(json.dumps({"StartAt": "A", "States": {"A": definition}}))
+
+
+@settings(max_examples=200)
+@given(
+    kind=st.sampled_from(["Task", "Pass", "Choice", "Wait", "Succeed", "Fail", "Parallel", "Map"]),
+    fields=st.dictionaries(
+        st.sampled_from(
+            ["Resource", "Retry", "Catch", "Choices", "Default", "Seconds", "Branches", "ItemProcessor", "Next", "End",
+             "Parameters", "ResultPath", "InputPath", "TimeoutSeconds", "HeartbeatSeconds", "MaxConcurrency"]
+        ),
+        JSON,
+        max_size=5,
+    ),
+)  # fmt: skip
+def test_given_a_state_with_any_fields_when_validated_then_no_crash(
+    kind: str, fields: dict[str, Any]
+) -> None:
+    found = validate(json.dumps({"StartAt": "A", "States": {"A": {"Type": kind, **fields}}}))
+    assert all(d.code and d.location.startswith("/") for d in found)
