@@ -13,6 +13,9 @@ import pulumi
 from keepwarm import grants
 from keepwarm.grants import Statement
 
+DEADLINE_MAX_S = 86_400
+"""Longest document deadline the runtime takes, in seconds."""
+
 
 class NetworkPath(StrEnum):
     """How AWS services are reached from a VPC."""
@@ -48,6 +51,8 @@ class ModelBinding(TypedDict):
     """``sealed`` also holds the model in memory (memfd), ``file`` maps it from disk. Default: file."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """Key the registry is encrypted with. Default: none (SSE-S3)."""
+    trusted_signer_arns: NotRequired[list[pulumi.Input[str]]]
+    """KMS keys (ECC_NIST_P256) of which one must have signed the model. Default: unsigned models are loaded too."""
 
 
 class LedgerBinding(TypedDict):
@@ -130,6 +135,8 @@ class WorkflowBinding(TypedDict):
 
     arn: pulumi.Input[str]
     """ARN of the state machine."""
+    deadline_s: NotRequired[pulumi.Input[int]]
+    """Time an execution gets, in seconds, which its starter writes into the deadline. Default: the runtime's own."""
 
 
 class WarmTarget(TypedDict):
@@ -176,6 +183,10 @@ def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
     if "model" in bindings:
         env["KEEPWARM_MODEL_BUCKET"] = bindings["model"]["bucket"]
         env["KEEPWARM_MODEL_REF"] = bindings["model"]["ref"]
+        if bindings["model"].get("trusted_signer_arns"):
+            env["KEEPWARM_TRUSTED_SIGNERS"] = pulumi.Output.all(
+                *bindings["model"]["trusted_signer_arns"]
+            ).apply(",".join)
         if "size_mb" in bindings["model"]:
             env["KEEPWARM_MODEL_BYTES"] = pulumi.Output.from_input(bindings["model"]["size_mb"]).apply(
                 lambda size: str(round(size * 1_048_576))
@@ -195,6 +206,10 @@ def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
         env["KEEPWARM_SERVICE_NAME"] = bindings["service"]["name"]
     if "workflow" in bindings:
         env["KEEPWARM_WORKFLOW_ARN"] = bindings["workflow"]["arn"]
+        if "deadline_s" in bindings["workflow"]:
+            env["KEEPWARM_DOCUMENT_DEADLINE_S"] = pulumi.Output.from_input(
+                bindings["workflow"]["deadline_s"]
+            ).apply(lambda seconds: str(min(int(seconds), DEADLINE_MAX_S)))
     if "results" in bindings:
         env["KEEPWARM_RESULTS_BUCKET"] = bindings["results"]["bucket"]
     if "dead_letters" in bindings:
@@ -207,6 +222,7 @@ def statements(bindings: FunctionBindings) -> list[Statement]:
     granted: list[Statement] = []
     if "model" in bindings:
         granted.append(grants.read_models(bindings["model"]["bucket_arn"]))
+        granted += [grants.verify(key) for key in bindings["model"].get("trusted_signer_arns", [])]
     if "ledger" in bindings:
         ledger = bindings["ledger"]
         granted += [

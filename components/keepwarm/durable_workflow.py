@@ -148,6 +148,7 @@ class DurableWorkflow(pulumi.ComponentResource):
         )
 
         self.arn = machine.arn
+        self._deadline_s = spec["values"]["timeout_s"]
         self.machine_name = machine.name
         self.role_arn = role.arn
         self.log_group = logs.name
@@ -162,7 +163,7 @@ class DurableWorkflow(pulumi.ComponentResource):
 
     def binding(self) -> WorkflowBinding:
         """What a function needs to start this workflow."""
-        return {"arn": self.arn}
+        return {"arn": self.arn, "deadline_s": self._deadline_s}
 
 
 def render(owner: str, template: str, values: dict[str, Any], *, express: bool) -> str:

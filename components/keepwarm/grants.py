@@ -187,6 +187,16 @@ def decrypt(key_arn: pulumi.Input[str]) -> Statement:
     return {"actions": ["kms:Decrypt"], "resources": [key_arn]}
 
 
+def verify(key_arn: pulumi.Input[str]) -> Statement:
+    """Verify signatures of one KMS key."""
+    return {"actions": ["kms:Verify"], "resources": [key_arn]}
+
+
+def sign(key_arn: pulumi.Input[str]) -> Statement:
+    """Sign with one KMS key."""
+    return {"actions": ["kms:Sign"], "resources": [key_arn]}
+
+
 def encrypt(key_arn: pulumi.Input[str]) -> Statement:
     """Encrypt new objects or messages with one KMS key, and read them back."""
     return {"actions": ["kms:Decrypt", "kms:GenerateDataKey"], "resources": [key_arn]}

@@ -68,6 +68,9 @@ class ModelRegistryArgs(TypedDict):
     """Days an old version of a channel pointer is kept. Default: 30."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key the objects are encrypted with. Default: none (SSE-S3)."""
+    signer_arns: NotRequired[list[pulumi.Input[str]]]
+    """KMS keys (ECC_NIST_P256) of which one must have signed a model: bound functions load no other. Default: unsigned
+    models are loaded too."""
     access_log_bucket: NotRequired[pulumi.Input[str]]
     """Bucket that takes the access log. Default: no access log."""
     keep_models: NotRequired[bool]
@@ -150,6 +153,7 @@ class ModelRegistry(pulumi.ComponentResource):
         self.bucket = made.bucket
         self.arn = made.arn
         self._kms = kms
+        self._signers = list(args.get("signer_arns", []))
         self._sizes = {seed["name"]: seed["size_bytes"] for seed in seeds}
         self._refs: dict[str, pulumi.Output[str]] = {
             seed["name"]: pulumi.Output.all(*published[seed["ref"]]).apply(partial(_published, seed["ref"]))
@@ -232,6 +236,8 @@ class ModelRegistry(pulumi.ComponentResource):
             bound["working_mb"] = working_mb
         if self._kms is not None:
             bound["kms_key_arn"] = self._kms
+        if self._signers:
+            bound["trusted_signer_arns"] = self._signers
         return bound
 
     def publisher_grants(self) -> list[Statement]:
@@ -241,6 +247,7 @@ class ModelRegistry(pulumi.ComponentResource):
             grants.move_channels(self.arn),
             grants.read_models(self.arn),
         ]
+        granted += [grants.sign(key) for key in self._signers]
         return granted if self._kms is None else [*granted, grants.encrypt(self._kms)]
 
     def reader_grants(self) -> list[Statement]:

@@ -119,6 +119,21 @@ def test_given_bindings_when_deployed_then_variables_and_grants_come_with_them()
     }
 
 
+def test_given_signers_and_a_deadline_when_bound_then_the_runtime_is_told_and_may_verify() -> None:
+    key = "arn:aws:kms:eu-west-1:111122223333:key/signer"
+    seen = deploy(
+        function(
+            model={**MODEL, "trusted_signer_arns": [key]},
+            workflow={"arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:d", "deadline_s": 100_000},
+        )
+    )
+    variables = seen.one(FUNCTION, "f-function")["environment"]["variables"]
+    assert variables["KEEPWARM_TRUSTED_SIGNERS"] == key
+    assert variables["KEEPWARM_DOCUMENT_DEADLINE_S"] == "86400"
+    document = json.loads(seen.one("aws:iam/rolePolicy:RolePolicy", "f-policy")["policy"])
+    assert {"Effect": "Allow", "Action": ["kms:Verify"], "Resource": [key]} in document["Statement"]
+
+
 def test_given_another_model_when_deployed_then_the_compatibility_key_changes_and_with_it_the_version() -> (
     None
 ):
