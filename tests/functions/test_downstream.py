@@ -361,17 +361,23 @@ def test_given_a_dead_instance_in_the_list_when_posting_then_the_other_one_answe
     assert len(fake.requests) == 2, "the list that held a dead instance was used again"
 
 
-def test_given_silence_after_sending_when_posting_then_not_repeated_elsewhere(
+def test_given_a_reply_lost_after_sending_when_posting_then_not_repeated_elsewhere(
     client: ServiceClient, fake: FakeAws, service: FakeAws
 ) -> None:
     discover(fake, service.port, service.port)
-    release = threading.Event()
-    service.fault = lambda _seen: Fault(silent=release)
+    service.fault = lambda _seen: Fault(status=200, drop_reply=True)
     with pytest.raises(Unreachable) as caught:
-        post(client, 0.2)
-    release.set()
+        post(client)
     assert caught.value.sent
     assert len(service.requests) == 1
+
+
+def test_given_silence_when_posting_then_the_deadline_holds(client: ServiceClient, service: FakeAws) -> None:
+    release = threading.Event()
+    service.fault = lambda _seen: Fault(silent=release)
+    with pytest.raises(Unreachable):
+        post(client, 0.2)
+    release.set()
 
 
 def test_given_no_time_left_when_posting_then_nothing_is_sent(

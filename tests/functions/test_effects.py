@@ -352,6 +352,25 @@ def test_given_a_lease_that_ran_out_when_the_first_owner_wakes_up_then_it_is_fen
     assert store.records["k"].result == "2"
 
 
+def test_given_two_who_take_over_when_one_is_faster_then_the_other_does_not_run(clock: Clock) -> None:
+    class Raced(MemoryStore):
+        """Somebody else takes the record over between our read and our write."""
+
+        def swap(self, seen: Record, new: Record, deadline: Deadline) -> bool:
+            if new.owner == "late" and self.records["k"].owner == "dead":
+                self.records["k"] = seen.but(
+                    owner="fast", epoch=2, lease_until=clock.now + 60.0, state=UNKNOWN
+                )
+            return super().swap(seen, new, deadline)
+
+    store = Raced(clock)
+    store.records["k"] = Record(
+        "k", INPROGRESS, "dead", 1, 0.0, 1, _hash({"a": 1}), effect_key("k"), 2_000_000_000
+    )
+    with pytest.raises(EffectInProgress, match=r"^KW342 effect k: got owner fast epoch 2 in state UNKNOWN; "):
+        perform_keyed(Effects(store, new_owner=lambda: "late"), lambda _a: pytest.fail("ran"))
+
+
 def test_given_a_lease_just_over_when_another_comes_then_it_waits_for_the_grace(
     store: MemoryStore, clock: Clock
 ) -> None:

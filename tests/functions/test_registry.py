@@ -7,11 +7,13 @@ lost politely. Does not prove: Object Lock and IAM, which belong to the bucket.
 # Error texts are asserted whole and on one line.
 # ruff: noqa: E501
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from keepwarm_runtime.aws import S3
+from keepwarm_runtime.aws import S3, Aws
 from keepwarm_runtime.errors import (
     DigestMismatch,
     ManifestInvalid,
@@ -20,10 +22,12 @@ from keepwarm_runtime.errors import (
     PreconditionFailed,
     RolledBack,
     RuntimeFault,
+    SignatureInvalid,
     SizeMismatch,
 )
 from keepwarm_runtime.models import manifest as m
 from keepwarm_runtime.models.registry import Registry
+from keepwarm_runtime.models.signing import Trust, sign
 from tests.support.fake_aws import FakeAws, Fault, Seen
 
 
@@ -207,3 +211,84 @@ def test_given_bytes_changed_in_the_bucket_when_verifying_then_found(
     fake.objects[key] = (change, fake.objects[key][1])
     with pytest.raises(kind):
         registry.verify(built.ref)
+
+
+# -- signatures
+
+KEY = "arn:aws:kms:eu-central-1:1:key/a"
+
+
+class Kms:
+    """Signs by writing the message down."""
+
+    def __init__(self, fake: FakeAws) -> None:
+        fake.answers["Sign"] = lambda payload: {"Signature": payload["KeyId"] + payload["Message"]}
+        fake.answers["Verify"] = self.verify
+
+    def verify(self, payload: dict[str, Any]) -> Any:
+        assert (payload["MessageType"], payload["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
+        if payload["Signature"] != payload["KeyId"] + payload["Message"]:
+            return 400, {}, b'{"__type": "KMSInvalidSignatureException"}'
+        return {"SignatureValid": True}
+
+
+def signed(tmp_path: Path, signer: str | None = KEY) -> tuple[Path, m.Manifest]:
+    directory, _ = source(tmp_path, b"one")
+    return directory, m.build(directory, name="demo", version="1.0", signer=signer)
+
+
+def test_given_a_trusted_signer_when_resolving_then_accepted_and_listed_once(
+    tmp_path: Path, registry: Registry, aws: Aws, s3: S3, fake: FakeAws
+) -> None:
+    Kms(fake)
+    directory, built = signed(tmp_path)
+    registry.publish(directory, built, channel="stable")
+    registry.publish(directory, built, channel="stable")
+    assert Registry(s3, "models", trust=Trust(aws, [KEY])).resolve("demo:stable").manifest == built
+    assert len(registry.list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("signer", "change", "text"),
+    [
+        (None, None, "KW405 model demo 1.0: got no signature; allowed one by "),
+        (KEY, "gone", "KW405 model demo 1.0: got no signature; allowed one by "),
+        (KEY + "b", None, f"KW405 model demo 1.0: got the signer {KEY}b; allowed {KEY}; because this function trusts no other"),
+        (KEY, b"[]", "KW405 model demo 1.0 signature: got a JSON list; allowed a signature document"),
+        (KEY, b"x", "KW405 model demo 1.0 signature: got no JSON ("),
+        (KEY, {"digest": "0" * 64}, f"KW405 model demo 1.0 signature: got digest '{'0' * 64}'; allowed "),
+        (KEY, {"algorithm": "RSASSA_PKCS1_V1_5_SHA_256"}, "KW405 model demo 1.0 signature: got algorithm 'RSASSA_PKCS1"),
+        (KEY, {"signature": "forged"}, "KW405 model demo 1.0 signature: got KMSInvalidSignatureException; because KMS does not"),
+    ],
+)  # fmt: skip
+def test_given_a_signature_that_does_not_hold_when_resolving_then_refused(
+    tmp_path: Path,
+    registry: Registry,
+    aws: Aws,
+    s3: S3,
+    fake: FakeAws,
+    signer: str | None,
+    change: Any,
+    text: str,
+) -> None:
+    Kms(fake)
+    directory, built = signed(tmp_path, signer)
+    registry.publish(directory, built)
+    place = ("models", "manifests/demo/1.0.sig")
+    if change == "gone":
+        del fake.objects[place]
+    elif change is not None:
+        body, headers = fake.objects[place]
+        new = change if isinstance(change, bytes) else json.dumps(json.loads(body) | change).encode()
+        fake.objects[place] = (new, headers)
+    with pytest.raises(SignatureInvalid) as caught:
+        Registry(s3, "models", trust=Trust(aws, [KEY])).resolve(built.ref)
+    assert str(caught.value).startswith(text)
+
+
+def test_given_a_manifest_without_a_signer_when_signing_then_refused(tmp_path: Path, aws: Aws) -> None:
+    with pytest.raises(SignatureInvalid) as caught:
+        sign(aws, signed(tmp_path, None)[1])
+    assert str(caught.value) == (
+        "KW405 model demo 1.0: got a manifest without a signer; allowed the ARN of a KMS key; fix: build it with signer="
+    )

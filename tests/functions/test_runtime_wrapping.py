@@ -372,6 +372,26 @@ def test_given_plain_warm_calls_when_they_succeed_then_the_short_line_has_the_sa
     assert [metric["Name"] for metric in plain["_aws"]["CloudWatchMetrics"][0]["Metrics"]] == list(METRICS)
 
 
+@pytest.mark.parametrize(
+    ("note", "field", "value"),
+    [
+        (lambda call: call.count("pages", 3), "pages", 3),
+        (lambda call: setattr(call, "key", "k"), "key", "k"),
+        (lambda call: setattr(call, "document", {"sha256": "a"}), "document", {"sha256": "a"}),
+        (lambda call: setattr(call, "model", {"name": "m"}), "model", {"name": "m"}),
+        (lambda call: call.downstream("ocr", status=200), "downstream", {"ocr": {"status": 200}}),
+        (lambda call: setattr(call, "outcome", "empty"), "outcome", "empty"),
+    ],
+)
+def test_given_one_fact_in_a_warm_call_when_reported_then_it_is_in_the_line(
+    out: Output, note: Callable[[Invocation], object], field: str, value: object
+) -> None:
+    run = wrapped(Ticks(), lambda _event, call: note(call) and None)
+    for _ in range(4):
+        run({}, context())
+    assert [line[field] for line in lines(out)] == [value] * 4
+
+
 def test_given_a_second_request_when_it_ends_then_the_first_ones_delta_is_known(out: Output) -> None:
     clock = Ticks()
     taken = iter([0.5, 0.125, 0.125])
@@ -795,6 +815,9 @@ def test_given_a_secret_when_read_then_kept_for_its_time_and_never_printed(fake:
     assert kept.get("arn:a") == "three"
     assert "three" not in repr(kept)
     clock.now += 301
+    fake.fault = lambda _seen: Fault(status=403)
+    with pytest.raises(errors.AccessDenied):
+        kept.get("arn:a")
     fake.fault = lambda _seen: Fault(status=500)
     assert kept.get("arn:a") == "three", "a short outage of Secrets Manager is survived"
     clock.now += 3600
