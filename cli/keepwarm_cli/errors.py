@@ -13,6 +13,19 @@ CODES = {
     "KW659": "the model directory or reference can't be used",
     "KW660": "the port is in use",
     "KW661": "the report can't be read",
+    "KW666": "no Pulumi CLI was found",
+    "KW667": "the Pulumi CLI is too old or does not answer",
+    "KW668": "the .keepwarm folder can't be written, read or removed",
+    "KW669": "a newer keepwarm made the .keepwarm folder",
+    "KW670": "the resource provider ended before it served, or while the engine used it",
+    "KW671": "another change of the same stack is running, or its lock is held",
+    "KW672": "the resource provider was started without an embedded cloud",
+    "KW673": "the engine's state can't be read",
+    "KW674": "the stack does not exist, or can't be made or configured here",
+    "KW675": "the .keepwarm folder holds the state of another project",
+    "KW676": "the passphrase does not open the state",
+    "KW678": "the state outlived its embedded cloud",
+    "KW679": "what a killed run left could not be settled",
 }
 
 

@@ -141,19 +141,7 @@ class Function(ResourceType):
         if call.tags:
             arguments["Tags"] = call.tags
 
-        def attempt() -> dict[str, Any] | None:
-            try:
-                made: dict[str, Any] = client.create_function(
-                    FunctionName=name, Code=self._code(call), **arguments
-                )
-            except Exception as error:
-                # A role made a moment ago may not be assumable yet: IAM is eventually consistent.
-                if "cannot be assumed by Lambda" in str(error):
-                    return None
-                raise
-            return made
-
-        answer = call.deadline.wait(f"function {name}", attempt, first_s=0.2)
+        answer = client.create_function(FunctionName=name, Code=self._code(call), **arguments)
         outputs = self._chosen(call, answer)
         try:
             if answer.get("State", "Active") != "Active":

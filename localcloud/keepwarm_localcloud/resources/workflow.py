@@ -58,24 +58,12 @@ class StateMachine(ResourceType):
 
     def create(self, call: Call) -> Made:
         client = call.client("stepfunctions")
-        arguments = self._settings(call)
-
-        def attempt() -> dict[str, Any] | None:
-            try:
-                made: dict[str, Any] = client.create_state_machine(
-                    name=call.inputs["name"],
-                    type=call.inputs["type"],
-                    tags=tag_list(call.tags, "key", "value"),
-                    **arguments,
-                )
-            except Exception as error:
-                # A role made a moment ago may not be assumable yet: IAM is eventually consistent.
-                if "Neither the global service principal" in str(error):
-                    return None
-                raise
-            return made
-
-        answer = call.deadline.wait(f"state machine {call.inputs['name']}", attempt, first_s=0.2)
+        answer = client.create_state_machine(
+            name=call.inputs["name"],
+            type=call.inputs["type"],
+            tags=tag_list(call.tags, "key", "value"),
+            **self._settings(call),
+        )
         arn = answer["stateMachineArn"]
         return arn, {
             "arn": arn,

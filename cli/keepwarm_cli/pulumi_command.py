@@ -1,0 +1,518 @@
+"""`keepwarm pulumi -- ...`, `keepwarm local env` and `reset`: the real engine against the embedded cloud."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from keepwarm_cli import engine
+from keepwarm_cli.engine import Folder, Provider
+from keepwarm_cli.errors import CliError
+
+RUNS_PROGRAM: Final = frozenset({"up", "update", "preview", "pre", "refresh", "destroy", "down", "dn"})
+NEEDS_CLOUD: Final = RUNS_PROGRAM | {"import"}
+CHANGES: Final = NEEDS_CLOUD - {"preview", "pre"}
+PATHS: Final = frozenset(
+    {
+        "--policy-pack",
+        "--policy-pack-config",
+        "--save-plan",
+        "--plan",
+        "--file",
+        "-f",
+        "--out",
+        "-o",
+        "--import-file",
+        "--event-log",
+        "--config-file",
+        "--target-file",
+    }
+)
+"""Flags whose value is a path: the CLI runs in another folder, so relative ones are resolved first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The user's arguments, understood as far as needed."""
+
+    command: str
+    arguments: tuple[str, ...]
+    stack: str
+    given_stack: bool
+
+    @property
+    def what(self) -> tuple[str, ...]:
+        """The words that are no flags: `stack init dev` -> (`stack`, `init`, `dev`)."""
+        return tuple(a for a in self.arguments if not a.startswith("-"))
+
+
+def understand(arguments: list[str], folder: Folder, environment: Mapping[str, str]) -> Request:
+    """Read command and stack out of the arguments, and make paths absolute."""
+    resolved: list[str] = []
+    stack: str | None = None
+    expects = ""
+    for argument in arguments:
+        if expects:
+            if expects in ("-s", "--stack"):
+                stack = argument
+            resolved.append(str(Path(argument).absolute()) if expects in PATHS else argument)
+            expects = ""
+            continue
+        name, equals, value = argument.partition("=")
+        if name in PATHS and equals:
+            resolved.append(f"{name}={Path(value).absolute()}")
+        else:
+            resolved.append(argument)
+        if name in ("-s", "--stack") and equals:
+            stack = value
+        elif not equals and (argument in PATHS or argument in ("-s", "--stack")):
+            expects = argument
+    command = next((a for a in resolved if not a.startswith("-")), "")
+    selected = folder.root / "selected"
+    chosen = stack or environment.get("PULUMI_STACK")
+    if not chosen:
+        chosen = selected.read_text().strip() if selected.exists() else "local"
+    return Request(command, tuple(resolved), chosen.rpartition("/")[2], stack is not None)
+
+
+def run(
+    project: Path,
+    arguments: list[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    program: Callable[[], Any] | None = None,
+    say: Callable[[str], None] | None = None,
+    output: Any = None,
+) -> int:
+    """Run the real CLI with these arguments against the embedded cloud; gives its exit status.
+
+    Args:
+        project: folder with `Pulumi.yaml`.
+        arguments: what the user would write after `pulumi`.
+        environment: default: this process's.
+        program: default: the project's `main`.
+        say: takes notes for the user, one line each. Default: standard error.
+        output: file that takes the CLI's output instead of this process's.
+
+    Raises:
+        CliError: KW653-KW655 and KW666-KW679; each says what to do.
+    """
+    outer = dict(os.environ if environment is None else environment)
+    say = say or (lambda text: print(f"keepwarm: {text}", file=sys.stderr))
+    folder = Folder(project)
+    folder.open()
+    cli = engine.find_cli(outer)
+    name = engine.project_name(project)
+    request = understand(arguments, folder, outer)
+    _refuse_other_project(folder, name)
+    engine.prepare_work(folder)
+    base = engine_environment(folder, outer)
+    if request.what[:2] in (("config", "set"), ("config", "rm"), ("config", "set-all")):
+        raise CliError(
+            "KW674",
+            f"config: got a change of the working copy; allowed a change of stacks/Pulumi.{request.stack}.yaml itself; "
+            "because the copy is made anew for every command; fix: edit that file, or run plain `pulumi config`",
+        )
+    if request.command not in NEEDS_CLOUD:
+        status = _call(cli, folder, list(request.arguments), base, output)
+        if (
+            status == 0
+            and request.what[:2] in (("stack", "select"), ("stack", "init"))
+            and len(request.what) > 2
+        ):
+            (folder.root / "selected").write_text(request.what[2].rpartition("/")[2])
+        return status
+    with _held(folder, request) if request.command in CHANGES else contextlib.nullcontext():
+        return _run_with_cloud(cli, folder, name, request, outer, base, program, say, output)
+
+
+def _run_with_cloud(
+    cli: Path,
+    folder: Folder,
+    name: str,
+    request: Request,
+    outer: dict[str, str],
+    base: dict[str, str],
+    program: Callable[[], Any] | None,
+    say: Callable[[str], None],
+    output: Any,
+) -> int:
+    _ensure_stack(cli, folder, name, request, base)
+    engine.release_dead_locks(folder, name, request.stack, say)
+    endpoint = engine.cloud_endpoint(folder)
+    if endpoint is None:
+        _refuse_lost_cloud(folder, name, request)
+        endpoint = engine.start_cloud(folder, outer)
+    provider = Provider(endpoint, outer, log=folder.root / "provider.log")
+    try:
+        attached = {
+            **base,
+            engine.DEBUG_PROVIDERS: _attached(outer, provider.port),
+            "AWS_ENDPOINT_URL": endpoint,
+        }
+        recover(cli, folder, name, request.stack, endpoint, attached, say, output)
+        extra = [] if request.given_stack else ["--stack", request.stack]
+        arguments = [*request.arguments, *extra]
+        if request.command == "import":
+            arguments += ["--skip-plugin-pre-install"]
+            if not any(a.startswith("--generate-code") for a in arguments) and not _has_language_host(outer):
+                # Without a language host there is nobody to write code.
+                arguments += ["--generate-code=false"]
+            status = _call(cli, folder, arguments, attached, output)
+        else:
+            with engine.serve_program(program or engine.program_of(folder.project)) as address:
+                status = _call(cli, folder, [*arguments, f"--client={address}"], attached, output)
+    finally:
+        lived = provider.close()
+    if status != 0:
+        if not lived:
+            raise CliError(
+                "KW670",
+                "provider: ended while the engine used it; what was done is in the state; fix: run the "
+                "same command again",
+                exit_code=1,
+            )
+        _explain(cli, folder, request, base)
+    return status
+
+
+def engine_environment(folder: Folder, outer: Mapping[str, str]) -> dict[str, str]:
+    """Environment of the CLI: file backend, passphrase, no downloads, our executables last on PATH."""
+    inner = dict(outer)
+    inner["PULUMI_BACKEND_URL"] = outer.get("KEEPWARM_BACKEND_URL") or f"file://{folder.backend}"
+    if "PULUMI_CONFIG_PASSPHRASE_FILE" not in outer:
+        inner.setdefault("PULUMI_CONFIG_PASSPHRASE", engine.DEFAULT_PASSPHRASE)
+    inner["PULUMI_SKIP_UPDATE_CHECK"] = "true"
+    inner["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
+    inner["PATH"] = f"{outer.get('PATH', os.defpath)}{os.pathsep}{executables(folder)}"
+    return inner
+
+
+def executables(folder: Folder) -> Path:
+    """Write the small executables that the engine looks for on PATH where no installation brings them."""
+    where = folder.root / "bin"
+    where.mkdir(parents=True, exist_ok=True)
+    for name, body in {
+        "pulumi-language-python": f'exec "{sys.executable}" -m keepwarm_cli.language_host "$@"',
+        "pulumi-analyzer-policy-python": f'exec "{sys.executable}" -u . "$@"',
+        "pulumi-resource-keepwarm": f'exec "{sys.executable}" -m keepwarm_cli.component_host "$@"',
+    }.items():
+        path = where / name
+        text = f"#!/bin/sh\n{body}\n"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            path.chmod(0o755)
+    return where
+
+
+def _has_language_host(environment: Mapping[str, str]) -> bool:
+    return shutil.which("pulumi-language-python", path=environment.get("PATH")) is not None
+
+
+def _attached(outer: Mapping[str, str], port: int) -> str:
+    """Keep what the user attached, with our provider for `aws`."""
+    others = [p for p in outer.get(engine.DEBUG_PROVIDERS, "").split(",") if p and not p.startswith("aws:")]
+    return ",".join([*others, f"aws:{port}"])
+
+
+def _call(cli: Path, folder: Folder, arguments: list[str], environment: dict[str, str], output: Any) -> int:
+    """Run the CLI in the working copy; Ctrl-C is its own business."""
+    with engine.Interrupts():
+        process = subprocess.Popen(
+            [str(cli), *arguments],
+            cwd=folder.work,
+            env={**environment, "PWD": str(folder.work)},
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+        )
+        (folder.root / "cli.pid").write_text(str(process.pid))
+        return process.wait()
+
+
+@contextlib.contextmanager
+def _held(folder: Folder, request: Request) -> Iterator[None]:
+    """Hold the project's lock; a second change is refused at once, naming the holder.
+
+    Raises:
+        CliError: KW671.
+    """
+    with folder.lock.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise CliError(
+                "KW671",
+                f"stack '{request.stack}': got a second change while {holder} is running; allowed one at a time; "
+                "fix: wait for it to end, or end that process; the lock goes with it",
+            ) from None
+        handle.truncate(0)
+        handle.write(f"`keepwarm pulumi -- {request.command}` (process {os.getpid()})")
+        handle.flush()
+        yield
+
+
+def _refuse_other_project(folder: Folder, name: str) -> None:
+    stacks = folder.backend / ".pulumi" / "stacks"
+    others = (
+        sorted(p.name for p in stacks.iterdir() if p.is_dir() and p.name != name) if stacks.is_dir() else []
+    )
+    if others and not (stacks / name).exists():
+        raise CliError(
+            "KW675",
+            f"state folder {folder.root}: got the state of project '{others[0]}'; allowed that of '{name}'; "
+            "because the project was renamed or the folder copied; fix: `keepwarm local reset`, or give Pulumi.yaml "
+            f"the name '{others[0]}' again",
+        )
+
+
+def _refuse_lost_cloud(folder: Folder, name: str, request: Request) -> None:
+    """The cloud lives in memory: a state that outlived it describes nothing."""
+    kept = engine.checkpoint(folder, name, request.stack).get("resources") or []
+    custom = [r for r in kept if r.get("custom") and str(r.get("type", "")).startswith("aws:")]
+    if custom and request.command in ("up", "update", "preview", "pre", "import"):
+        raise CliError(
+            "KW678",
+            f"stack '{request.stack}': got a state with {len(custom)} resources and an embedded cloud that has ended; "
+            "allowed both or neither; because the cloud keeps its resources in memory; "
+            "fix: `keepwarm local reset`, or `keepwarm pulumi -- refresh --yes` to empty the state",
+        )
+
+
+def _ensure_stack(cli: Path, folder: Folder, name: str, request: Request, base: dict[str, str]) -> None:
+    """Make a stack that has a stack file and no state yet.
+
+    Raises:
+        CliError: KW674, it has neither; KW676, the passphrase is wrong.
+    """
+    if (folder.backend / ".pulumi" / "stacks" / name / f"{request.stack}.json").exists():
+        return
+    files = sorted((folder.work / "stacks").glob("Pulumi.*.yaml"))
+    known = [p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in files]
+    if request.stack not in known:
+        raise CliError(
+            "KW674",
+            f"stack '{request.stack}': does not exist; allowed {', '.join(known) or 'none yet'}; "
+            f"fix: write stacks/Pulumi.{request.stack}.yaml, or `keepwarm pulumi -- stack init {request.stack}`",
+        )
+    if request.command not in ("up", "update", "preview", "pre", "import"):
+        raise CliError(
+            "KW674",
+            f"stack '{request.stack}': has no state; allowed a stack that was deployed; fix: `keepwarm pulumi -- up`",
+        )
+    done = subprocess.run(
+        [str(cli), "stack", "init", request.stack, "--non-interactive", "--color=never"],
+        cwd=folder.work,
+        env=base,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise CliError("KW674", f"stack '{request.stack}': cannot be made: {' '.join(done.stderr.split())}")
+
+
+def _explain(cli: Path, folder: Folder, request: Request, base: dict[str, str]) -> None:
+    """Find out whether a failure has a cause that the CLI words less clearly.
+
+    Raises:
+        CliError: KW676, the passphrase is not the one the state was made with.
+    """
+    asked = subprocess.run(
+        [
+            str(cli),
+            "stack",
+            "output",
+            "--show-secrets",
+            "--json",
+            "--stack",
+            request.stack,
+            "--non-interactive",
+        ],
+        cwd=folder.work,
+        env=base,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode != 0 and "incorrect passphrase" in asked.stderr:
+        raise CliError(
+            "KW676",
+            f"stack '{request.stack}': got a passphrase that does not open its secrets; allowed the one it "
+            "was made with; "
+            "fix: set PULUMI_CONFIG_PASSPHRASE to that (unset it if there was none), or `keepwarm local reset`",
+        )
+
+
+# Recovery.
+
+
+def recover(
+    cli: Path,
+    folder: Folder,
+    name: str,
+    stack: str,
+    endpoint: str,
+    environment: dict[str, str],
+    say: Callable[[str], None],
+    output: Any = None,
+) -> None:
+    """Settle creations that a killed run left open: adopt what the cloud has, drop what it has not.
+
+    It runs `pulumi refresh` with the documented flags for that, and says so.
+
+    Raises:
+        CliError: KW679, the refresh failed.
+    """
+    from keepwarm_localcloud.resources.aws import Aws
+    from keepwarm_localcloud.resources.errors import ResourceError
+    from keepwarm_localcloud.resources.locate import locate
+
+    deployment = engine.checkpoint(folder, name, stack)
+    unfinished = engine.pending(deployment)
+    if not unfinished:
+        return
+    aws = Aws(endpoint)
+    existing = {r["urn"] for r in deployment.get("resources") or []}
+    known = frozenset(r["id"] for r in deployment.get("resources") or [] if r.get("id"))
+    adopted: list[str] = []
+    try:
+        for resource in unfinished:
+            inputs = engine.plain(resource.get("inputs") or {})
+            inputs.pop("__defaults", None)
+            found = locate(resource["type"], aws, inputs, known)
+            if found is None:
+                continue
+            if resource["urn"] in existing:
+                _remove_half(aws, resource, found, inputs)
+                say(f"{resource['urn']}: the half-made replacement {found} was removed")
+            else:
+                adopted += ["--import-pending-creates", resource["urn"], "--import-pending-creates", found]
+    except ResourceError as error:
+        raise CliError("KW679", f"recovery after a killed run: {error}") from error
+    finally:
+        aws.close()
+    arguments = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", *adopted, "--stack", stack]
+    say(f"a killed run left {len(unfinished)} creation(s) open; running: pulumi {' '.join(arguments)}")
+    status = _call(cli, folder, [*arguments, "--non-interactive"], environment, output or sys.stderr.fileno())
+    if status != 0:
+        raise CliError(
+            "KW679",
+            f"recovery after a killed run: the refresh ended with status {status}; fix: see its lines "
+            "above, then run again",
+        )
+
+
+def _remove_half(aws: Any, resource: Mapping[str, Any], id_: str, inputs: dict[str, Any]) -> None:
+    from keepwarm_localcloud.resources import table
+
+    found = table.read(resource["type"], resource["urn"], aws, id_, {}, inputs)
+    outputs = {**inputs, **found[2]} if found else inputs
+    table.delete(resource["type"], resource["urn"], aws, id_, inputs, outputs)
+
+
+# `keepwarm local env` and `keepwarm local reset`.
+
+
+def local_env(project: Path, *, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Start cloud and provider as daemons and return what a shell needs for plain `pulumi` by hand.
+
+    Raises:
+        CliError: KW653, KW668-KW670.
+    """
+    outer = dict(os.environ if environment is None else environment)
+    folder = Folder(project)
+    folder.open()
+    engine.prepare_work(folder)
+    endpoint = engine.cloud_endpoint(folder) or engine.start_cloud(folder, outer)
+    port = _provider_daemon(folder, endpoint, outer)
+    return {
+        engine.DEBUG_PROVIDERS: _attached(outer, port),
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": outer.get("AWS_REGION", "us-east-1"),
+        "PULUMI_BACKEND_URL": outer.get("KEEPWARM_BACKEND_URL") or f"file://{folder.backend}",
+        "PULUMI_CONFIG_PASSPHRASE": outer.get("PULUMI_CONFIG_PASSPHRASE", engine.DEFAULT_PASSPHRASE),
+        "PATH": f"{outer.get('PATH', os.defpath)}{os.pathsep}{executables(folder)}",
+    }
+
+
+def export_lines(values: Mapping[str, str]) -> str:
+    """Write an environment as lines for `eval` in a POSIX shell."""
+    import shlex
+
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def _provider_daemon(folder: Folder, endpoint: str, environment: Mapping[str, str]) -> int:
+    handle = folder.root / "provider.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found = json.loads(handle.read_text())
+        if found["endpoint"] == endpoint and engine.alive(int(found["pid"])):
+            return int(found["port"])
+    log = (folder.root / "provider.log").open("ab")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keepwarm_localcloud.provider", "--endpoint", endpoint],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    log.close()
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    process.stdout.close()
+    if not line.isdigit():
+        raise CliError(
+            "KW670", f"provider: ended before it served; its log is {folder.root / 'provider.log'}"
+        )
+    handle.write_text(json.dumps({"pid": process.pid, "port": int(line), "endpoint": endpoint}))
+    engine.let_go(process)
+    return int(line)
+
+
+def local_reset(project: Path) -> list[str]:
+    """Stop the project's cloud and provider and remove its `.keepwarm` folder; tells what was done.
+
+    Raises:
+        CliError: KW668, the folder cannot be removed; KW671, a command is running.
+    """
+    folder = Folder(project)
+    if not folder.root.exists():
+        return ["there was nothing to reset"]
+    with _held(folder, Request("reset", ("reset",), "all", False)):
+        done = []
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            pid = int(json.loads((folder.root / "provider.json").read_text())["pid"])
+            os.kill(pid, signal.SIGTERM)
+            _wait_gone(pid)
+            done.append("the provider was stopped")
+        if engine.stop_cloud(folder):
+            done.append("the embedded cloud was stopped")
+        try:
+            shutil.rmtree(folder.root)
+        except OSError as error:
+            raise CliError(
+                "KW668", f"state folder {folder.root}: cannot be removed: {error.strerror or error}"
+            ) from error
+    return [*done, f"{folder.root} was removed"]
+
+
+def _wait_gone(pid: int, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while engine.alive(pid) and time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.02)
