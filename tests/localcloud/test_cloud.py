@@ -108,7 +108,7 @@ def test_given_a_used_cloud_when_closed_then_nothing_is_left() -> None:
 def test_given_a_child_with_children_of_its_own_when_closed_then_all_are_gone() -> None:
     cloud = Cloud(CloudSettings(account_id="100000000006"), services=[]).start()
     # The grandchild leaves the process group and its parent: only the mark in its environment finds it.
-    script = "import os, time; os.fork() or os.setsid(); print(os.getpid(), flush=True); time.sleep(100)"
+    script = "import os, time; os.fork() or os.setsid(); os.write(1, b'%d\\n' % os.getpid()); time.sleep(100)"
     child = cloud.processes.spawn(
         [sys.executable, "-c", script], kind="task", name="t", env=dict(os.environ), stdout=subprocess.PIPE
     )
