@@ -7,7 +7,7 @@ OUT ?= report
 .PHONY: demo test check lint types unit bench build pulumi golden setup clean
 
 setup:
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --compile-bytecode
 
 demo: setup  ## Deploy the whole stack on the embedded cloud, push the example documents through, report, tear down.
 	$(RUN) keepwarm local run --documents examples/documents --again 1 --out $(OUT)

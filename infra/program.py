@@ -6,7 +6,7 @@ are built (or found built) before that is asked of a cloud.
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -25,6 +25,7 @@ from keepwarm import (
     GpuService,
     GpuServiceArgs,
     ModelRegistry,
+    NetworkPath,
     Observability,
     PreprocessingFunction,
     PrivateEndpoints,
@@ -102,13 +103,11 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
 
     ledger = EffectLedger("effects", {"keep_records": keep})
 
-    endpoints = None
-    if settings.gpu.enabled and settings.gpu.capacity is not CapacitySetting.LOCAL:
+    reader = None
+    if settings.gpu.enabled:
         # Tasks and the functions that call them have no way to the internet, so AWS comes to them.
         endpoints = PrivateEndpoints("private", _network(settings))
 
-    reader = None
-    if settings.gpu.enabled:
         reader = GpuService(
             "reader",
             _placed(
@@ -123,11 +122,12 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                     "max_tasks": settings.gpu.max_tasks,
                     "concurrency_per_task": settings.gpu.permits_per_task,
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
+                    "network_path": NetworkPath.ENDPOINTS,
                     "termination_protection": keep,
                     "log_days": days,
                 },
             ),
-            pulumi.ResourceOptions(depends_on=[endpoints] if endpoints else []),
+            pulumi.ResourceOptions(depends_on=[endpoints]),
         )
 
     admission = Admission("admission", {"pools": {POOL: reader.permits()}}) if reader else None
@@ -147,7 +147,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "ocr",
             {
                 **_function("ocr", settings, built),
-                **_caller(reader),
+                **reader.caller_network(),
                 "service": reader.binding(),
                 "admission": admission.binding(POOL),
                 "sources": [intake.binding()],
@@ -276,17 +276,6 @@ def _seed(model: bundles.Model, settings: Settings) -> SeedModel:
         "pointer": manifests.pointer(manifest, channel).decode(),
         "files": {path: pulumi.FileAsset(str(file)) for path, file in model.files.items()},
     }
-
-
-class _Caller(TypedDict):
-    subnet_ids: list[pulumi.Input[str]]
-    security_group_ids: list[pulumi.Input[str]]
-
-
-def _caller(reader: GpuService) -> _Caller:
-    """Network of a function that calls the service, which only lets its own callers in."""
-    network = reader.caller_network()
-    return {"subnet_ids": network["subnet_ids"], "security_group_ids": network["security_group_ids"]}
 
 
 def _placed(settings: Settings, args: GpuServiceArgs) -> GpuServiceArgs:

@@ -1,6 +1,6 @@
 """A stack as policies see it: types, inputs, and who refers to whom, also while a preview knows no values."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pulumi_policy import PolicyResource, StackValidationArgs
@@ -36,7 +36,7 @@ def value(properties: Mapping[str, Any], *path: str, default: Any = None) -> Any
     at: Any = properties
     for key in path:
         try:
-            at = at[int(key)] if isinstance(at, list | tuple) else at.get(key)
+            at = at[int(key)] if isinstance(at, Sequence) and not isinstance(at, str) else at.get(key)
         except UnknownValueError:
             return UNKNOWN
         except (IndexError, ValueError, AttributeError):
@@ -112,7 +112,11 @@ def exempt(config: Mapping[str, Any], urn: str) -> bool:
 
 
 def _entries(listed: Any) -> Iterable[Mapping[str, Any]]:
-    return [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
+    return (
+        [e for e in listed if isinstance(e, Mapping)]
+        if isinstance(listed, Sequence) and not isinstance(listed, str)
+        else []
+    )
 
 
 EXEMPTIONS_SCHEMA: dict[str, Any] = {

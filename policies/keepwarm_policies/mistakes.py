@@ -4,7 +4,7 @@ Source: ARuntime.com, "Serverless AI Runtime Patterns", section "Common mistakes
 (inputs, references), so it speaks at preview; it judges no code. Exemptions name a URN and the reason.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pulumi_policy import (
@@ -68,7 +68,7 @@ def _phases_watched(args: StackValidationArgs) -> set[str]:
     for alarm in graph.of_type(args, graph.ALARM):
         sources = [alarm.props]
         queries = graph.value(alarm.props, "metricQueries", default=[])
-        if isinstance(queries, list | tuple):
+        if isinstance(queries, Sequence):
             sources += [graph.value(q, "metric", default={}) for q in queries]
         for source in sources:
             if not isinstance(source, Mapping):

@@ -117,11 +117,27 @@ def test_given_bundle_when_opened_then_sorted_one_time_one_mode_and_bytecode(
     assert bundle.size_bytes == bundle.path.stat().st_size
 
 
-def test_given_other_python_when_built_then_no_bytecode_of_this_one(sources: Path, tmp_path: Path) -> None:
-    other = "3.12" if sys.version_info[:2] != (3, 12) else "3.13"
-    bundle = bundles.build_function("enrich", python_version=other, out=tmp_path)
+def test_given_other_python_that_is_not_here_when_built_then_no_bytecode_and_the_ledger_says_so(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "_compiler", lambda python: None)
+    bundle = bundles.build_function("enrich", python_version="3.14", out=tmp_path)
     with zipfile.ZipFile(bundle.path) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".pyc")]
+    assert bundle.bytecode is False
+    image = bundles.Image("inference_server", tmp_path, "0" * 64, 1)
+    text = bundles.table(bundles.ledger(bundles.Build({"enrich": bundle}, image, {})))
+    assert "without bytecode: no interpreter of that version here" in text
+
+
+def test_given_interpreter_of_another_version_when_asked_for_then_never_taken(
+    tmp_path: Path, fake_uv: Any
+) -> None:
+    bundles._compiler.cache_clear()
+    fake_uv(f'echo "{sys.executable}"')
+    assert bundles._compiler("3.99") is None
+    assert bundles._compiler(f"3.{sys.version_info.minor}") == sys.executable
+    bundles._compiler.cache_clear()
 
 
 def test_given_changed_source_when_built_again_then_another_digest_and_the_old_one_stays(
