@@ -179,6 +179,27 @@ def test_given_a_cooldown_when_the_alarm_lasts_then_no_second_step_until_it_is_o
     until(lambda: scaling.desired == 2)
 
 
+def test_given_a_cooldown_when_capacity_shrank_then_it_shrinks_no_further_until_it_is_over(
+    scaling: Scaling,
+) -> None:
+    scaling.register(0, 5)
+    scaling.ecs.update_service(cluster="c", service="web", desiredCount=3)
+    arn = scaling.steps(
+        "in", "ChangeInCapacity", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": -1}], 300
+    )
+    scaling.alarm("idle", [arn], ComparisonOperator="LessThanThreshold", TreatMissingData="breaching")
+    scaling.clock.advance(1)
+    until(lambda: scaling.desired == 2)
+    for _ in range(4):
+        scaling.clock.advance(60)
+        time.sleep(0.1)
+    assert scaling.desired == 2
+    for _ in range(2):
+        scaling.clock.advance(60)
+        time.sleep(0.1)
+    until(lambda: scaling.desired == 1)
+
+
 @pytest.mark.parametrize(
     ("treat", "state"),
     [
