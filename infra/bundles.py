@@ -22,7 +22,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "functions"
 OUT = ROOT / "build"
 
-FORMAT = 4
+FORMAT = 5
 """Raised when the builder makes something else of the same input, so that kept results are not taken for new ones."""
 
 FUNCTIONS = ("classify", "extract", "ocr", "enrich", "publish")
@@ -114,6 +114,8 @@ class Bundle:
     size_bytes: int
     unzipped_bytes: int
     handler: str = "handler.handler"
+    bytecode: bool = True
+    """Whether compiled modules are inside: not when this machine has no interpreter of the target's version."""
     layers: "tuple[Bundle, ...]" = ()
     """What the function needs beside its code; each holds `python/`, which Lambda puts on the path as `/opt/python`."""
 
@@ -251,18 +253,18 @@ def build_function(
             because="the entry is handler.handler",
             fix="write it",
         )
-    compiled = _compiles(platform)
-    digest = _digest("function", platform.python if compiled else "any", sources)
+    interpreter = _compiler(platform.python)
+    digest = _digest("function", platform.python if interpreter else "any", sources)
 
     def make(folder: Path) -> None:
         _copy(sources, folder)
-        if compiled:
-            _compile(folder)
+        if interpreter:
+            _compile(folder, interpreter, "/var/task/")
 
     code = _kept_zip(out, name, digest, make)
     requirements = SOURCES / name / "requirements.txt"
     layers = (_layer(name, requirements, platform, out),) if requirements.is_file() else ()
-    bundle = Bundle(code.name, code.path, code.sha256, code.size_bytes, code.unzipped_bytes, layers=layers)
+    bundle = replace(code, bytecode=interpreter is not None, layers=layers)
     check_size(bundle)
     return bundle
 
@@ -295,7 +297,8 @@ def build_image(
     requirements = SOURCES / name / "requirements.txt"
     text = requirements.read_text()
     site = _site(name, text, platform, out)
-    digest = _digest("image", platform, sources, text)
+    interpreter = _compiler(platform.python)
+    digest = _digest("image", platform, bool(interpreter), sources, text)
     config = {
         "Entrypoint": ["python", "-m", name],
         "Cmd": [],
@@ -305,8 +308,8 @@ def build_image(
 
     def make(folder: Path) -> None:
         _copy(sources, folder)
-        if _compiles(platform):
-            _compile(folder)
+        if interpreter:
+            _compile(folder, interpreter, "")
         size = sum(file.stat().st_size for file in _files(folder)) + int((site / "size").read_text())
         # A link, as layers of an image are shared: a change of code must not copy 300 MB of wheels.
         (folder / "site").symlink_to(Path("..", "..", "sites", site.name, "site"))
@@ -319,16 +322,19 @@ def build_image(
 
 def _site(name: str, requirements: str, platform: Platform, out: Path) -> Path:
     """The image's dependencies, kept apart from its code."""
+    interpreter = _compiler(platform.python)
 
     def make(folder: Path) -> None:
         _install(requirements, platform, folder / "site")
         _prune(folder / "site")
-        if _compiles(platform):
-            _compile(folder / "site")
+        if interpreter:
+            _compile(folder / "site", interpreter, "site/")
         size = sum(file.stat().st_size for file in _files(folder / "site"))
         (folder / "size").write_text(f"{size}\n")
 
-    return _kept(out / "sites" / f"{name}-{_digest('site', platform, requirements)[:16]}", make)
+    return _kept(
+        out / "sites" / f"{name}-{_digest('site', platform, bool(interpreter), requirements)[:16]}", make
+    )
 
 
 def build_models(*, out: Path = OUT) -> dict[str, Model]:
@@ -388,15 +394,16 @@ def check_size(bundle: Bundle, *, unzipped_max: int = LAMBDA_UNZIPPED_MAX_BYTES)
 def _layer(name: str, requirements: Path, platform: Platform, out: Path) -> Bundle:
     """Dependencies as a layer: one for each requirement set, so that a change of code moves a few kilobytes only."""
     text = requirements.read_text()
+    interpreter = _compiler(platform.python)
 
     def make(folder: Path) -> None:
         site = folder / "python"
         _install(text, platform, site)
         _prune(site)
-        if _compiles(platform):
-            _compile(site)
+        if interpreter:
+            _compile(site, interpreter, "/opt/python/")
 
-    return _kept_zip(out, f"{name}-dependencies", _digest("layer", platform, text), make)
+    return _kept_zip(out, f"{name}-dependencies", _digest("layer", platform, bool(interpreter), text), make)
 
 
 def _model(name: str, out: Path) -> Model:
@@ -564,24 +571,39 @@ import pathlib, py_compile, sys
 root = pathlib.Path(sys.argv[1])
 for path in sorted(root.rglob("*.py")):
     try:
-        py_compile.compile(str(path), dfile=path.relative_to(root).as_posix(), doraise=True, optimize=0,
+        py_compile.compile(str(path), dfile=sys.argv[2] + path.relative_to(root).as_posix(), doraise=True, optimize=0,
                            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     except py_compile.PyCompileError:
         pass  # a template or an example for another Python; nothing imports it
 """
 
 
-def _compiles(platform: Platform) -> bool:
-    """Whether this interpreter makes the bytecode that the target runs."""
-    return platform.python == f"{sys.version_info.major}.{sys.version_info.minor}"
+@functools.cache
+def _compiler(python: str) -> str | None:
+    """An interpreter of that version (major.minor): only it makes bytecode that the target loads. None: not here."""
+    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    found = [shutil.which(f"python{python}")]
+    uv = shutil.which("uv")
+    if uv is not None:
+        told = subprocess.run([uv, "python", "find", python], capture_output=True, text=True, check=False)
+        found.insert(0, told.stdout.strip() if told.returncode == 0 else None)
+    for candidate in found:
+        if candidate:
+            asked = [candidate, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+            said = subprocess.run(asked, capture_output=True, text=True, check=False)
+            if said.returncode == 0 and said.stdout.strip() == python:
+                return candidate
+    return None
 
 
-def _compile(folder: Path) -> None:
-    """Bytecode beside the sources, since the folder is read-only on Lambda and a cold start would compile each time.
+def _compile(folder: Path, interpreter: str, place: str) -> None:
+    """Bytecode beside the sources, since they are read-only where they run and every cold start would compile them.
 
-    A new interpreter with fixed hashes does it: what one interpreter has interned shows in the bytecode.
+    `place` is where the folder will be, for tracebacks. A new interpreter with fixed hashes does it: what one
+    interpreter has interned before shows in the bytecode.
     """
-    command = [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", _COMPILER, str(folder)]
+    command = [interpreter, "-I", "-S", "-X", "frozen_modules=on", "-c", _COMPILER, str(folder), place]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONHASHSEED": "0"})
     if done.returncode:
         raise BundleError(
@@ -695,6 +717,7 @@ def ledger(build: Build) -> dict[str, Any]:
                 "unzipped_bytes": bundle.total_unzipped_bytes,
                 "of_limit": round(bundle.total_unzipped_bytes / LAMBDA_UNZIPPED_MAX_BYTES, 4),
                 "sha256": bundle.sha256,
+                "bytecode": bundle.bytecode,
                 "layers": {layer.name: layer.sha256 for layer in bundle.layers},
                 "path": str(bundle.path),
             }
@@ -720,7 +743,8 @@ def table(facts: dict[str, Any]) -> str:
         sizes = " ".join(
             megabytes(row[key] / 1048576) for key in ("zip_bytes", "layer_zip_bytes", "unzipped_bytes")
         )
-        lines.append(f"{name:<12}{sizes}  {row['of_limit']:>8.1%}")
+        missing = "" if row["bytecode"] else "  without bytecode: no interpreter of that version here"
+        lines.append(f"{name:<12}{sizes}  {row['of_limit']:>8.1%}{missing}")
     image = facts["image"]
     lines.append(f"image {image['name']}: {image['size_bytes'] / 1048576:.1f} MB in {image['directory']}")
     for name, row in facts["models"].items():
