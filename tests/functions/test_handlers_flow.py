@@ -172,14 +172,14 @@ def test_given_bad_object_when_classified_then_refused_for_good(
 
 def test_given_execution_that_exists_when_started_then_false(fake: FakeAws, aws: Aws) -> None:
     error = {"__type": "com.amazonaws.states#ExecutionAlreadyExists", "message": "Execution Already Exists"}
-    fake.answers["StartExecution"] = lambda request: (
-        (400, {}, json.dumps(error).encode())
-        if request["name"] == "old"
-        else {"executionArn": "x", "startDate": 1}
-    )
+    answers: dict[str, Any] = {
+        "new": {"executionArn": "x", "startDate": time.time()},
+        "running": {"executionArn": "x", "startDate": time.time() - 60},
+        "ended": (400, {}, json.dumps(error).encode()),
+    }
+    fake.answers["StartExecution"] = lambda request: answers[request["name"]]
     start = classification.starter(aws, ARN, Deadline.after(5))
-    assert start("new", "{}") is True
-    assert start("old", "{}") is False
+    assert [start(name, "{}") for name in answers] == [True, False, False]
     sent = json.loads(fake.requests[0].body)
     assert sent == {"stateMachineArn": ARN, "name": "new", "input": "{}"}
 
