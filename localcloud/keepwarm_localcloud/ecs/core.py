@@ -96,8 +96,11 @@ class EcsCore:
             self._wake.notify_all()
         self._control.join()
         self.timers.stop()
-        for runner in list(self._runners.values()):
+        runners = list(self._runners.values())
+        for runner in runners:
             runner.kill()
+        for runner in runners:
+            runner.join()
         self.roles.close()
 
     def inventory(self) -> dict[str, list[str]]:

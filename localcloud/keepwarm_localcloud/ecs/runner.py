@@ -103,12 +103,14 @@ class Runner:
             self.changed.notify_all()
 
     def kill(self) -> None:
-        """End without grace and wait for it."""
+        """Ask for an end without grace; returns at once."""
         with self.changed:
             self._stop = self._kill = True
             self.changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+
+    def join(self) -> None:
+        """Wait until the task is over."""
+        self._thread.join()
 
     def _run(self) -> None:
         task = self.task
