@@ -48,14 +48,17 @@ class BuildFailed(pulumi.RunError):
 
 def main() -> None:
     """Read the settings of the current stack and declare everything."""
-    settings = Settings.load(_namespace({**get_config_env(), **CONFIG.get()}), pulumi.get_stack())
+    settings = settings_of({**get_config_env(), **CONFIG.get()}, pulumi.get_stack())
     deploy(settings, build(settings))
 
 
-def models(config: Mapping[str, str]) -> dict[str, bundles.Model]:
-    """The models that a stack's program publishes, ready on disk; `config` as `main` would see it."""
-    Settings.load(_namespace(config))
-    return bundles.build_models()
+def settings_of(config: Mapping[str, str], stack: str) -> Settings:
+    """Settings of a stack from its raw configuration, as `main` reads them.
+
+    Raises:
+        InvalidSettings: with every problem found.
+    """
+    return Settings.load(_namespace(config), stack)
 
 
 def build(settings: Settings) -> bundles.Build:

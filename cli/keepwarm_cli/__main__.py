@@ -83,6 +83,48 @@ def local_up(
     raise typer.Exit(up(stack, port, as_json))
 
 
+@local.command("env")
+def local_env(as_json: AsJson = False) -> None:
+    """Print what a Pulumi CLI started by hand needs to find the embedded cloud."""
+    import json
+
+    from keepwarm_cli import pulumi_command
+    from keepwarm_cli.project import find_project
+
+    found = pulumi_command.local_env(find_project())
+    typer.echo(json.dumps(found) if as_json else pulumi_command.export_lines(found))
+
+
+@local.command("reset")
+def local_reset() -> None:
+    """Stop the embedded cloud that `keepwarm pulumi` keeps running, and clear its state."""
+    from keepwarm_cli import pulumi_command
+    from keepwarm_cli.project import find_project
+
+    for line in pulumi_command.local_reset(find_project()):
+        typer.echo(line)
+
+
+@app.command("pulumi", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def pulumi(context: typer.Context) -> None:
+    """Run the real Pulumi CLI against the embedded cloud: `keepwarm pulumi -- up`."""
+    from keepwarm_cli import pulumi_command
+    from keepwarm_cli.project import find_project
+
+    raise typer.Exit(pulumi_command.run(find_project(), context.args))
+
+
+@app.command("report")
+def report(
+    source: Annotated[Path, typer.Argument(help="report.json of a run.")] = Path("report/report.json"),
+    out: Annotated[Path | None, typer.Option(help="Page to write. Default: report.html beside it.")] = None,
+) -> None:
+    """Draw the page of an earlier run again from its report.json."""
+    from keepwarm_cli.report import redraw
+
+    typer.echo(f"report: {redraw(source, out)}")
+
+
 @model.command("publish")
 def model_publish(
     directory: Annotated[Path, typer.Argument(help="Folder with the model's files.")],

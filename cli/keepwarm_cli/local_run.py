@@ -141,6 +141,14 @@ class Stack:
             self._done += 1
             self._progress(f"{event.op} {event.type.rpartition(':')[2]} {event.name} ({self._done})")
 
+    def settings(self) -> Any:
+        """The settings that the program reads from this stack's configuration."""
+        return self.program.settings_of(self.config, self.name)
+
+    def built(self) -> Any:
+        """What the program deploys; built by the deployment already, so this only finds it."""
+        return self.program.build(self.settings())
+
     def client(self, service: str) -> Any:
         """A boto3 client of the endpoint, made once."""
         with self._lock:
@@ -259,7 +267,7 @@ def _run_stack(
     follower.step(0.2)
     console.print(documents_table(follower, console.width))
     follower.count_effects()
-    return build_report(
+    report = build_report(
         follower,
         stack.config,
         options,
@@ -269,13 +277,42 @@ def _run_stack(
         resources=up.resources,
         started_s=times.started,
     )
+    report["checklist"] = _checklist(stack, report, options.out)
+    return report
+
+
+def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str, Any]]:
+    """Answer the seven questions of a serverless AI design from this stack's settings and this run's own figures."""
+    from keepwarm_planner import checklist, prices
+    from keepwarm_planner.budget import calibrate
+
+    events = out / "events.jsonl"
+    with events.open("w") as lines:
+        lines.writelines(json.dumps(e["event"]) + "\n" for e in report["journal"] if e["kind"] == "result")
+    built = stack.built()
+    took = [i["duration_ms"] for i in report["invocations"] if i["duration_ms"] is not None]
+    facts = checklist.Facts(
+        bundle_bytes={name: bundle.total_unzipped_bytes for name, bundle in built.functions.items()},
+        model_bytes=report["models"][0]["size_bytes"],
+        requests_per_s=report["summary"]["documents_per_s"],
+        service_s=sum(took) / len(took) / 1000 if took else None,
+        calibration=calibrate([events], function=report["outputs"]["functions"]["classify"]),
+        summary=report["summary"],
+        resources=tuple(sorted({r.type for r in stack.deployment.state.resources.values()})),
+    )
+    answers = checklist.answer(
+        stack.settings().model_dump(mode="json"),
+        facts,
+        prices.load(stack.config.get("aws:region", "us-east-1")),
+    )
+    return [a.as_dict() for a in answers]
 
 
 def _publish_models(stack: Stack, outputs: dict[str, Any]) -> list[dict[str, Any]]:
     """Publish the models of the program; what the deployment already published is verified, not sent again."""
     from keepwarm_cli.models import publish_built
 
-    return publish_built(stack.program.models(stack.config), outputs["models_bucket"], stack.cloud.endpoint())
+    return publish_built(stack.built().models, outputs["models_bucket"], stack.cloud.endpoint())
 
 
 def _push(

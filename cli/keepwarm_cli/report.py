@@ -1,5 +1,6 @@
 """Builds report.json from what the stack said: results, journal, queue and bucket; nothing is assumed."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -9,9 +10,12 @@ from typing import Any
 
 from keepwarm_cli.accuracy import MAX_CHARACTERS, compare
 from keepwarm_cli.cost import estimate
+from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
+from keepwarm_cli.report_html import render
 
 SCHEMA = 1
+"""Raised when a reader of report.json would have to change."""
 _ABOUT_DOCUMENTS = re.compile(r"^KW31[0-5]$")
 
 
@@ -78,8 +82,32 @@ def build_report(
             for e in invocations
         ],
         "journal": follower.entries,
+        "outputs": dict(outputs),
         "cost": estimate(region, invocations, follower, config, outputs),
     }
+
+
+def redraw(source: Path, out: Path | None) -> Path:
+    """Write the page of a `report.json` again; returns its path.
+
+    Raises:
+        CliError: KW661, the file is missing, is no report, or is of another schema.
+    """
+    try:
+        report = json.loads(source.read_text(encoding="utf-8"))
+        schema = report["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = " ".join(str(error).split())
+        raise CliError(
+            "KW661", f"report: got {source}, which is no report ({said}); needs a report.json of a run"
+        ) from None
+    if schema != SCHEMA:
+        raise CliError(
+            "KW661", f"report: got schema {schema} in {source}; this version reads {SCHEMA}; run it again"
+        )
+    page = out or source.with_name("report.html")
+    page.write_text(render(report), encoding="utf-8")
+    return page
 
 
 def _document(document: Followed, folder: Path) -> dict[str, Any]:

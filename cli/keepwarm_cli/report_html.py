@@ -52,6 +52,7 @@ p{margin:4px 0 12px;color:var(--muted);max-width:75ch}.tiles{display:grid;grid-t
 .tile span{color:var(--muted);font-size:13px}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}
 th{text-align:left;font-weight:600;color:var(--muted);border-bottom:1px solid var(--line);padding:6px 10px 6px 0;white-space:nowrap}
 td{border-bottom:1px solid var(--line);padding:6px 10px 6px 0;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.qa td{max-width:60ch}.qa ul{margin:4px 0;padding-left:18px;color:var(--muted);font-size:13px}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good)}svg{display:block;max-width:100%}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
 svg .m{fill:var(--muted)}svg .g{stroke:var(--line)}.key{display:flex;flex-wrap:wrap;gap:4px 14px;font-size:13px;color:var(--muted);margin:4px 0 8px}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:5px;vertical-align:-1px}code{font-size:13px}
@@ -69,6 +70,7 @@ def render(report: Mapping[str, Any]) -> str:
         _timeline(report.get("environments", [])),
         _concurrency(report.get("concurrency", [])),
         _cost(report.get("cost")),
+        _checklist(report.get("checklist", [])),
         _models(report.get("models", [])),
         _times(report.get("times_s", {})),
         _left(summary, report.get("leftovers_found", [])),
@@ -263,6 +265,26 @@ def _cost(cost: Mapping[str, Any] | None) -> str:
         f"<h2>What this run would have cost</h2><p>List prices of {escape(cost['region'])}, {escape(cost['dated'])};"
         f" {escape(cost['note'])}</p><div class=wide><table>{head}{rows}"
         f"<tr><td><b>Total</b><td><td class=n><b>{cost['total_usd']:.6f}</b></table></div>"
+    )
+
+
+def _checklist(answers: Sequence[Mapping[str, Any]]) -> str:
+    if not answers:
+        return ""
+    rows = []
+    for a in answers:
+        state, kind = (
+            ("answered", "good") if a["ok"] else ("a problem" if a["answered"] else "unanswered", "bad")
+        )
+        evidence = "".join(f"<li>{escape(str(e))}</li>" for e in a["evidence"])
+        fix = f"<br><i>{escape(a['fix'])}</i>" if a.get("fix") else ""
+        rows.append(
+            f"<tr><td class=n>{a['number']}<td>{escape(a['question'])}<br><span class={kind}>{state}</span>"
+            f"<td>{escape(a['text'])}{fix}<ul>{evidence}</ul>"
+        )
+    return (
+        "<h2>Seven questions before a deployment</h2><p>Answered from the settings of this stack and the figures of this"
+        f" run.</p><div class=wide><table class=qa>{''.join(rows)}</table></div>"
     )
 
 
