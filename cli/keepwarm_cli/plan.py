@@ -473,7 +473,7 @@ def size(
     ] = None,
     max_concurrency: Annotated[int | None, typer.Option(help="Reserved concurrency that is given.")] = None,
     memory_mb: Annotated[int, typer.Option(help="Memory of the function.")] = 1769,
-    ephemeral_mb: Annotated[int, typer.Option(help="/tmp of the function.")] = 512,
+    ephemeral_mb: Annotated[int, typer.Option(help="Ephemeral storage of the function, MB.")] = 512,
     arm: Annotated[bool, typer.Option("--arm", help="arm64 prices.")] = False,
     idle_timeout_s: Annotated[float, typer.Option(help="Seconds an idle environment lives.")] = 600.0,
     downstream_s: Annotated[

@@ -251,12 +251,12 @@ def results(
         console.print(
             "[dim]* no other design is at least as good in cost, p99, cold fraction and Goodput[/dim]"
         )
-    for r in outcomes:
-        if isinstance(r, SystemOutcome):
+    for full in outcomes:
+        if isinstance(full, SystemOutcome):
             console.print(
-                f"[dim]{escape(r.name)}: {r.retries_per_request.mean:.3g} retries and {r.refused_per_request.mean:.3g}"
-                f" refusals per request, {r.tasks.mean:.2f} tasks on average (at most {r.max_tasks}, used"
-                f" {r.task_utilisation.mean:.0%}), {r.wakes.mean:.1f} wake-ups, {percent(r.open_fraction.mean)} open at"
+                f"[dim]{escape(full.name)}: {full.retries_per_request.mean:.3g} retries and {full.refused_per_request.mean:.3g}"
+                f" refusals per request, {full.tasks.mean:.2f} tasks on average (at most {full.max_tasks}, used"
+                f" {full.task_utilisation.mean:.0%}), {full.wakes.mean:.1f} wake-ups, {percent(full.open_fraction.mean)} open at"
                 " the end[/dim]"
             )
     if explain:

@@ -12,7 +12,7 @@ A cold start has a price of its own: `cold_cost` USD per request that met one (a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf, isfinite
 
 from keepwarm_planner.errors import PlannerError
@@ -158,7 +158,7 @@ def _point(c: Comparison, r: _Rates, duty: float) -> Point:
 
 def _crossing(c: Comparison, r: _Rates) -> float | None:
     """Largest duty below which scale to zero is cheaper, by bisection between the grid points around a change."""
-    grid = [10.0 ** (-6.0 + 6.0 * i / 600.0) for i in range(601)]
+    grid = [float(10.0 ** (-6.0 + 6.0 * i / 600.0)) for i in range(601)]
     cheaper = [_gain(c, r, d) > 0.0 for d in grid]
     last = None
     for i in range(len(grid) - 1):
@@ -184,118 +184,6 @@ def _gain(c: Comparison, r: _Rates, duty: float) -> float:
 
 def breakeven(c: Comparison, prices: Prices) -> BreakEven:
     """Curve, crossing and sensitivity."""
-
-    rates = _rates(c, prices)
-    duties: Sequence[float] = [i / (POINTS - 1) for i in range(POINTS)]
-    points = [_point(c, rates, d) for d in duties]
-    crossing = _crossing(c, rates)
-    if crossing is not None or all(p.zero <= p.always for p in points):
-        pass
-    else:
-        pass
-    sensitivity: list[tuple[str, float | None]]
-    """(change of one input, crossing then)."""
-    figures: list[Figure]
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            "kind": self.comparison.kind,
-            "crossing_duty": self.crossing,
-            "note": self.note,
-            "curve": [
-                {
-                    "duty": p.duty,
-                    "requests_per_s": p.requests_per_s,
-                    "scale_to_zero_month": p.zero,
-                    "always_on_month": p.always,
-                    "cold_share": p.cold_share,
-                }
-                for p in self.points
-            ],
-            "sensitivity": [{"change": c, "crossing_duty": x} for c, x in self.sensitivity],
-            "figures": [f.as_dict() for f in self.figures],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    """USD per second of what is paid for."""
-
-    busy_zero: float
-    idle_zero: float
-    fixed_always: float
-    busy_always: float
-    request: float
-
-
-def _rates(c: Comparison, prices: Prices) -> _Rates:
-    if c.kind == "function":
-        gb = c.memory_mb / 1024.0
-        return _Rates(
-            busy_zero=gb * prices.lambda_gb_s_x86,
-            idle_zero=0.0,
-            fixed_always=gb * prices.provisioned_gb_s_x86,
-            busy_always=gb * prices.provisioned_duration_gb_s_x86,
-            request=prices.lambda_request,
-        )
-    second = prices.instance_hour(c.instance_type) / SECONDS_PER_HOUR
-    return _Rates(busy_zero=second, idle_zero=second, fixed_always=second, busy_always=0.0, request=0.0)
-
-
-def _point(c: Comparison, r: _Rates, duty: float) -> Point:
-    rate = duty * c.slots / c.service_s
-    month = HOURS_PER_MONTH * SECONDS_PER_HOUR
-    if c.kind == "function":
-        share = exp(-rate * c.idle_s) if rate > 0.0 else 0.0
-        met = rate * share
-        zero = duty * r.busy_zero + met * c.cold_s * r.busy_zero
-    else:
-        cycle = c.session_s / duty if duty > 0.0 else inf
-        gap = cycle - c.session_s
-        wakes = 1.0 / cycle if gap > c.idle_s else 0.0
-        tail = min(gap, c.idle_s)
-        # while it starts it is paid for, but a cycle holds no more time than it has
-        up = min((c.session_s + tail) / cycle + wakes * c.cold_s, 1.0) if duty > 0.0 else 0.0
-        zero = up * r.idle_zero
-        waiting = min(c.cold_s, c.session_s)
-        met = wakes * c.slots / c.service_s * waiting
-        share = met / rate if rate > 0.0 else 0.0
-    zero += met * c.cold_cost + rate * r.request
-    always = r.fixed_always + duty * r.busy_always + rate * r.request
-    return Point(duty, rate, zero * month, always * month, share)
-
-
-def _crossing(c: Comparison, r: _Rates) -> float | None:
-    """Largest duty below which scale to zero is cheaper, by bisection between the grid points around a change."""
-    grid = [10.0 ** (-6.0 + 6.0 * i / 600.0) for i in range(601)]
-    cheaper = [_gain(c, r, d) > 0.0 for d in grid]
-    last = None
-    for i in range(len(grid) - 1):
-        if cheaper[i] and not cheaper[i + 1]:
-            last = i
-    if last is None:
-        return None
-    low, high = grid[last], grid[last + 1]
-    for _ in range(60):
-        middle = (low + high) / 2.0
-        if _gain(c, r, middle) > 0.0:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2.0
-
-
-def _gain(c: Comparison, r: _Rates, duty: float) -> float:
-    """USD a month that scaling to zero saves."""
-    p = _point(c, r, duty)
-    return p.always - p.zero - 1e-9 * p.always
-
-
-def breakeven(c: Comparison, prices: Prices) -> BreakEven:
-    """Curve, crossing and sensitivity."""
-    from dataclasses import replace
-
     rates = _rates(c, prices)
     duties: Sequence[float] = [i / (POINTS - 1) for i in range(POINTS)]
     points = [_point(c, rates, d) for d in duties]

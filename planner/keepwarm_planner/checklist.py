@@ -155,11 +155,12 @@ def _weights(settings: Mapping[str, Any], facts: Facts) -> Answer:
         return _missing(3, [], "name the channels of the models: keepwarm:models")
     classify = _section(_section(settings, "functions"), "classify")
     gpu = _section(settings, "gpu")
+    room = classify.get("ephemeral_mb", limits.LAMBDA_EPHEMERAL_DEFAULT_MB)
     evidence = [
         "registry: versioned S3 bucket, manifests immutable, channels "
         + ", ".join(f"{k.removesuffix('_channel')}={v}" for k, v in models.items() if k.endswith("_channel")),
-        f"function cache: {classify.get('ephemeral_mb', limits.LAMBDA_EPHEMERAL_DEFAULT_MB)} MB of /tmp, one download per"
-        " environment, chunk digests checked while streaming, corrupt chunks refused",
+        f"function cache: {room} MB of /tmp, one download per environment, chunk digests checked while streaming,"
+        " corrupt chunks refused",
     ]
     if gpu.get("enabled"):
         evidence.append(
@@ -255,7 +256,6 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
     evidence = [
         f"{facts.requests_per_s:g} requests/s x {facts.service_s:g} s keep {load:.3g} environments busy"
     ]
-    problems = []
     if pool.get("enabled", True) and pool:
         size = int(pool.get("size", 0))
         duty = min(load / size, 1.0) if size else 0.0
@@ -277,8 +277,6 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
             note = service.note
             evidence.append(f"GPU ({instance}, sessions of an hour): {note}; min_tasks is {least}")
             text += "; the GPU service sleeps" if least == 0 else f"; {least} GPU tasks always run"
-    if problems:
-        return _given(7, False, "; ".join(problems), evidence)
     return _given(7, True, text, evidence)
 
 

@@ -141,7 +141,7 @@ def system_from(values: object, who: str) -> System:
             raise PlannerError(
                 "KW513",
                 f"{who} downstream",
-                f"min_tasks {service.min_tasks}, max_tasks {service.max_tasks}, slots_per_task {service.slots_per_task}",
+                f"min_tasks {service.min_tasks}, max_tasks {service.max_tasks}, slots {service.slots_per_task}",
                 "min_tasks at most max_tasks, both others at least 1",
             )
     if retry is not None:

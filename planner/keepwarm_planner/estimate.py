@@ -99,8 +99,10 @@ def fraction_of(counts: Sequence[float], totals: Sequence[float]) -> Estimate:
 
 
 def poisson_interval(events: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Garwood's interval of a Poisson mean, by the Wilson-Hilferty chi-square (within 1 % of it from ten events on, wider below;
-    exact for none)."""
+    """Garwood's interval of a Poisson mean, by the Wilson-Hilferty chi-square.
+
+    Within 1 % of it from ten events on, wider below; exact for none.
+    """
     p = (1.0 - confidence) / 2.0
     z = NormalDist().inv_cdf(1.0 - p)
 

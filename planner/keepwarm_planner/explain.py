@@ -39,7 +39,7 @@ SIMULATED: dict[str, str] = {
     "utilisation": "busy seconds of provisioned environments / provisioned seconds",
     "wait_mean_s": "sum of queue waits / requests started",
     "latency": "quantile of wait + initialisation + service from a histogram with 1.1 % bins (upper edge)",
-    "on_demand": "(busy s + initialisation s) of on-demand environments x memory GB x price per GB-s; x 730 h / horizon",
+    "on_demand": "(busy + initialisation s) of on-demand environments x memory GB x price per GB-s; x 730 h / horizon",
     "provisioned_idle": "provisioned environments x s x memory GB x price per provisioned GB-s; x 730 h / horizon",
     "provisioned_duration": "busy s on provisioned environments x memory GB x price per GB-s there; x 730 h / horizon",
     "requests": "requests started x price per request; x 730 h / horizon",

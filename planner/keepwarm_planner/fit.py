@@ -11,14 +11,16 @@ from enum import StrEnum
 from functools import lru_cache
 from math import ceil, exp, isfinite, log10, sqrt
 from pathlib import Path
+from typing import Any
 
 from keepwarm import limits
-from keepwarm_planner.budget import PHASES, RESTORE, ColdPath, phase_laws
+from keepwarm_planner.budget import RESTORE, ColdPath, phase_laws
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.explain import Figure
 from keepwarm_planner.kernel import PYTHON
 from keepwarm_planner.law import Law
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_runtime.phases import PHASES
 
 IDLE_TIMEOUT_S = 600.0
 """Assumed idle expiry of on-demand environments: AWS publishes none; five to fifteen minutes are reported."""
@@ -613,38 +615,24 @@ def _knative(w: FitWorkload, laws: Mapping[str, Law], share: float) -> Candidate
 def _verdict(w: FitWorkload, candidates: list[Candidate]) -> tuple[Verdict, list[str]]:
     by = {c.name: c for c in candidates}
     on_demand = by["lambda-on-demand"]
-    reasons: list[str] = []
-    if w.state is State.DURABLE or w.task_s > limits.LAMBDA_TIMEOUT_MAX_S:
-        if w.task_s > limits.LAMBDA_TIMEOUT_MAX_S:
-            reasons.append(f"a task of {w.task_s:g} s outlives a function ({limits.LAMBDA_TIMEOUT_MAX_S} s)")
-        if w.state is State.DURABLE:
-            reasons.append("durable state: checkpoints and retries belong to a workflow")
-        if w.side_effects is SideEffects.IRREVERSIBLE:
-            reasons.append("irreversible effects need a ledger: functions are retried")
-        return Verdict.WORKFLOW, reasons
-    heavy = w.model_mb > LARGE_MODEL_MB
-    if heavy:
-        reasons.append(f"weights of {w.model_mb / 1000:.0f} GB do not enter a function (10 GB)")
-    if w.state is State.KV:
-        reasons.append("KV state binds requests to a resident process")
-    sustained = w.gpu is Gpu.REQUIRED and duty_cycle(w) > 0.3
-    if sustained:
-        reasons.append(f"a GPU busy {duty_cycle(w):.0%} of the time is sustained load")
-    if w.gpu is Gpu.REQUIRED and w.streaming:
-        reasons.append("tight streaming from a GPU: a cold start is a stall in the stream")
-    if heavy or w.state is State.KV or sustained or (w.gpu is Gpu.REQUIRED and w.streaming):
-        return Verdict.WEAK, reasons
+    durable = _durable_reasons(w)
+    if durable:
+        return Verdict.WORKFLOW, durable
+    resident = _resident_reasons(w)
+    if resident:
+        return Verdict.WEAK, resident
     if on_demand.excluded:
-        reasons += on_demand.excluded
-        return Verdict.MODERATE, reasons
+        return Verdict.MODERATE, list(on_demand.excluded)
     if w.bounded_backend and not w.asynchronous:
-        reasons.append("routing is elastic, the backend it calls is not: admission and deadlines decide")
-        return Verdict.MODERATE, reasons
+        return Verdict.MODERATE, [
+            "routing is elastic, the backend it calls is not: admission and deadlines decide"
+        ]
     if not w.asynchronous and on_demand.misses:
-        reasons += on_demand.misses
+        reasons = list(on_demand.misses)
         if by["lambda-provisioned"].fits or by["lambda-snapstart"].fits:
             reasons.append("a warm pool or a snapshot meets the budget")
         return Verdict.MODERATE, reasons
+    reasons = []
     if w.bounded_backend or w.side_effects is not SideEffects.NONE:
         if w.asynchronous:
             reasons.append("asynchronous: a queue absorbs bursts and cold starts")
@@ -658,6 +646,34 @@ def _verdict(w: FitWorkload, candidates: list[Candidate]) -> tuple[Verdict, list
         f" {duty_cycle(w):.1%} of a resident unit"
     )
     return Verdict.STRONG, reasons
+
+
+def _durable_reasons(w: FitWorkload) -> list[str]:
+    """Why only a workflow will do."""
+    if w.state is not State.DURABLE and w.task_s <= limits.LAMBDA_TIMEOUT_MAX_S:
+        return []
+    reasons = []
+    if w.task_s > limits.LAMBDA_TIMEOUT_MAX_S:
+        reasons.append(f"a task of {w.task_s:g} s outlives a function ({limits.LAMBDA_TIMEOUT_MAX_S} s)")
+    if w.state is State.DURABLE:
+        reasons.append("durable state: checkpoints and retries belong to a workflow")
+    if w.side_effects is SideEffects.IRREVERSIBLE:
+        reasons.append("irreversible effects need a ledger: functions are retried")
+    return reasons
+
+
+def _resident_reasons(w: FitWorkload) -> list[str]:
+    """Why the model has to stay loaded."""
+    reasons = []
+    if w.model_mb > LARGE_MODEL_MB:
+        reasons.append(f"weights of {w.model_mb / 1000:.0f} GB do not enter a function (10 GB)")
+    if w.state is State.KV:
+        reasons.append("KV state binds requests to a resident process")
+    if w.gpu is Gpu.REQUIRED and duty_cycle(w) > 0.3:
+        reasons.append(f"a GPU busy {duty_cycle(w):.0%} of the time is sustained load")
+    if w.gpu is Gpu.REQUIRED and w.streaming:
+        reasons.append("tight streaming from a GPU: a cold start is a stall in the stream")
+    return reasons
 
 
 def _recommend(w: FitWorkload, verdict: Verdict, candidates: list[Candidate]) -> Candidate | None:
@@ -689,7 +705,8 @@ def _flip(w: FitWorkload, prices: Prices, name: str, up: bool) -> str | None:
     value = float(getattr(w, name)) or 1.0
 
     def at(power: float) -> FitWorkload:
-        changed = replace(w, **{name: value * 10.0**power})
+        moved: dict[str, Any] = {name: value * 10.0**power}
+        changed = replace(w, **moved)
         # one request can't take longer than its longest run
         return replace(changed, task_s=max(changed.task_s, changed.service_s))
 
@@ -728,7 +745,8 @@ def fit(workload: FitWorkload, prices: Prices) -> FitReport:
     ]
     here = (verdict, recommended.name if recommended else None)
     for name in FLIPPED:
-        other = _quick(replace(workload, **{name: not getattr(workload, name)}), prices)
+        opposite: dict[str, Any] = {name: not getattr(workload, name)}
+        other = _quick(replace(workload, **opposite), prices)
         if other != here:
             change = other[0].value if other[0] is not verdict else other[1] or "nothing that fits"
             changes.append(f"{name} {str(not getattr(workload, name)).lower()}: {change}")
@@ -819,5 +837,5 @@ def workload_from(item: object, who: str) -> FitWorkload:
             raise PlannerError("KW513", f"{who} {key}", repr(value), "true or false")
         if wanted is float and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise PlannerError("KW513", f"{who} {key}", repr(value), "a number")
-        values[key] = int(value) if isinstance(default, int) and wanted is float else value  # type: ignore[call-overload]
+        values[key] = int(value) if isinstance(default, int) and wanted is float else value
     return FitWorkload(**values)  # type: ignore[arg-type]

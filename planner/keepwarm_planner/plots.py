@@ -57,6 +57,7 @@ def pyplot() -> Any:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
+            "axes.axisbelow": True,
             "grid.color": GRID,
             "xtick.color": MUTED,
             "ytick.color": MUTED,
@@ -120,6 +121,12 @@ def page(
     )
 
 
+def _first_there(dots: Sequence["Dot"], dot: "Dot") -> bool:
+    """Whether no earlier dot lies at the same place: one name per place."""
+    same = [d.name for d in dots if abs(d.cost - dot.cost) < 0.01 and d.cold == dot.cold]
+    return same[0] == dot.name
+
+
 class Dot(NamedTuple):
     """A design as a point."""
 
@@ -136,9 +143,16 @@ def pareto(
     plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
     least = min((d.cold for d in dots if d.cold > 0.0), default=1e-6)
+
+    def floor(d: Dot) -> float:
+        return d.cold if d.cold > 0.0 else least / 3
+
+    def p99(d: Dot) -> float:
+        return d.p99
+
     for axis, label, value in (
-        (axes[0], "cold fraction", lambda d: d.cold if d.cold > 0.0 else least / 3),
-        (axes[1], "p99 latency (s)", lambda d: d.p99),
+        (axes[0], "cold fraction", floor),
+        (axes[1], "p99 latency (s)", p99),
     ):
         inside = sorted((d for d in dots if d.name in front), key=lambda d: d.cost)
         rest = [d for d in dots if d.name not in front]
@@ -163,7 +177,7 @@ def pareto(
         costs = [d.cost for d in dots]
         middle = (min(costs) + max(costs)) / 2
         for i, d in enumerate(inside):
-            if len(inside) <= 10 or d.name == chosen:
+            if d.name == chosen or (len(inside) <= 10 and axis is axes[0] and _first_there(inside, d)):
                 # names point inwards, and neighbours sit above and below their points by turns
                 axis.annotate(
                     d.name,
@@ -285,7 +299,7 @@ def budget(report: "BudgetReport") -> Any:
     for i, row in enumerate(shown):
         # phases are not at their percentile together: each bar is scaled to the total's own percentile
         widths = []
-        for k, q in enumerate(names):
+        for q in names:
             whole = sum(r.quantiles[q] for r in shown)
             widths.append(row.quantiles[q] / whole * report.total.quantiles[q])
         axis.barh(names, widths, left=left, color=COLOURS[i % len(COLOURS)], label=row.name, height=0.6)

@@ -2,7 +2,7 @@
 
 One event loop per replication, in Python, because every decision about capacity is taken by calling
 `keepwarm_runtime.scaling`: placement, which idle environment works, expiry, the rate of starts, target tracking,
-schedules and the tasks that a backlog asks for. The core kernels (`engine.py`) are about a hundred times faster and
+schedules and the step policy that a backlog drives. The core kernels (`engine.py`) are about a hundred times faster and
 cover what has no queue of messages and no downstream.
 
 What happens to a request: it arrives at the function, or as a message whose batch the event source mapping hands to
@@ -19,8 +19,10 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import fsum, inf
+from math import ceil, fsum, inf
+from typing import TYPE_CHECKING
 
+from keepwarm import limits
 from keepwarm_planner.engine import TICK_S, Design, Workload, _Control, cost_of
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.estimate import Estimate, fraction_of, mean_of, ratio_of
@@ -28,6 +30,9 @@ from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import Cold, S
 from keepwarm_planner.law import Law, constant
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+
+if TYPE_CHECKING:
+    from keepwarm_runtime.scaling import Step
 
 POLLERS_START = 5
 POLLERS_PER_MINUTE = 300
@@ -72,10 +77,10 @@ class Downstream:
     max_tasks: int = 4
     start: Law = field(default_factory=lambda: constant(180.0))
     """From the decision to a ready task: instance, image, model."""
-    drain_s: float = 60.0
-    """Time in which the scaling rule wants the backlog gone."""
-    idle_minutes: int = 15
-    """Minutes without demand before a task goes."""
+    backlog_per_task: int = 30
+    """Demands a minute (served, waiting or refused) that one task is there for: the stack's scaling signal."""
+    idle_minutes: int = 10
+    """Minutes without demand before the service goes back to `min_tasks`."""
     instance_type: str = "g4dn.xlarge"
 
 
@@ -263,6 +268,28 @@ def _created(env: _Env) -> float:
     return env.created
 
 
+THRESHOLD = 1.0
+"""Demands a minute from which the backlog alarm rings."""
+
+
+def backlog_steps(per_task: int, least: int, most: int) -> "list[Step]":
+    """The stack's scaling policy: exact capacity, one task per `per_task` demands a minute between `least` (at least
+    one) and `most`; larger strides where 20 steps do not suffice. A test holds it equal to the component's."""
+    from keepwarm_runtime.scaling import Step
+
+    least = max(least, 1)
+    if most <= least:
+        return [Step(most, 0.0, None)]
+    stride = ceil((most - least + 1) / limits.SCALING_STEPS_MAX)
+    sizes = [min(size + stride - 1, most) for size in range(least, most, stride)]
+    if sizes[-1] < most:
+        sizes.append(most)
+    edges = [0.0, *(float(size * per_task) for size in sizes[:-1])]
+    return [
+        Step(size, edges[i], edges[i + 1] if i + 1 < len(edges) else None) for i, size in enumerate(sizes)
+    ]
+
+
 class _Task:
     __slots__ = ("busy", "draining", "ready", "since")
 
@@ -284,9 +311,9 @@ class _Service:
         self.tasks: list[_Task] = []
         self.waiting: deque[Callable[[float], None]] = deque()
         self.in_flight = 0
-        self.demand = 0  # waiting, refused or served since the last tick
-        self.refused = 0
+        self.demand = 0  # since the last tick: the metric that callers emit, served or not
         self.refused_total = 0
+        self.steps = backlog_steps(d.backlog_per_task, d.min_tasks, d.max_tasks)
         self.idle_ticks = 0
         self.wakes = 0
         self.served = 0
@@ -307,7 +334,6 @@ class _Service:
         ready = self._ready()
         permits = len(ready) * (self.d.slots_per_task + self.d.queue_per_task)
         if self.in_flight >= permits:
-            self.refused += 1
             self.refused_total += 1
             return False
         self.in_flight += 1
@@ -340,31 +366,33 @@ class _Service:
         self.task_s += now - task.since
 
     def tick(self, now: float) -> None:
-        """Once a minute: the tasks the backlog asks for, by the runtime's rule; one fewer after idle minutes."""
-        from keepwarm_runtime.scaling import backlog_target
+        """Once a minute: the tasks that the step policy gives the backlog, or the minimum after idle minutes."""
+        from keepwarm_runtime.scaling import step_capacity
 
         d = self.d
-        backlog = self.in_flight + self.refused
-        per_task = d.slots_per_task / d.service.mean if d.service.mean else inf
         current = len([t for t in self.tasks if not t.draining])
         wanted = current
-        if backlog:
-            wanted = max(
-                current,
-                backlog_target(
-                    backlog, per_task, d.drain_s, minimum=max(d.min_tasks, 1), maximum=d.max_tasks
-                ),
-            )
-        self.idle_ticks = 0 if self.demand else self.idle_ticks + 1
-        if self.idle_ticks >= d.idle_minutes and current > d.min_tasks:
-            wanted = current - 1
+        if self.demand:
             self.idle_ticks = 0
-        self.demand = self.refused = 0
+            wanted = step_capacity(
+                self.steps,
+                kind="ExactCapacity",
+                current=current,
+                value=float(self.demand),
+                threshold=THRESHOLD,
+                minimum=d.min_tasks,
+                maximum=d.max_tasks,
+            )
+        else:
+            self.idle_ticks += 1
+            if self.idle_ticks >= d.idle_minutes:
+                wanted = d.min_tasks
+        self.demand = 0
         for _ in range(wanted - current):
             if not self.tasks:
                 self.wakes += 1
             self._launch(now)
-        if wanted < current:
+        for _ in range(current - wanted):
             victim = min((t for t in self.tasks if not t.draining), key=_busy_of)
             victim.draining = True
             if not victim.busy:

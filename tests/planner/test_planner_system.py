@@ -1,0 +1,258 @@
+"""Many designs on one trace, and the full model with queue, retries and downstream.
+
+Proves: the full model, whose every decision is a call of keepwarm_runtime.scaling, gives the very figures of the core
+kernel where both apply; requests are conserved; designs see the same arrivals; queue, retries, admission and the
+service that scales from zero behave as their rules say, and monotonically. Does not prove that AWS behaves so.
+"""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from keepwarm import _gpu_size
+from keepwarm_planner import law, prices, traces
+from keepwarm_planner.engine import Design, Tracking, Workload, run
+from keepwarm_planner.errors import PlannerError
+from keepwarm_planner.system import (
+    Downstream,
+    Queue,
+    Retry,
+    System,
+    SystemOutcome,
+    _Replication,
+    backlog_steps,
+    simulate,
+)
+
+P = prices.load()
+STEADY = Workload(traces.poisson(5.0, 4 * 3600.0), law.exponential(1.0), law.constant(0.5), target_s=3.0)
+NO_RETRY = Retry(attempts=0)
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design("on-demand", idle_timeout_s=60.0),
+        Design("pool", provisioned=3, idle_timeout_s=30.0, max_concurrency=12),
+        Design("burst", idle_timeout_s=2.0, burst_limit=1.0, burst_window_s=2.0),
+        Design("schedule", schedule=((0.0, 2), (3600.0, 9), (7200.0, 4)), idle_timeout_s=60.0),
+        Design("tracking", provisioned=2, tracking=Tracking(0.6, 2, 20), idle_timeout_s=60.0),
+    ],
+    ids=lambda d: d.name,
+)
+def test_given_no_queue_and_no_downstream_when_simulated_fully_then_the_core_says_the_same(
+    design: Design,
+) -> None:
+    core = run([design], STEADY, P, replications=2).outcomes[0]
+    full = simulate(System(design, retry=NO_RETRY), STEADY, P, replications=2)
+    assert full.requests == core.requests
+    if design.tracking is None:
+        assert full.cold_fraction == core.cold_fraction
+        assert full.failed_fraction == core.throttled_fraction
+        assert full.good_fraction.mean == pytest.approx(core.good_fraction.mean, abs=2e-4)
+        assert full.cost_month.mean == pytest.approx(core.cost_month.mean, rel=2e-3)
+    else:
+        # the core counts a request's seconds when it starts, the full model when it ends: a minute's utilisation
+        # differs a little, and with it some decisions
+        assert full.cold_fraction.mean == pytest.approx(core.cold_fraction.mean, abs=3e-3)
+    assert full.latency_s["p99"] == pytest.approx(core.latency_s["p99"], rel=0.03)
+
+
+SPIKE = Workload(
+    traces.spike(0.5, 12.0, 3600.0, 600.0, 3 * 3600.0),
+    law.lognormal(0.3, 0.5),
+    law.constant(1.5),
+    target_s=120.0,
+)
+SERVICE = Downstream(
+    law.exponential(1.0), slots_per_task=4, min_tasks=1, max_tasks=6, start=law.constant(120.0)
+)
+DOCUMENTS = System(
+    Design("documents", provisioned=1, max_concurrency=60),
+    Queue(max_concurrency=50, visibility_s=60.0),
+    SERVICE,
+    Retry(attempts=8),
+    deadline_s=900.0,
+)
+
+
+def _fates(outcome: SystemOutcome) -> float:
+    return outcome.failed_fraction.mean + outcome.dropped_fraction.mean + outcome.open_fraction.mean
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        DOCUMENTS,
+        replace(DOCUMENTS, queue=None),
+        replace(DOCUMENTS, queue=Queue(batch_size=5, batch_window_s=2.0, max_concurrency=3, deadline_s=30.0)),
+        replace(
+            DOCUMENTS,
+            design=Design("tight", max_concurrency=2),
+            queue=Queue(visibility_s=20.0, max_receives=2),
+        ),
+        replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=0, queue_per_task=3)),
+    ],
+    ids=["documents", "no queue", "batches", "tight", "from zero"],
+)
+def test_given_any_system_when_simulated_then_every_request_has_one_fate(system: System) -> None:
+    one = _Replication(system, SPIKE, "1/0", 120.0)
+    arrivals = [(0.3 * i, 0.2) for i in range(4000)]
+    one.run(iter(arrivals), 2000.0)
+    assert one.arrivals == 4000
+    assert one.open >= 0
+    assert one.done + one.failed + one.dead + one.expired + one.open == 4000
+    assert one.done == len(one.latencies) > 0
+    waiting = len(one.pending) + one.returning
+    assert waiting <= one.open
+    if one.service is not None:
+        assert one.service.in_flight == sum(t.busy for t in one.service.tasks) + len(one.service.waiting)
+
+
+def test_given_spike_when_service_wakes_then_demand_is_refused_and_retried_until_it_is_up() -> None:
+    asleep = simulate(replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=0)), SPIKE, P, replications=2)
+    awake = simulate(replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=6)), SPIKE, P, replications=2)
+    assert asleep.wakes.mean >= 1.0
+    assert awake.wakes.mean == 0.0
+    assert asleep.refused_per_request.mean > awake.refused_per_request.mean
+    assert asleep.latency_s["p99"] > awake.latency_s["p99"]
+    assert asleep.cost_parts["downstream"] < awake.cost_parts["downstream"]
+    assert asleep.good_fraction.mean < awake.good_fraction.mean <= 1.0
+
+
+def test_given_idle_minutes_when_nobody_calls_then_the_service_goes_back_to_zero() -> None:
+    burst = Workload(
+        traces.spike(1e-9, 2.0, 600.0, 300.0, 2 * 3600.0), law.constant(0.1), law.constant(0.2), 600.0
+    )
+    downstream = replace(SERVICE, min_tasks=0, idle_minutes=10)
+    outcome = simulate(replace(DOCUMENTS, downstream=downstream), burst, P, replications=1)
+    tasks = {round(row["t_s"] / 60): row["tasks"] for row in outcome.timeline}
+    assert tasks[9] == 0
+    assert max(tasks.values()) >= 1
+    assert tasks[40] == 0
+
+
+def test_given_patient_retries_when_simulated_then_fewer_failures_and_more_invocations() -> None:
+    # not monotone attempt by attempt: one hasty retry into an overloaded service takes the place of a fresh request
+    none, many = (
+        simulate(replace(DOCUMENTS, retry=Retry(attempts=n), deadline_s=inf), SPIKE, P, replications=1)
+        for n in (0, 8)
+    )
+    assert many.failed_fraction.mean < none.failed_fraction.mean / 2
+    assert none.retries_per_request.mean == 0.0 < many.retries_per_request.mean
+
+
+def test_given_more_tasks_when_simulated_then_more_goodput() -> None:
+    good = [
+        simulate(
+            replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=n, max_tasks=n)),
+            SPIKE,
+            P,
+            replications=1,
+        ).good_fraction.mean
+        for n in (1, 2, 4)
+    ]
+    assert good[0] < good[1] < good[2]
+
+
+def test_given_queue_with_low_concurrency_when_spiked_then_age_grows_and_nothing_is_throttled() -> None:
+    slow = replace(DOCUMENTS, downstream=None, queue=Queue(max_concurrency=2))
+    fast = replace(DOCUMENTS, downstream=None, queue=Queue(max_concurrency=50))
+    a, b = (simulate(s, SPIKE, P, replications=1) for s in (slow, fast))
+    assert a.queue_age_s["max"] > 30.0 > b.queue_age_s["max"]
+    assert a.throttles_per_request.mean == b.throttles_per_request.mean == 0.0
+    assert a.max_busy <= 2
+
+
+def test_given_queue_wider_than_the_function_when_spiked_then_throttles_and_dead_letters() -> None:
+    system = System(
+        Design("d", max_concurrency=2), Queue(max_concurrency=50, visibility_s=30.0, max_receives=3)
+    )
+    outcome = simulate(system, SPIKE, P, replications=1)
+    assert outcome.throttles_per_request.mean > 0.1
+    assert outcome.dropped_fraction.mean > 0.01
+    assert outcome.max_busy <= 2
+
+
+def test_given_batch_window_when_alone_then_a_message_waits_for_it() -> None:
+    lonely = Workload(traces.poisson(0.01, 24 * 3600.0), law.constant(0.1), law.constant(0.0))
+    outcome = simulate(
+        System(Design("d"), Queue(batch_size=10, batch_window_s=20.0)), lonely, P, replications=1
+    )
+    assert outcome.queue_age_s["p50"] == pytest.approx(20.0)
+
+
+def test_given_same_seed_when_simulated_again_then_equal_and_other_seed_differs() -> None:
+    a, b = (simulate(DOCUMENTS, SPIKE, P, replications=2, seed=4).as_dict(timeline=True) for _ in range(2))
+    for timed in ("cpu_s", "wall_s"):
+        a.pop(timed)
+        b.pop(timed)
+    assert a == b
+    other = simulate(DOCUMENTS, SPIKE, P, replications=2, seed=5)
+    assert other.latency_s != a["latency_s"]
+
+
+def test_given_designs_when_run_together_or_alone_then_each_sees_the_same_arrivals() -> None:
+    designs = [
+        Design("a", idle_timeout_s=5.0),
+        Design("b", provisioned=4),
+        Design("c", max_concurrency=4, queue_limit=-1),
+    ]
+    together = run(designs, STEADY, P, replications=2).outcomes
+    for design, outcome in zip(designs, together, strict=True):
+        alone = run([design], STEADY, P, replications=2).outcomes[0]
+        assert alone.as_dict() == outcome.as_dict()
+    assert len({o.requests for o in together}) == 1
+
+
+@pytest.mark.parametrize(
+    ("per_task", "least", "most"), [(30, 0, 4), (1, 0, 1), (10, 2, 2), (5, 1, 60), (30, 0, 1000)]
+)
+def test_given_a_service_when_stepped_then_the_steps_are_the_components(
+    per_task: int, least: int, most: int
+) -> None:
+    ours = [(s.lower, s.upper, s.adjustment) for s in backlog_steps(per_task, least, most)]
+    theirs = [(s.lower, s.upper, s.tasks) for s in _gpu_size.steps(per_task, least, most)]
+    assert ours == theirs
+
+
+def test_given_target_tracking_when_load_rises_then_the_pool_follows_after_its_lag() -> None:
+    rising = Workload(
+        traces.spike(2.0, 20.0, 3600.0, 7200.0, 4 * 3600.0), law.exponential(1.0), law.constant(1.0)
+    )
+    tracking = Design("t", provisioned=4, tracking=Tracking(0.7, 4, 60))
+    outcome = run([tracking], rising, P, replications=1, timeline=True, lag_s=120.0).outcomes[0]
+    sizes = {round(row["t_s"] / 60): row["provisioned"] for row in outcome.timeline}
+    assert sizes[60] == pytest.approx(4.0, abs=2)
+    assert sizes[64] < 10 < sizes[90]
+    assert sizes[90] == pytest.approx(20 / 0.7, rel=0.35)
+    assert sizes[235] < 10
+    slow = run([tracking], rising, P, replications=1, timeline=True, lag_s=1200.0).outcomes[0]
+    assert slow.cold_fraction.mean >= outcome.cold_fraction.mean
+
+
+def test_given_trace_too_long_for_the_full_model_when_simulated_then_kw509() -> None:
+    long = Workload(traces.poisson(1000.0, 86_400.0), law.constant(0.1), law.constant(0.1))
+    with pytest.raises(PlannerError, match="KW509"):
+        simulate(DOCUMENTS, long, P)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"provisioned": 5, "max_concurrency": 4}, "KW513"),
+        ({"provisioned": -1}, "KW513"),
+        ({"schedule": ((10.0, 1), (5.0, 2))}, "KW513"),
+        ({"schedule": ((90_000.0, 1),)}, "KW513"),
+        ({"tracking": Tracking(1.5, 1, 2)}, "KW513"),
+    ],
+)
+def test_given_impossible_design_when_made_then_kw513(options: dict[str, object], code: str) -> None:
+    with pytest.raises(PlannerError, match=code):
+        Design("x", **options)  # type: ignore[arg-type]
+
+
+def test_given_no_durations_when_run_then_kw500() -> None:
+    with pytest.raises(PlannerError, match="KW500"):
+        run([Design("x")], Workload(traces.poisson(1.0, 10.0), None, law.constant(0.0)), P)
