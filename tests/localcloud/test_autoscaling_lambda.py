@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
@@ -59,8 +58,7 @@ def test_given_a_schedule_on_an_alias_when_it_is_due_then_provisioned_concurrenc
         def requested() -> int:
             try:
                 answer = functions.get_provisioned_concurrency_config(FunctionName="f", Qualifier="live")
-            except ClientError as error:
-                assert error.response["Error"]["Code"] == "ProvisionedConcurrencyConfigNotFoundException"
+            except functions.exceptions.ProvisionedConcurrencyConfigNotFoundException:
                 return 0
             return int(answer["RequestedProvisionedConcurrentExecutions"])
 
