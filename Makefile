@@ -21,6 +21,7 @@ lint: setup
 
 types: setup
 	$(RUN) mypy components functions/keepwarm_runtime policies planner localcloud cli infra
+	@$(RUN) sh tools/types_of_functions.sh
 
 unit: setup
 	$(RUN) pytest -n 2 -m "not slow and not engine and not e2e"
