@@ -204,7 +204,7 @@ def executables(folder: Folder) -> Path:
     for name, body in {
         "pulumi-language-python": f'exec "{sys.executable}" -m keepwarm_cli.language_host "$@"',
         "pulumi-analyzer-policy-python": f'exec "{sys.executable}" -u . "$@"',
-        "pulumi-resource-keepwarm": f'exec "{sys.executable}" -m keepwarm_cli.component_host "$@"',
+        "pulumi-resource-keepwarm": f'exec "{sys.executable}" -m keepwarm "$@"',
     }.items():
         path = where / name
         text = f"#!/bin/sh\n{body}\n"

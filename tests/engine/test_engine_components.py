@@ -1,0 +1,245 @@
+"""The components cross the engine: from any language, with resource options, and from a copy of the folder.
+
+Proves, with the real CLI against the embedded cloud: every component is constructed by its plugin with the same result
+as by import; `transforms`, `aliases`, `provider` and `depends_on` on a component are honoured on both ways; the consumer
+program deploys. Does not prove what `pulumi package add` generates for each language; the schema it works from is a
+golden file.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pytest
+
+from keepwarm import Capacity, NetworkPath
+from keepwarm.__main__ import COMPONENTS
+from tests.support.engine import Project
+from tests.support.remote import Make, constructed, imported
+from tests.support.samples import code, seed
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    made = Project(tmp_path_factory.mktemp("components"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(project: Project) -> Iterator[None]:
+    yield
+    if project.checkpoint().get("resources"):
+        project.must("destroy", program=lambda: None)
+    assert project.inventory() == {}
+
+
+def image(folder: Path) -> str:
+    """An image that the embedded cloud takes; the service stays at zero tasks, so it never runs."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"Entrypoint": ["python", "-m", "http.server"]}))
+    return folder.as_uri()
+
+
+def every_component(make: Make, image_uri: str) -> set[str]:
+    """One program with every component, wired by outputs only, as a program in another language is."""
+    used: set[str] = set()
+
+    def a(kind: str, name: str, args: dict[str, Any]) -> Any:
+        used.add(kind)
+        return make(kind, name, args)
+
+    host: dict[str, Any] = {"code": code(), "runtime": "python3.11", "log_days": 1, "timeout_s": 30}
+    intake = a("DataBucket", "intake", {"expire_days": 1, "keep_data": False})
+    store = {"bucket": intake.bucket, "bucket_arn": intake.arn}
+    models = a("ModelRegistry", "models", {"models": [seed()], "keep_models": False})
+    queue = a("BurstQueue", "burst", {"consumer_timeout_s": 30, "max_concurrency": 2, "intake": [store]})
+    queue_binding = {
+        "url": queue.url,
+        "arn": queue.arn,
+        "parked_url": queue.parked_url,
+        "parked_arn": queue.parked_arn,
+        "consumer_timeout_s": 30,
+        "batch_size": 10,
+        "batch_window_s": 1,
+        "max_concurrency": 2,
+    }
+    effects = a("EffectLedger", "effects", {"keep_records": False})
+    permits = a("Admission", "admission", {"pools": {"reader": 1}})
+    private = a("PrivateEndpoints", "private", {})
+    reader = a(
+        "GpuService",
+        "reader",
+        {
+            "image": image_uri,
+            "gpus": 0,
+            "capacity": Capacity.FARGATE,
+            "network_path": NetworkPath.ENDPOINTS,
+            "environment": {"CALLERS_VPC": private.vpc_id},
+            "log_days": 1,
+            "termination_protection": False,
+        },
+    )
+    publish = a(
+        "RuntimeFunction",
+        "publish",
+        {
+            **host,
+            "environment": {"GREETING": "hello"},
+            "service": {"namespace": reader.namespace, "name": reader.discovery_name},
+            "admission": {"table": permits.table, "table_arn": permits.arn, "pool": "reader", "permits": 1},
+            "ledger": {
+                "table": effects.table,
+                "table_arn": effects.table_arn,
+                "bucket": effects.bucket,
+                "bucket_arn": effects.bucket_arn,
+            },
+        },
+    )
+    workflow = a(
+        "DurableWorkflow",
+        "documents",
+        {
+            "functions": {step: publish.arn for step in ("extract", "enrich", "publish")},
+            "dead_letters": queue_binding,
+            "log_days": 1,
+        },
+    )
+    classify = a(
+        "PreprocessingFunction",
+        "classify",
+        {
+            **host,
+            "queue": queue_binding,
+            "sources": [store],
+            "model": {
+                "bucket": models.bucket,
+                "bucket_arn": models.arn,
+                "ref": models.refs["magika"],
+                "size_mb": 1,
+            },
+            "workflow": {"arn": workflow.arn},
+        },
+    )
+    a(
+        "WarmPool",
+        "warm",
+        {
+            "target": {
+                "function_name": classify.function_name,
+                "alias": classify.alias,
+                "compatibility_key": classify.compatibility_key,
+            },
+            "environments": 1,
+            "max_environments": 2,
+            "schedules": [{"at": "cron(0 8 ? * MON-FRI *)", "environments": 1, "max_environments": 2}],
+        },
+    )
+    a(
+        "Observability",
+        "observe",
+        {
+            "functions": {"classify": classify.function_name},
+            "queues": {"burst": queue.queue_name},
+            "parked_queues": {"burst": queue.parked_name},
+            "services": {"reader": reader.discovery_name},
+            "workflow_arn": workflow.arn,
+            "budgets_ms": {"fetch": 500, "total": 2000},
+        },
+    )
+    stage = {"code": code(), "runtime": "python3.11", "timeout_s": 30}
+    whole = a(
+        "ServerlessRuntime",
+        "stack",
+        {"stages": {"classify": stage}, "entry": "classify", "keep_data": False, "log_days": 1},
+    )
+    pulumi.export("classify", classify.arn)
+    pulumi.export("entry", whole.entry_arn)
+    return used
+
+
+def test_given_every_component_when_constructed_by_the_engine_then_it_is_the_same_as_by_import(
+    project: Project, tmp_path: Path
+) -> None:
+    uri = image(tmp_path / "image")
+    used: set[str] = set()
+    made = project.up(lambda: used.update(every_component(constructed, uri)))
+    assert used == set(COMPONENTS)
+    assert set(made.changed().values()) == {"create"}
+    remote = {r["urn"]: r for r in project.checkpoint()["resources"]}
+    roots = {
+        u.split("::")[2] for u in remote if u.split("::")[2].startswith("keepwarm:index:") and "$" not in u
+    }
+    assert roots == {f"keepwarm:index:{kind}" for kind in COMPONENTS}
+    for export in ("classify", "entry"):
+        arn = project.checkpoint()["resources"][0]["outputs"][export]
+        assert arn.startswith("arn:aws:lambda:"), arn
+        answer = project.boto("lambda").invoke(FunctionName=arn, Payload=b'{"asked": 1}')
+        assert json.loads(answer["Payload"].read()) == {"asked": 1}
+
+    by_import = project.must("preview", "--expect-no-changes", program=lambda: every_component(imported, uri))
+    assert by_import.changed() == {}
+
+
+def delayed(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
+    """Change what BurstQueue has no input for."""
+    if not args.name.endswith("-jobs"):
+        return None
+    return pulumi.ResourceTransformResult({**args.props, "delaySeconds": 7}, args.opts)
+
+
+def order(project: Project) -> list[tuple[str, str]]:
+    """What the last run did, in order: (`starts` or `done`, logical name), components included."""
+    found = []
+    for line in (project.folder / "events.json").read_text().splitlines():
+        event = json.loads(line)
+        for key, word in (("resourcePreEvent", "starts"), ("resOutputsEvent", "done")):
+            if key in event:
+                found.append((word, event[key]["metadata"]["urn"].rpartition("::")[2]))
+    return found
+
+
+WAYS = [pytest.param(imported, id="imported"), pytest.param(constructed, id="constructed")]
+
+
+@pytest.mark.parametrize("make", WAYS)
+def test_given_options_on_a_component_when_up_and_destroyed_then_its_children_follow_them(
+    project: Project, make: Make
+) -> None:
+    def program(name: str = "burst", aliases: Sequence[pulumi.Alias] = ()) -> None:
+        first = aws.sqs.Queue("first")
+        other = aws.Provider("other", region="us-east-1")
+        options = pulumi.ResourceOptions(
+            provider=other, depends_on=[first], transforms=[delayed], aliases=list(aliases)
+        )
+        burst = make("BurstQueue", name, {}, options)
+        component = getattr(burst, "resource", burst)
+        aws.sqs.Queue("after", opts=pulumi.ResourceOptions(depends_on=[component]))
+
+    project.up(program)
+    happened = order(project)
+    url = project.resource("burst-jobs")["id"]
+    told = project.boto("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["DelaySeconds"])
+    assert told["Attributes"]["DelaySeconds"] == "7", "transforms"
+    component = project.resource("burst")
+    children = [r for r in project.checkpoint()["resources"] if r.get("parent") == component["urn"]]
+    names = [c["urn"].rpartition("::")[2] for c in children]
+    assert {"burst-jobs", "burst-parked", "burst-age"} <= set(names)
+    assert {c["provider"].rsplit("::", 2)[1] for c in children} == {"other"}, "provider"
+    assert happened.index(("done", "first")) < min(happened.index(("starts", n)) for n in names)
+    assert happened.index(("starts", "after")) > max(happened.index(("done", n)) for n in names)
+
+    renamed = project.up(lambda: program("calls", [pulumi.Alias(name="burst")]))
+    assert renamed.changed() == {}, "aliases of a component are those of its children"
+    assert project.resource("calls-jobs")["id"] == url
+
+    project.must("destroy", program=lambda: None)
+    happened = order(project)
+    renamed_names = [n.replace("burst", "calls", 1) for n in names]
+    assert happened.index(("starts", "first")) > max(happened.index(("done", n)) for n in renamed_names)
+    assert happened.index(("done", "after")) < min(happened.index(("starts", n)) for n in renamed_names)
