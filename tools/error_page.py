@@ -17,7 +17,15 @@ ROOMS = (
     ("Policies", ("keepwarm_policies.errors",)),
     ("Runtime", ("keepwarm_runtime.errors",)),
     ("Planner", ("keepwarm_planner.errors",)),
-    ("Embedded cloud", ("keepwarm_localcloud.errors",)),
+    (
+        "Embedded cloud",
+        (
+            "keepwarm_localcloud.errors",
+            "keepwarm_localcloud.tasking.errors",
+            "keepwarm_localcloud.lambda_.errors",
+            "keepwarm_localcloud.resources.errors",
+        ),
+    ),
     ("Command line and engine", ("keepwarm_cli.errors",)),
 )
 # Code that ships into functions and images is no package of the workspace; its tables are read from the files.

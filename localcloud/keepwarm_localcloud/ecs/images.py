@@ -36,7 +36,7 @@ def directory_of(reference: str, mirrors: Mapping[str, str]) -> Path:
     """Find the directory of an image reference: `file:///dir`, or a mirror of its repository.
 
     Raises:
-        AwsError: `ClientException` with KW621.
+        AwsError: `ClientException` with KW611.
     """
     bare = reference.partition("@")[0]
     repository = bare if "/" in bare.rpartition(":")[2] else bare.rpartition(":")[0] or bare
@@ -48,7 +48,7 @@ def directory_of(reference: str, mirrors: Mapping[str, str]) -> Path:
     raise AwsError(
         "ClientException",
         coded(
-            "KW621", "task definition image", reference, "file:///dir with config.json, or a mirrored repository",
+            "KW611", "task definition image", reference, "file:///dir with config.json, or a mirrored repository",
             "a registry image can't run without Docker",
             "build a local image directory, or map the repository with --image-mirror REPO=DIR",
         ),
@@ -59,7 +59,7 @@ def load(reference: str, mirrors: Mapping[str, str]) -> Image:
     """Read an image.
 
     Raises:
-        AwsError: `ClientException` with KW621 or KW622.
+        AwsError: `ClientException` with KW611 or KW612.
     """
     root = directory_of(reference, mirrors)
 
@@ -68,7 +68,7 @@ def load(reference: str, mirrors: Mapping[str, str]) -> Image:
         allowed = "a directory holding config.json"
         return AwsError(
             "ClientException",
-            coded("KW622", f"image {reference}", got, allowed, "the entry point is read there", fix),
+            coded("KW612", f"image {reference}", got, allowed, "the entry point is read there", fix),
         )
 
     try:
