@@ -201,7 +201,7 @@ def _alive(pid: int) -> bool:
         ({"container": {"mountPoints": [{"sourceVolume": "x", "containerPath": "/x"}]}}, "Unknown volume 'x'"),
         ({"container": {"healthCheck": {"command": ["curl"]}}}, "healthCheck.command must start with CMD"),
         ({"container": {"healthCheck": {"command": ["CMD", "x"], "interval": 1}}}, "must be between 5 and 300"),
-        ({"image": "public.ecr.aws/x/y:1"}, "KW621.*can't run without Docker"),
+        ({"image": "public.ecr.aws/x/y:1"}, "KW611.*can't run without Docker"),
         ({"container": {"essential": False}}, "At least one container must be essential"),
     ],
 )  # fmt: skip

@@ -209,7 +209,7 @@ def test_given_a_disabled_schedule_when_time_passes_then_nothing_until_enabled(s
         ({"ScheduleExpression": "rate(0 days)"}, "Invalid Schedule Expression"),
         ({"ScheduleExpressionTimezone": "Mars/Base"}, "Timezone"),
         ({"FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 1441}}, "between 1 and 1440"),
-        ({"Target": {"Arn": "arn:aws:glue:us-east-1:1:job/x"}}, "KW624"),
+        ({"Target": {"Arn": "arn:aws:glue:us-east-1:1:job/x"}}, "KW614"),
         (
             {"Target": {"RoleArn": "arn:aws:iam::123456789026:role/none"}},
             "allow AWS EventBridge Scheduler to assume",

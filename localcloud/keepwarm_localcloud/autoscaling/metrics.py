@@ -132,7 +132,7 @@ class ExpressionError(ValueError):
 def _unknown(expression: str, got: str) -> ExpressionError:
     return ExpressionError(
         coded(
-            "KW623", f"metric expression '{expression}'", got,
+            "KW613", f"metric expression '{expression}'", got,
             "ids, numbers, + - * /, comparisons, IF, FILL, SUM, MAX, MIN, AVG, ABS, CEIL, FLOOR",
             "nothing else of metric math is implemented", "write it with these",
         )

@@ -151,7 +151,7 @@ class SchedulerService:
             allowed = f"{', '.join(TARGETS)} or arn:aws:scheduler:::aws-sdk:service:action"
             raise _invalid(
                 coded(
-                    "KW624",
+                    "KW614",
                     "schedule target",
                     arn,
                     allowed,

@@ -362,7 +362,7 @@ class _Check:
 
 
 def _unsupported(got: str, allowed: str) -> str:
-    return coded("KW620", "state machine", got, allowed, "it isn't implemented here", "use what is allowed")
+    return coded("KW610", "state machine", got, allowed, "it isn't implemented here", "use what is allowed")
 
 
 _JSONATA = _unsupported("QueryLanguage JSONata", "QueryLanguage JSONPath")

@@ -1,11 +1,11 @@
 """Codes of the refusals that are the embedded cloud's own, not AWS's (KW62x)."""
 
 CODES: dict[str, str] = {
-    "KW620": "A state machine uses something of Amazon States Language that the embedded cloud can't run.",
-    "KW621": "A task definition's image isn't a local image directory (file:///dir with config.json).",
-    "KW622": "A local image's config.json is missing or malformed.",
-    "KW623": "A scaling policy or alarm uses a metric expression that the embedded cloud can't evaluate.",
-    "KW624": "A schedule names a target that the embedded cloud can't call.",
+    "KW610": "A state machine uses something of Amazon States Language that the embedded cloud can't run.",
+    "KW611": "A task definition's image isn't a local image directory (file:///dir with config.json).",
+    "KW612": "A local image's config.json is missing or malformed.",
+    "KW613": "A scaling policy or alarm uses a metric expression that the embedded cloud can't evaluate.",
+    "KW614": "A schedule names a target that the embedded cloud can't call.",
 }
 
 
