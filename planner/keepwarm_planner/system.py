@@ -8,8 +8,9 @@ cover what has no queue of messages and no downstream.
 What happens to a request: it arrives at the function, or as a message whose batch the event source mapping hands to
 the function. The function works for its own service time; with a downstream it then needs a permit, and holds its
 environment while the downstream serves it. A refused request (no permit, function throttled) is tried again after an
-exponential backoff with full jitter, as long as attempts and its deadline last; a throttled batch instead goes back to
-the queue when its visibility timeout ends, and to the dead letters after its last receive.
+exponential backoff with full jitter, as long as attempts and its deadline last. A throttled batch is offered again,
+at doubling intervals, while its messages are hidden; then they go back to the queue, and to the dead letters after
+their last receive.
 """
 
 import heapq
@@ -33,6 +34,10 @@ from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
 
 if TYPE_CHECKING:
     from keepwarm_runtime.scaling import Step
+
+OFFER_FIRST_S, OFFER_MAX_S = 0.5, 20.0
+"""Intervals at which the event source mapping offers a throttled batch again: assumed, AWS says "with backoff"; the
+embedded cloud does the same."""
 
 POLLERS_START = 5
 POLLERS_PER_MINUTE = 300
@@ -489,10 +494,22 @@ class _Replication:
                 batch.append(request)
             if batch:
                 self.batches += 1
-                if not self._invoke(batch, now):
-                    self.batches -= 1
+                self._offer(batch, now, now, OFFER_FIRST_S)
 
-    def _return_later(self, batch: list[_Request], now: float) -> None:
+    def _offer(self, batch: list[_Request], received: float, now: float, wait: float) -> None:
+        """Hands a batch to the function, again and again while its messages are hidden."""
+        queue = self.system.queue
+        assert queue is not None
+        if self._invoke(batch, now):
+            return
+        if now + wait < received + queue.visibility_s:
+            longer = min(wait * 2.0, OFFER_MAX_S)
+            self.loop.at(now + wait, lambda t: self._offer(batch, received, t, longer))
+            return
+        self.batches -= 1
+        self._return_at(batch, received + queue.visibility_s)
+
+    def _return_at(self, batch: list[_Request], end: float) -> None:
         """Back to the queue when the visibility timeout ends, or to the dead letters."""
         queue = self.system.queue
         assert queue is not None
@@ -513,7 +530,7 @@ class _Replication:
                 insort(self.pending, request, key=_arrived)
             self._pump(t)
 
-        self.loop.at(now + queue.visibility_s, visible)
+        self.loop.at(end, visible)
 
     # ---- the function
 
@@ -521,9 +538,7 @@ class _Replication:
         """Places one invocation; False when it was throttled."""
         got = self.function.try_start(now)
         if got is None:
-            if self.system.queue is not None:
-                self._return_later(batch, now)
-            else:
+            if self.system.queue is None:
                 for request in batch:
                     self._retry(request, now)
             return False
