@@ -167,6 +167,7 @@ class Stack:
     def deploy(self) -> Any:
         """Bring the stack up; a refusal of a setting or resource is one coded line each."""
         from keepwarm_localcloud.driver import DeploymentError
+        from pulumi import RunError
 
         try:
             with self._console.status("deploying") as status, self._times.stage("deploy"):
@@ -176,6 +177,9 @@ class Stack:
             raise CliError(
                 "KW656", f"stack '{self.name}': could not be deployed:\n{error}", exit_code=1
             ) from None
+        except RunError as refused:
+            # What the program says about its own input: settings, arguments of a component, a bundle.
+            raise CliError("KW656", f"stack '{self.name}': could not be deployed:\n{refused}") from None
         finally:
             self._progress = lambda _: None
 
