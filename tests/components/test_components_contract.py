@@ -65,7 +65,7 @@ def test_given_limits_when_imported_then_pulumi_is_not_loaded() -> None:
 
 
 def test_given_all_components_when_analysed_then_the_schema_is_the_golden_one() -> None:
-    schema = json.loads(ComponentProvider(components(), "keepwarm", None, "0.1.0").schema)
+    schema = json.loads(str(ComponentProvider(components(), "keepwarm", None, "0.1.0").schema))
     assert sorted(schema["resources"]) == sorted(f"keepwarm:index:{name}" for name in COMPONENTS)
     compare("schema.json", json.dumps(schema, indent=1, sort_keys=True) + "\n")
 

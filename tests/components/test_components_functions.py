@@ -543,6 +543,6 @@ def test_given_a_pool_lambda_would_refuse_when_declared_then_so_do_we(
 
 
 def test_given_a_late_size_beyond_the_reservation_when_resolved_then_the_words_are_the_same() -> None:
-    args = REFUSED_POOLS[1][0]
+    args: Any = REFUSED_POOLS[1][0]
     late = pulumi.Output.from_input(3)
     assert refusal(pool(**{**args, "environments": late})) == REFUSED_POOLS[1][1]

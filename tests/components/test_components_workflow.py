@@ -27,8 +27,9 @@ POLICY = "aws:iam/rolePolicy:RolePolicy"
 
 
 def workflow(**args: Any) -> Any:
-    given = {"functions": steps(), "dead_letters": QUEUE, **args}
-    return lambda: kw.DurableWorkflow("d", {k: v for k, v in given.items() if v is not None})  # type: ignore[typeddict-item]
+    given: dict[str, Any] = {"functions": steps(), "dead_letters": QUEUE, **args}
+    inputs: Any = {k: v for k, v in given.items() if v is not None}
+    return lambda: kw.DurableWorkflow("d", inputs)
 
 
 def definition(**args: Any) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def test_given_a_failure_when_it_is_parked_then_code_and_reason_are_plain_words(
 
 def interpret(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """What an execution of a machine without tasks ends with, in moto's interpreter."""
-    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):  # type: ignore[misc]
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         client = boto3.client("stepfunctions", region_name="eu-west-1")
         arn = client.create_state_machine(
             name="branch", definition=json.dumps(found), roleArn="arn:aws:iam::123456789012:role/r"

@@ -63,8 +63,8 @@ def seed(name: str = "magika", version: str = "1.0.0", content: str = "weights")
     }
 
 
-def steps() -> dict[str, pulumi.Input[str]]:
-    """Alias ARNs of the document workflow's steps."""
+def steps() -> Any:
+    """Alias ARNs of the document workflow's steps, by step."""
     return {step: alias(step) for step in ("extract", "ocr", "enrich", "publish")}
 
 

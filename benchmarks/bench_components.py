@@ -1,0 +1,214 @@
+"""What declaring a stack with components costs over declaring the same resources raw, in one run, under mocks.
+
+The raw program is made from what the components declared: the same resources, inputs and references (a value that is
+another resource's ARN, name or address is passed as its `Output`; a policy document waits once for all of its values,
+as the components' do: with `pulumi.Output.json_dumps` the raw side would take half as long again), without components
+and without checks. Both run against the same fake engine.
+
+    python benchmarks/bench_components.py [--json] [--rounds N]
+"""
+
+import argparse
+import gc
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pulumi
+import pulumi_aws as aws
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import keepwarm as kw
+from keepwarm import _json
+from tests.support.deployed import DEFAULT_VPC, IDENTITY, Deployed, answered, deploy
+from tests.support.samples import IMAGE, code, seed
+
+REFERENCES = ("arn", "url", "name", "bucket", "id")
+
+
+def stack(name: str) -> Callable[[], None]:
+    """The whole stack by components."""
+
+    def program() -> None:
+        kw.ServerlessRuntime(
+            name,
+            {
+                "stages": {
+                    "classify": {"code": code(), "model": "magika"},
+                    "extract": {"code": code()},
+                    "ocr": {"code": code(), "calls_service": True},
+                    "enrich": {"code": code()},
+                    "publish": {"code": code(), "side_effects": True},
+                },
+                "entry": "classify",
+                "models": [seed()],
+                "service": {"image": IMAGE, "max_tasks": 2, "network_path": kw.NetworkPath.ENDPOINTS},
+                "warm": {"environments": 2, "max_environments": 5},
+                "budgets_ms": {"total": 2000},
+            },
+        )
+
+    return program
+
+
+class Ref(NamedTuple):
+    """A property of a resource that was made before."""
+
+    at: int
+    key: str
+
+
+class Document(NamedTuple):
+    """A policy document with references in it."""
+
+    body: Any
+
+
+class Text(NamedTuple):
+    """A string with references in it."""
+
+    parts: list[Any]
+
+
+def raw(recorded: Deployed) -> Callable[[], None]:
+    """The same resources without components, wired by outputs. Reading the recording is no part of the program."""
+    plans: list[tuple[Any, str, dict[str, Any]]] = []
+    known: dict[str, Ref] = {}
+    for index, entry in enumerate(r for r in recorded.resources if r.custom):
+        cls = class_of(entry.typ)
+        splitter = re.compile(
+            "(" + "|".join(re.escape(v) for v in sorted(known, key=len, reverse=True)) + ")"
+        )
+        plans.append(
+            (cls, entry.name, {snake(k): planned(v, known, splitter) for k, v in entry.inputs.items()})
+        )
+        answer = {**answered(entry.typ, entry.name, entry.inputs), **entry.inputs, "id": f"{entry.name}-id"}
+        for key in REFERENCES:
+            value = answer.get(key)
+            if isinstance(value, str) and len(value) > 6 and hasattr(cls, key):
+                known.setdefault(value, Ref(index, key))
+
+    def program() -> None:
+        aws.get_caller_identity_output()
+        aws.get_region_output()
+        aws.get_partition_output()
+        made: list[Any] = []
+
+        def wire(plan: Any) -> Any:
+            kind = type(plan)
+            if kind is dict:
+                return {key: wire(inner) for key, inner in plan.items()}
+            if kind is list:
+                return [wire(inner) for inner in plan]
+            if kind is Ref:
+                return getattr(made[plan.at], plan.key)
+            if kind is Document:
+                return _json.dumps(wire(plan.body))
+            if kind is Text:
+                return pulumi.Output.concat(*[wire(part) for part in plan.parts])
+            return plan
+
+        for cls, name, inputs in plans:
+            made.append(cls(name, **{key: wire(inner) for key, inner in inputs.items()}))
+
+    return program
+
+
+def planned(value: Any, known: dict[str, Ref], splitter: re.Pattern[str]) -> Any:
+    """A recorded input as it would be written: references instead of what they resolved to."""
+    if isinstance(value, dict):
+        return {key: planned(inner, known, splitter) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [planned(inner, known, splitter) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, str) or not known:
+        return value
+    if value in known:
+        return known[value]
+    parts = [known.get(part, part) for part in splitter.split(value) if part]
+    if not any(isinstance(part, Ref) for part in parts):
+        return value
+    if value.startswith(("{", "[")):
+        return Document(planned(json.loads(value), known, splitter))
+    return Text(parts)
+
+
+def class_of(token: str) -> Any:
+    """Class of a type token such as `aws:s3/bucket:Bucket`."""
+    package, name = token.split(":")[1].split("/")[0], token.split(":")[2]
+    return getattr(getattr(aws, {"lambda": "lambda_"}.get(package, package)), name)
+
+
+def snake(key: str) -> str:
+    """Python's name of a property."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", key).lower()
+
+
+def repeated(programs: list[Callable[[], None]]) -> Callable[[], None]:
+    """Several programs as one."""
+
+    def program() -> None:
+        for each in programs:
+            each()
+
+    return program
+
+
+def cpu_s(program: Callable[[], None]) -> float:
+    """CPU time of one evaluation, in seconds."""
+    gc.collect()
+    start = time.process_time()
+    deploy(program, lookups={**IDENTITY, **DEFAULT_VPC})
+    return time.process_time() - start
+
+
+def compare(names: list[str], rounds: int) -> dict[str, Any]:
+    """Both programs in turns, so that the machine's mood meets both."""
+    with_components = repeated([stack(name) for name in names])
+    recorded = [deploy(stack(name), lookups=DEFAULT_VPC) for name in names]
+    without = repeated([raw(each) for each in recorded])
+    same = deploy(without, lookups=DEFAULT_VPC).names() == sorted(
+        n for each in recorded for n in each.names()
+    )
+    if not same:
+        raise SystemExit("the raw program declares other resources: the comparison would mean nothing")
+    pairs = [(cpu_s(with_components), cpu_s(without)) for _ in range(rounds)]
+    components, plain = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return {
+        "resources": sum(len(each.names()) for each in recorded),
+        "components_cpu_s": round(components, 4),
+        "raw_cpu_s": round(plain, 4),
+        "ratio": round(statistics.median(a / b for a, b in pairs), 3),
+        "rounds": rounds,
+    }
+
+
+def main() -> None:
+    """Measure the full stack and about a thousand resources."""
+    parser = argparse.ArgumentParser(description="Components against raw resources, under mocks.")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--rounds", type=int, default=7, help="pairs of evaluations (default 7)")
+    given = parser.parse_args()
+    results = {
+        "full stack": compare(["stack"], given.rounds),
+        "thousand resources": compare([f"stack{n}" for n in range(9)], max(given.rounds // 2, 3)),
+    }
+    if given.json:
+        print(json.dumps(results, indent=1))
+        return
+    for name, row in results.items():
+        print(
+            f"{name}: {row['resources']} resources, components {row['components_cpu_s']:.3f} s CPU, "
+            f"raw {row['raw_cpu_s']:.3f} s, ratio {row['ratio']:.2f} (must 1.25, goal 1.05)"
+        )
+
+
+if __name__ == "__main__":
+    main()
