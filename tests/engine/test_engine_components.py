@@ -1,15 +1,19 @@
 """The components cross the engine: from any language, with resource options, and from a copy of the folder.
 
 Proves, with the real CLI against the embedded cloud: every component is constructed by its plugin with the same result
-as by import; `transforms`, `aliases`, `provider` and `depends_on` on a component are honoured on both ways; the consumer
-program deploys. Does not prove what `pulumi package add` generates for each language; the schema it works from is a
-golden file.
+as by import; `transforms`, `aliases`, `provider` and `depends_on` on a component are honoured on both ways; a copy of
+the folder alone gives the engine its schema and its components; the consumer programs (Python, YAML) deploy and work.
+Does not prove what `pulumi package add` generates for each language; the schema it works from is a golden file.
 """
 
 import json
+import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pulumi
 import pulumi_aws as aws
@@ -18,10 +22,18 @@ import pytest
 from keepwarm import Capacity, NetworkPath
 from keepwarm.__main__ import COMPONENTS
 from tests.support.engine import Project
-from tests.support.remote import Make, constructed, imported
+from tests.support.remote import Make, constructed, imported, install_alone, yaml_program
 from tests.support.samples import code, seed
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+CONSUMER = ROOT / "examples" / "consumer"
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    # The SDK leaves its event loop open when the engine ends under it.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +255,69 @@ def test_given_options_on_a_component_when_up_and_destroyed_then_its_children_fo
     renamed_names = [n.replace("burst", "calls", 1) for n in names]
     assert happened.index(("starts", "first")) > max(happened.index(("done", n)) for n in renamed_names)
     assert happened.index(("done", "after")) < min(happened.index(("starts", n)) for n in renamed_names)
+
+
+def test_given_a_copy_of_the_folder_alone_when_the_engine_uses_it_then_schema_and_components_are_there(
+    project: Project, tmp_path: Path
+) -> None:
+    python = install_alone(tmp_path)
+    shim = tmp_path / "bin" / "pulumi-resource-keepwarm"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec "{python}" -m keepwarm "$@"\n')
+    shim.chmod(0o755)
+    path = {"PATH": f"{shim.parent}{os.pathsep}{project.environment['PATH']}", "PYTHONPATH": ""}
+
+    told = json.loads(project.must("package", "get-schema", str(shim), environment=path).text)
+    golden = json.loads((ROOT / "tests" / "components" / "golden" / "schema.json").read_text())
+    assert set(told["resources"]) == {f"keepwarm:index:{kind}" for kind in COMPONENTS}
+    for kind, described in golden["resources"].items():
+        # The engine leaves out what is empty.
+        assert set(told["resources"][kind]["inputProperties"]) == set(described["inputProperties"])
+        assert set(told["resources"][kind]["properties"]) == set(described["properties"])
+        assert told["resources"][kind].get("requiredInputs", []) == described.get("requiredInputs", [])
+
+    made = project.up(lambda: constructed("BurstQueue", "alone", {}), environment=path)
+    assert made.changed()["Queue alone-jobs"] == "create"
+
+
+def work_once(project: Project, jobs_url: str, measure_arn: str) -> None:
+    """Send a message and wait until the function has taken it, in its warm environment."""
+    function = measure_arn.split(":")[6]
+    project.boto("sqs").send_message(QueueUrl=jobs_url, MessageBody="keep warm")
+    since, deadline = 0, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with urlopen(f"{project.endpoint()}/_keepwarm/journal?since={since}&wait_s=5") as answer:
+            entries = json.loads(answer.read())
+        for entry in entries:
+            since = entry["sequence"]
+            if entry["kind"] == "invocation" and entry["function"] == function:
+                assert (entry["outcome"], entry["pool"]) == ("ok", "provisioned"), entry
+                return
+    raise AssertionError(f"{function} took no message")
+
+
+def test_given_the_consumer_program_when_run_in_its_folder_then_it_deploys_and_works(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "consumer"
+    project = Project(folder, name="consumer")
+    try:
+        shutil.copytree(CONSUMER, folder, dirs_exist_ok=True)
+        shutil.rmtree(folder / "stacks")
+        project.up(None)
+        outputs = project.checkpoint()["resources"][0]["outputs"]
+        work_once(project, outputs["jobs_url"], outputs["measure_arn"])
+        project.must("preview", "--expect-no-changes")
+        project.must("destroy")
+        assert project.inventory() == {}
+    finally:
+        project.close()
+
+
+def test_given_the_yaml_program_when_its_components_are_constructed_then_it_deploys_and_works(
+    project: Project,
+) -> None:
+    program = yaml_program(CONSUMER / "yaml" / "Pulumi.yaml")
+    project.up(program)
+    outputs = project.checkpoint()["resources"][0]["outputs"]
+    work_once(project, outputs["jobsUrl"], outputs["measureArn"])

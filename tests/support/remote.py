@@ -4,12 +4,19 @@ The Python SDK that `pulumi package add` would generate does the same; here the 
 """
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pulumi
+import yaml
 from pulumi.provider.experimental.component import ComponentProvider
 
 import keepwarm
@@ -74,3 +81,48 @@ def _value(value: Any, spec: Mapping[str, Any]) -> Any:
 
 def _snake(key: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in key)
+
+
+def install_alone(folder: Path) -> Path:
+    """Install a copy of `components/`, and nothing else of ours, into an environment of its own; its interpreter."""
+    copy, environment = folder / "components", folder / "venv"
+    source = Path(keepwarm.__file__).parent.parent
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv", "*.egg-info"))
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "UV_PROJECT"))}
+    python = environment / "bin" / "python"
+    uv = shutil.which("uv")
+    if uv is None:
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, env=clean)
+        install = [str(python), "-m", "pip", "install", "--quiet", str(copy)]
+    else:
+        made = [uv, "venv", "--quiet", "--python", sys.executable, str(environment)]
+        subprocess.run(made, check=True, env=clean)
+        install = [uv, "pip", "install", "--quiet", "--python", str(python), str(copy)]
+    subprocess.run(install, check=True, cwd=folder, env=clean)
+    return python
+
+
+def yaml_program(path: Path) -> Callable[[], None]:
+    """A Pulumi YAML file of components as a program: what its language host does with such a file."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def program() -> None:
+        made: dict[str, Remote] = {}
+
+        def value(given: Any) -> Any:
+            if isinstance(given, dict):
+                if "fn::fileArchive" in given:
+                    return pulumi.FileArchive(str((path.parent / given["fn::fileArchive"]).resolve()))
+                return {k: value(v) for k, v in given.items()}
+            if isinstance(given, list):
+                return [value(v) for v in given]
+            reference = re.fullmatch(r"\$\{(\w+)\.(\w+)\}", given) if isinstance(given, str) else None
+            return getattr(made[reference[1]], reference[2]) if reference else given
+
+        for name, resource in document["resources"].items():
+            kind = resource["type"].rpartition(":")[2]
+            made[name] = Remote(kind, name, value(resource["properties"]), None)
+        for name, exported in document["outputs"].items():
+            pulumi.export(name, value(exported))
+
+    return program

@@ -1,0 +1,32 @@
+import * as pulumi from "@pulumi/pulumi";
+import * as keepwarm from "@pulumi/keepwarm";
+
+const jobs = new keepwarm.BurstQueue("jobs", { consumerTimeoutS: 30, maxConcurrency: 2, deadlineS: 3600 });
+
+const measure = new keepwarm.PreprocessingFunction("measure", {
+    code: new pulumi.asset.FileArchive("../function"),
+    runtime: "python3.12",
+    timeoutS: 30,
+    queue: {
+        url: jobs.url,
+        arn: jobs.arn,
+        parkedUrl: jobs.parkedUrl,
+        parkedArn: jobs.parkedArn,
+        consumerTimeoutS: 30,
+        batchSize: 10,
+        batchWindowS: 1,
+        maxConcurrency: 2,
+    },
+});
+
+new keepwarm.WarmPool("warm", {
+    target: {
+        functionName: measure.functionName,
+        alias: measure.alias,
+        compatibilityKey: measure.compatibilityKey,
+    },
+    environments: 1,
+});
+
+export const jobsUrl = jobs.url;
+export const measureArn = measure.arn;
