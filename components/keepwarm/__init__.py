@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keepwarm.admission import Admission, AdmissionArgs
     from keepwarm.bindings import (
         AdmissionBinding,
+        CallerNetwork,
         FunctionBindings,
         Integrity,
         LedgerBinding,
@@ -54,6 +55,7 @@ _MODULES: dict[str, str] = {
     "BurstQueue": "burst_queue",
     "BurstQueueArgs": "burst_queue",
     "Capacity": "_gpu_checks",
+    "CallerNetwork": "bindings",
     "CostRates": "observability",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
@@ -111,6 +113,7 @@ __all__ = [
     "Architecture",
     "BurstQueue",
     "BurstQueueArgs",
+    "CallerNetwork",
     "Capacity",
     "CostRates",
     "DataBucket",

@@ -94,6 +94,17 @@ class ServiceBinding(TypedDict):
     """Cloud Map service; also the `Service` dimension of the `Backlog` metric."""
 
 
+class CallerNetwork(TypedDict):
+    """Inputs that attach a RuntimeFunction to the VPC of a service as a caller that is let in."""
+
+    subnet_ids: pulumi.Input[list[pulumi.Input[str]]]
+    """Subnets of the service."""
+    security_group_ids: list[pulumi.Input[str]]
+    """Security group the service lets in."""
+    network_path: NotRequired[NetworkPath]
+    """How AWS services are reached from there. Default: not stated."""
+
+
 class QueueBinding(TypedDict):
     """A burst queue and how its one consumer reads it."""
 

@@ -13,6 +13,7 @@ from keepwarm._function_checks import Architecture
 from keepwarm._gpu_checks import Capacity, checked
 from keepwarm._names import child as child_name
 from keepwarm.bindings import (
+    CallerNetwork,
     FunctionBindings,
     ModelBinding,
     NetworkPath,
@@ -200,13 +201,15 @@ class GpuService(pulumi.ComponentResource):
         """Requests the service really takes at a time when it is scaled out: the size of its Admission pool."""
         return int(self._permits)
 
-    def caller_network(self) -> dict[str, Any]:
+    def caller_network(self) -> CallerNetwork:
         """Inputs of a RuntimeFunction that attach it to the VPC as a caller that is let in."""
-        network: dict[str, Any] = {
+        network: CallerNetwork = {
             "subnet_ids": self._subnet_ids,
             "security_group_ids": [self.caller_group_id],
         }
-        return network if self._path is None else {**network, "network_path": self._path}
+        if self._path is not None:
+            network["network_path"] = self._path
+        return network
 
     def _capacity(self, name: str, spec: dict[str, Any], cluster: ecs.Cluster) -> pulumi.Input[str]:
         if spec["capacity"] is Capacity.FARGATE:
