@@ -20,6 +20,8 @@ from keepwarm_localcloud.errors import LocalCloudError
 
 MARK = "KEEPWARM_CLOUD_ID"
 """Environment variable every child carries, by which strays are found in /proc."""
+_GUARDIAN_S = 10.0
+"""The guardian has nothing to do after `bye`; this is for a machine that does not even run it."""
 
 
 class Processes:
@@ -168,7 +170,11 @@ class Processes:
         if self._guardian.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self._guardian.stdin.close()
-        self._guardian.wait()
+        try:
+            self._guardian.wait(_GUARDIAN_S)
+        except subprocess.TimeoutExpired:
+            self._guardian.kill()
+            self._guardian.wait()
 
     def strays(self) -> list[int]:
         """Processes that carry the mark of this cloud, wherever they went (own sessions, re-parented)."""

@@ -29,6 +29,8 @@ METRICS_PERIOD_S: Final = 60
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 ACTIVE_S: Final = 6 * 3_600
 """A queue is active for CloudWatch this long after its last message or use. Same page."""
+_STOP_S: Final = 30.0
+"""More than the one-time import of moto takes, which the thread may be in when it is told to stop."""
 _ARN = re.compile(r"arn:aws[a-z-]*:sqs:([a-z0-9-]+):(\d{12}):([A-Za-z0-9_.-]+)\Z")
 
 
@@ -89,7 +91,9 @@ class SqsService:
         for queue in queues:
             queue.close()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_STOP_S)
+            if self._thread.is_alive():
+                raise RuntimeError(f"the metrics thread did not end within {_STOP_S:g} s")
             self._thread = None
 
     def inventory(self) -> dict[str, list[str]]:
