@@ -166,8 +166,9 @@ class Stack:
 
     def deploy(self) -> Any:
         """Bring the stack up; a refusal of a setting or resource is one coded line each."""
-        from keepwarm_localcloud.driver import DeploymentError
         from pulumi import RunError
+
+        from keepwarm_localcloud.driver import DeploymentError
 
         try:
             with self._console.status("deploying") as status, self._times.stage("deploy"):

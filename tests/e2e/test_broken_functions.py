@@ -1,8 +1,8 @@
 """A stack whose functions or settings are broken, run as a person runs it: what they see, and that nothing is left.
 
-Proves: a function that crashes at import, never answers or prints and returns garbage costs its documents, each with the
-reason and in the dead-letter queue, and exit 1; what can't be deployed is told in coded lines. Does not prove the
-platform's own error words (tests/localcloud/test_lambda_execution).
+Proves: a function that crashes at import, never answers or prints and returns garbage costs its documents, each with
+the reason, and exit 1; what can't be deployed is told in coded lines. Does not prove the platform's own error words
+(tests/localcloud/test_lambda_execution).
 """
 
 import shutil

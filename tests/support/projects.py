@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Project:
-    """A copy of the program, its functions and stack files; what is built from them is kept in this repository's build."""
+    """A copy of the program, its functions and stack files; what is built from them is kept in this repository."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
