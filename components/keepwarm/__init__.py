@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         AdmissionBinding,
         CallerNetwork,
         FunctionBindings,
+        IntakeSource,
         Integrity,
         LedgerBinding,
         ModelBinding,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         WarmTarget,
         WorkflowBinding,
     )
-    from keepwarm.burst_queue import BurstQueue, BurstQueueArgs, IntakeSource
+    from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
     from keepwarm.data_bucket import DataBucket, DataBucketArgs
     from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
     from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
@@ -66,7 +67,7 @@ _MODULES: dict[str, str] = {
     "FunctionBindings": "bindings",
     "GpuService": "gpu_service",
     "GpuServiceArgs": "gpu_service",
-    "IntakeSource": "burst_queue",
+    "IntakeSource": "bindings",
     "Integrity": "bindings",
     "InvalidArgs": "errors",
     "LedgerBinding": "bindings",

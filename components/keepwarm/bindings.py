@@ -130,6 +130,19 @@ class QueueBinding(TypedDict):
     """Key the queues are encrypted with. Default: none (SSE-SQS)."""
 
 
+class IntakeSource(TypedDict):
+    """A bucket whose new objects become messages."""
+
+    bucket: pulumi.Input[str]
+    """Name of the bucket; it can have one intake only, since S3 keeps one notification configuration."""
+    bucket_arn: pulumi.Input[str]
+    """ARN of the bucket."""
+    prefix: NotRequired[pulumi.Input[str]]
+    """Only keys that start with this. Default: all keys."""
+    suffix: NotRequired[pulumi.Input[str]]
+    """Only keys that end with this. Default: all keys."""
+
+
 class StoreBinding(TypedDict):
     """A bucket for results and intermediate documents."""
 

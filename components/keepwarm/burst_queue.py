@@ -8,7 +8,7 @@ from pulumi_aws import cloudwatch, s3, sqs
 from keepwarm import _iam, _json, limits
 from keepwarm._args import Checks, Problem, derive
 from keepwarm._names import child as child_name
-from keepwarm.bindings import QueueBinding
+from keepwarm.bindings import IntakeSource, QueueBinding
 
 CONSUMER_TIMEOUT_S = 60
 BATCH_SIZE = 10
@@ -17,19 +17,6 @@ MAX_CONCURRENCY = 10
 MAX_RECEIVES = 5
 DEADLINE_S = 3600
 PARKED_RETENTION_S = limits.SQS_RETENTION_MAX_S
-
-
-class IntakeSource(TypedDict):
-    """A bucket whose new objects become messages."""
-
-    bucket: pulumi.Input[str]
-    """Name of the bucket; it can have one intake only, since S3 keeps one notification configuration."""
-    bucket_arn: pulumi.Input[str]
-    """ARN of the bucket."""
-    prefix: NotRequired[pulumi.Input[str]]
-    """Only keys that start with this. Default: all keys."""
-    suffix: NotRequired[pulumi.Input[str]]
-    """Only keys that end with this. Default: all keys."""
 
 
 class BurstQueueArgs(TypedDict):

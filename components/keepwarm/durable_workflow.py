@@ -165,6 +165,10 @@ class DurableWorkflow(pulumi.ComponentResource):
         """What a function needs to start this workflow."""
         return {"arn": self.arn, "deadline_s": self._deadline_s}
 
+    def result_grants(self) -> list[Statement]:
+        """What a caller needs to ask for the result of an execution, as after an ambiguous timeout."""
+        return [grants.read_workflow(self.arn)]
+
 
 def render(owner: str, template: str, values: dict[str, Any], *, express: bool) -> str:
     """The definition's text, checked as AWS checks it.

@@ -384,6 +384,58 @@ def test_given_a_pause_when_deployed_then_the_source_is_disabled_and_stays() -> 
     assert deploy(consumer(paused=True)).one(SOURCE, "f-source")["enabled"] is False
 
 
+def test_given_buckets_when_deployed_then_s3_invokes_the_alias_for_this_account_alone() -> None:
+    objects = [{"bucket": "intake", "bucket_arn": "arn:aws:s3:::intake", "suffix": ".pdf"}]
+    seen = deploy(
+        lambda: kw.PreprocessingFunction("f", {"code": code(), "objects": objects, "reserved_concurrency": 5})  # type: ignore[typeddict-item]
+    )
+    permission = seen.one("aws:lambda/permission:Permission", "f-permission-0")
+    assert permission == {
+        "action": "lambda:InvokeFunction",
+        "function": "f-function-1a2b3c4",
+        "qualifier": "live",
+        "principal": "s3.amazonaws.com",
+        "sourceArn": "arn:aws:s3:::intake",
+        "sourceAccount": "111122223333",
+    }
+    (notified,) = seen.one("aws:s3/bucketNotification:BucketNotification", "f-objects-0")["lambdaFunctions"]
+    assert (notified["lambdaFunctionArn"], notified["filterSuffix"]) == (ALIAS_ARN, ".pdf")
+    assert (
+        "f-permission-0"
+        in seen.told("aws:s3/bucketNotification:BucketNotification", "f-objects-0").dependencies
+    )
+    assert seen.outputs["f"]["event_source_id"] == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (
+            {},
+            "KW102 PreprocessingFunction 'f' queue/objects: got none of them; allowed exactly one of queue or "
+            "objects; "
+            "because they exclude one another; fix: set one of queue or objects",
+        ),
+        (
+            {"objects": [{"bucket": "b", "bucket_arn": "arn:aws:s3:::b"}]},
+            "KW150 PreprocessingFunction 'f' reserved_concurrency: got nothing; allowed a number of "
+            "environments; because "
+            "S3 invokes once per object and nothing else bounds the fan-out; fix: set it to what the services behind "
+            "take, or put a BurstQueue in between",
+        ),
+        (
+            {"objects": [{"bucket": "b", "bucket_arn": "arn:aws:s3:::b"}], "reserved_concurrency": 0},
+            "KW114 PreprocessingFunction 'f' reserved_concurrency: got 0; allowed at least 1; because the "
+            "function may "
+            "never run, so every event fails; fix: raise reserved_concurrency",
+        ),
+    ],
+)
+def test_given_an_unbounded_or_missing_source_when_declared_then_it_is_refused(args: Any, text: str) -> None:
+    inputs: Any = {"code": code(), **args}
+    assert refusal(lambda: kw.PreprocessingFunction("f", inputs)) == text
+
+
 REFUSED_CONSUMERS = [
     (
         {"timeout_s": 61},
