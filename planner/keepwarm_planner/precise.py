@@ -102,7 +102,7 @@ def choose_group(scenario: PlainScenario, kernel: Kernel) -> Passage | None:
     group = int(load)
     while group < min(cap, MAX_GROUP) and s.rate * erlang_b(group + 1, load) * s.idle_timeout_s > 2.0 * SURE:
         group += max(1, int(sqrt(load) / 16))
-    least = max(s.provisioned, int(load))
+    least = max(s.provisioned, int(load - 3.0 * sqrt(load)))
     while group >= max(least, 2):
         if group <= MAX_GROUP:
             law = passage(s.rate, s.service_mean_s, group, kernel)

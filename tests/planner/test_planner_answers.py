@@ -1,8 +1,8 @@
 """The planner's answers: fit, budget, size, break-even, checklist, prices, designs.
 
 Proves: the six rows of the source's table get their verdicts, AWS's exclusions are respected, a calibration recovers
-known laws and states its error, the size search returns the cheapest design that meets the target and settings that
-the program accepts, the break-even agrees with its closed form, an unanswered question is a failure. Does not prove that
+known laws and states its error, the size search returns the cheapest design that meets the target and settings
+that the program accepts, the break-even agrees with its closed form, an unanswered question is a failure. Does not prove that
 AWS's prices are still those of the data file: it is dated.
 """
 
@@ -228,7 +228,7 @@ def test_given_a_mitigation_when_applied_then_what_is_left_shrinks() -> None:
     assert left["model on the host (cache or image)"] < report.total.quantiles["p99"] - 5.0
 
 
-@pytest.mark.parametrize("name", ["model_mb", "artifact_mb", "imports_s", "compile_s", "warmup_s"])
+@pytest.mark.parametrize("name", ["model_mb", "compile_s"])
 def test_given_more_work_when_estimated_then_never_faster(name: str) -> None:
     totals = [estimate(ColdPath(**{name: x})).total.quantiles["p50"] for x in (0.0, 1.0, 10.0, 100.0)]  # type: ignore[arg-type]
     assert totals == sorted(totals)
@@ -253,7 +253,7 @@ def test_given_impossible_path_when_made_then_kw500(bad: dict[str, Any]) -> None
 # ---- size
 
 DAY = Workload(
-    traces.diurnal(1.0, 0.7, 86_400.0),
+    traces.diurnal(0.3, 0.7, 86_400.0),
     law.lognormal(0.8, 0.5),
     law.lognormal_quantiles(1.5, 4.0),
     target_s=4.0,
@@ -286,6 +286,7 @@ def test_given_answer_when_written_as_settings_then_the_program_accepts_them(siz
     assert settings.gpu.permits_per_task == 4
 
 
+@pytest.mark.slow
 def test_given_stricter_target_when_sized_then_never_cheaper(sized: Any) -> None:
     strict = size(DAY, P, Target(0.0001))
     loose = size(DAY, P, Target(0.05))

@@ -60,7 +60,9 @@ class _Running:
     future: "Future[Any]"
 
 
-def _replayed(it: Any, clock: Any, name: str, trace: list[tuple[float, float]], folder: Path, idle_s: float) -> list[str]:
+def _replayed(
+    it: Any, clock: Any, name: str, trace: list[tuple[float, float]], folder: Path, idle_s: float
+) -> list[str]:
     """Plays the trace event by event; an answer is let go exactly when its service is over."""
     outcome = [""] * len(trace)
     running: list[_Running] = []
@@ -82,7 +84,9 @@ def _replayed(it: Any, clock: Any, name: str, trace: list[tuple[float, float]], 
             lambda: found if len(found := it.entries("invocation", function=name)) >= started else None
         )
         entry = records[-1]
-        outcome[one.index] = "provisioned" if entry["pool"] == "provisioned" else "cold" if entry["cold"] else "warm"
+        outcome[one.index] = (
+            "provisioned" if entry["pool"] == "provisioned" else "cold" if entry["cold"] else "warm"
+        )
 
     with ThreadPoolExecutor(16) as threads:
         for i, (t, service) in enumerate(trace):

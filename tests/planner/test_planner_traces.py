@@ -6,7 +6,7 @@ its line, memory stays flat, generators have the rate they claim and obey their 
 
 import random
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,13 @@ def _times(source: Source, seed: str = "1", kernel: Kernel = PYTHON) -> list[flo
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def write(tmp_path: Path) -> Callable[[str], Path]:
     def one(text: str, name: str = "trace.csv") -> Path:
         path = tmp_path / name
         path.write_text(text)
         return path
 
-    yield one
+    return one
 
 
 @pytest.mark.parametrize(
