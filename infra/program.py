@@ -6,7 +6,7 @@ are built (or found built) before that is asked of a cloud.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -28,6 +28,7 @@ from keepwarm import (
     NetworkPath,
     Observability,
     PreprocessingFunction,
+    PreprocessingFunctionArgs,
     PrivateEndpoints,
     PrivateEndpointsArgs,
     RuntimeFunction,
@@ -179,13 +180,12 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
     classify = PreprocessingFunction(
         "classify",
         {
-            **_function("classify", settings, built),
+            **cast("PreprocessingFunctionArgs", _function("classify", settings, built)),
             "queue": queue.binding(),
             "model": registry.binding("magika", channel=settings.models.classifier_channel),
             "workflow": workflow.binding(),
             "sources": [intake.binding()],
             "dead_letters": queue.binding(),
-            "paused": False,
         },
     )
 
