@@ -216,7 +216,15 @@ def test_given_a_bucket_when_deployed_then_it_is_private_versioned_encrypted_and
     block = seen.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "results-bucket-public")
     assert [v for k, v in block.items() if k != "bucket"] == [True] * 4
     policy = json.loads(seen.one("aws:s3/bucketPolicy:BucketPolicy", "results-bucket-policy")["policy"])
-    assert [s["Sid"] for s in policy["Statement"]] == ["TlsOnly", "ModernTls"]
+    denied = {
+        s["Sid"]: (s["Effect"], s["Principal"], s["Action"], s["Condition"]) for s in policy["Statement"]
+    }
+    assert denied == {
+        "TlsOnly": ("Deny", "*", "s3:*", {"Bool": {"aws:SecureTransport": "false"}}),
+        "ModernTls": ("Deny", "*", "s3:*", {"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
+    }
+    everything = ["arn:aws:s3:::results-bucket-1a2b3c4", "arn:aws:s3:::results-bucket-1a2b3c4/*"]
+    assert all(s["Resource"] == everything for s in policy["Statement"])
     assert all(told.retained for (kind, _), told in seen.registered.items() if kind.startswith("aws:"))
     assert "forceDestroy" not in seen.one(BUCKET, "results-bucket")
 
