@@ -290,18 +290,24 @@ def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str
     """Answer the seven questions of a serverless AI design from this stack's settings and this run's own figures."""
     from keepwarm_planner import checklist, prices
     from keepwarm_planner.budget import calibrate
+    from keepwarm_planner.errors import PlannerError
 
     events = out / "events.jsonl"
     with events.open("w") as lines:
         lines.writelines(json.dumps(e["event"]) + "\n" for e in report["journal"] if e["kind"] == "result")
     built = stack.built()
     took = [i["duration_ms"] for i in report["invocations"] if i["duration_ms"] is not None]
+    try:
+        measured = calibrate([events], function=report["outputs"]["functions"]["classify"])
+    except PlannerError:
+        # No first invocation ever answered: the question stays open, and the report says why documents failed.
+        measured = None
     facts = checklist.Facts(
         bundle_bytes={name: bundle.total_unzipped_bytes for name, bundle in built.functions.items()},
         model_bytes=report["models"][0]["size_bytes"],
         requests_per_s=report["summary"]["documents_per_s"],
         service_s=sum(took) / len(took) / 1000 if took else None,
-        calibration=calibrate([events], function=report["outputs"]["functions"]["classify"]),
+        calibration=measured,
         summary=report["summary"],
         resources=tuple(sorted({r.type for r in stack.deployment.state.resources.values()})),
     )

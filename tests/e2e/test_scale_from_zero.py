@@ -181,7 +181,8 @@ def test_given_a_service_at_zero_when_a_function_wants_it_then_it_wakes_serves_a
     until(lambda: stack.running == 1, "no task came to run", clock)
     until(lambda: stack.ask() == {"answer": 42}, "the task never served", clock)
 
-    # The autoscaler owns the count: a deployment that changes the service leaves it.
+    # The autoscaler owns the count: a deployment that changes the service leaves it, even one that looked before.
+    deployment.refresh()
     changed = deployment.up(program(image, note="second")).changed()
     assert any(urn.endswith("reader-service") for urn in changed)
     assert stack.desired == 1
