@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from pypdf import PdfReader, PdfWriter
 
 from tests.support.projects import ROOT, Project
 
@@ -66,6 +68,26 @@ def aws(endpoint: str, *words: str) -> Any:
     return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
 
 
+def client(endpoint: str, service: str) -> Any:
+    """A boto3 client as a user makes it."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="me",
+        aws_secret_access_key="me",
+    )
+
+
+def encrypted(pdf: bytes) -> bytes:
+    """The same PDF, opened only by a password."""
+    writer = PdfWriter(clone_from=PdfReader(BytesIO(pdf)))
+    writer.encrypt("secret", algorithm="RC4-128")
+    out = BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
 def waited_for(client: Any, bucket: str, prefix: str, limit_s: float = 60) -> dict[str, Any]:
     """The first object below a prefix, as soon as it is there."""
     deadline_s = time.monotonic() + limit_s
@@ -83,13 +105,7 @@ def test_given_a_stack_kept_up_when_documents_arrive_then_results_come_and_ctrl_
     told = json.loads(up.stdout.readline())
     endpoint, outputs = told["endpoint"], told["outputs"]
     assert told["resources"] > 50
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="me",
-        aws_secret_access_key="me",
-    )
+    s3 = client(endpoint, "s3")
 
     notes = ROOT / "examples" / "documents" / "meeting-notes.txt"
     s3.put_object(Bucket=outputs["intake_bucket"], Key="inbox/notes.txt", Body=notes.read_bytes())
@@ -126,6 +142,53 @@ def test_given_a_stack_kept_up_when_documents_arrive_then_results_come_and_ctrl_
     assert "KW657" not in log
     assert " invocation " in log, "the live log tells what happened"
     assert project.left() == []
+
+
+def test_given_bad_documents_when_they_arrive_then_each_stands_in_the_dead_letter_queue_with_its_reason(
+    up: subprocess.Popen[str], project: Project
+) -> None:
+    assert up.stdout is not None
+    told = json.loads(up.stdout.readline())
+    outputs = told["outputs"]
+    s3, sqs = (client(told["endpoint"], service) for service in ("s3", "sqs"))
+    report = (ROOT / "examples" / "documents" / "capacity-report.pdf").read_bytes()
+    bad = {
+        "empty.txt": b"",
+        "corrupt.pdf": report[:400],
+        "encrypted.pdf": encrypted(report),
+        "huge.txt": b"a line of a very long letter\n" * 1_900_000,
+        "unreadable.png": (ROOT / "examples" / "documents" / "delivery-note.png").read_bytes(),
+    }
+    for name, body in bad.items():
+        s3.put_object(Bucket=outputs["intake_bucket"], Key=name, Body=body)
+
+    parked: dict[str, dict[str, str]] = {}
+    deadline_s = time.monotonic() + 60
+    while len(parked) < len(bad):
+        assert time.monotonic() < deadline_s, parked
+        got = sqs.receive_message(
+            QueueUrl=outputs["dead_letter_url"],
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=2,
+            MessageAttributeNames=["All"],
+        )
+        for message in got.get("Messages", []):
+            [name] = [name for name in bad if f'"{name}"' in message["Body"]]
+            assert name not in parked, "one document, one message"
+            parked[name] = {k: v["StringValue"] for k, v in message["MessageAttributes"].items()}
+            sqs.delete_message(QueueUrl=outputs["dead_letter_url"], ReceiptHandle=message["ReceiptHandle"])
+
+    assert {name: attributes["code"] for name, attributes in parked.items()} == {
+        "empty.txt": "KW312",
+        "corrupt.pdf": "KW313",
+        "encrypted.pdf": "KW311",
+        "huge.txt": "KW314",
+        "unreadable.png": "UnsupportedDocument",
+    }
+    assert "encrypted.pdf" in parked["encrypted.pdf"]["reason"]
+    assert "55,100,000 bytes" in parked["huge.txt"]["reason"]
+    assert "no service that reads images" in parked["unreadable.png"]["reason"]
+    assert not s3.list_objects_v2(Bucket=outputs["results_bucket"], Prefix="results/").get("Contents")
 
 
 def test_given_a_port_in_use_when_kept_up_then_one_coded_line_and_nothing_is_started(
