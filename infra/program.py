@@ -125,6 +125,11 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                     "min_tasks": settings.gpu.min_tasks,
                     "max_tasks": settings.gpu.max_tasks,
                     "concurrency_per_task": settings.gpu.permits_per_task,
+                    "environment": {
+                        "KEEPWARM_BATCH_MAX": str(settings.gpu.max_batch),
+                        # What Admission lets through at a time must find room; the queue refuses what comes past it.
+                        "KEEPWARM_QUEUE_MAX": str(2 * settings.gpu.permits_per_task),
+                    },
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
                     "network_path": NetworkPath.ENDPOINTS,
                     "termination_protection": keep,

@@ -99,7 +99,6 @@ class RuntimeSettings(_Section):
     architecture: Architecture = Architecture.ARM64
     python: Annotated[str, Field(pattern=r"^(host|3\.(11|12|13|14))$")] = "3.12"
     """Minor version of the Lambda runtime, or `host`: the interpreter of the program (embedded cloud)."""
-    tracing: bool = True
 
     def architecture_name(self) -> str:
         """Architecture as Lambda names it, with `host` resolved."""
@@ -177,7 +176,8 @@ class GpuSettings(_Section):
     min_tasks: int = Field(0, ge=0, le=1000)
     max_tasks: int = Field(4, ge=1, le=1000)
     permits_per_task: int = Field(4, ge=1, le=1000)
-    max_batch: int = Field(4, ge=1, le=256)
+    max_batch: int = Field(4, ge=1, le=64)
+    """Most pictures in one run of the model; more permits than one batch per task only fill its queue."""
     warm_instances: int = Field(0, ge=0, le=100)
 
     @model_validator(mode="after")
@@ -277,9 +277,6 @@ class Settings(_Section):
     workflow: WorkflowSettings = WorkflowSettings()
     budget: BudgetSettings = BudgetSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
-    tags: dict[
-        Annotated[str, Field(pattern=r"^[\w .:/=+@-]{1,128}$")], Annotated[str, Field(max_length=256)]
-    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -87,16 +88,42 @@ class CloudProcess:
         try:
             return str(json.loads(line)["endpoint"])
         except (ValueError, KeyError, TypeError):
-            self._log.flush()
-            tail = (self._scratch / "cloud.log").read_text(errors="replace").strip().splitlines()[-1:]
-            said = tail[0] if tail else "nothing was said"
             code = self._process.poll()
-            raise CliError("KW653", f"embedded cloud: did not start (exit {code}): {said}") from None
+            raise CliError(
+                "KW653", f"embedded cloud: did not start (exit {code}): {self._last_words()}"
+            ) from None
+
+    def _last_words(self) -> str:
+        self._log.flush()
+        tail = (self._scratch / "cloud.log").read_text(errors="replace").strip().splitlines()[-1:]
+        return tail[0] if tail else "nothing was said"
 
     def get(self, path: str, *, timeout_s: float = 30.0) -> Any:
         """Read one of the cloud's own pages (`/_keepwarm/...`) as JSON."""
         with urlopen(f"{self.endpoint()}/_keepwarm/{path}", timeout=timeout_s) as answer:  # noqa: S310 - loopback
             return json.load(answer)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Explain whatever fails because the cloud died.
+
+        Raises:
+            CliError: KW653 with the end of the cloud's own log.
+        """
+        try:
+            yield
+        except Exception:
+            # A refused connection may be seen a moment before the death of who refused it.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)
+            code = self._process.poll()
+            if code is None or self._stopped is not None:
+                raise
+            raise CliError(
+                "KW653",
+                f"embedded cloud: ended with {code} while it was in use: {self._last_words()}",
+                exit_code=1,
+            ) from None
 
     def stop(self) -> list[str]:
         """Stop the cloud and say what it left behind: processes and temporary files. Idempotent."""

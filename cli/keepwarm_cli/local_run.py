@@ -221,8 +221,10 @@ def run(options: RunOptions) -> int:
     times = Times()
     with Interrupts() as interrupts, ExitStack() as ending:
         stack = Stack(options.stack, options.port, console, times, interrupts, ending)
-        report = _run_stack(stack, documents, options, console, times)
-        left = stack.tear_down() + stack.stop()
+        with stack.cloud.in_use():
+            report = _run_stack(stack, documents, options, console, times)
+            left = stack.tear_down()
+        left += stack.stop()
     return _conclude(report, left, options, console, times)
 
 
@@ -340,15 +342,21 @@ def _push(
     """Upload and follow to the last outcome, with a live table."""
     todo: list[tuple[Followed, Path]] = []
     for path in documents:
-        document = Followed(path.name, path.name, _sha256(path), path.stat().st_size, time.time())
+        document = Followed(path.name, path.name, "", 0, time.time())
         follower.add(document)
-        todo.append((document, path))
+        try:
+            document.sha256, document.size_bytes = _sha256(path), path.stat().st_size
+        except OSError as error:
+            _not_sent(document, f"can't be read ({error.strerror})")
+        else:
+            todo.append((document, path))
     todo += [(d, (folder or Path()) / d.name) for d in again or []]
     deadline = time.monotonic() + timeout_s
     with ThreadPoolExecutor(4) as pool, Live(console=console, refresh_per_second=8, transient=True) as live:
         uploads: list[Future[None]] = [pool.submit(_upload, stack, outputs, d, p) for d, p in todo]
         while follower.waiting() and time.monotonic() < deadline:
             for upload in [u for u in uploads if u.done()]:
+                uploads.remove(upload)
                 upload.result()
             follower.step(0.5)
             live.update(documents_table(follower, console.width))
@@ -359,8 +367,25 @@ def _push(
 
 
 def _upload(stack: Stack, outputs: dict[str, Any], document: Followed, path: Path) -> None:
-    with path.open("rb") as body:
-        stack.client("s3").put_object(Bucket=outputs["intake_bucket"], Key=document.key, Body=body)
+    from botocore.exceptions import ClientError
+
+    try:
+        with path.open("rb") as body:
+            stack.client("s3").put_object(Bucket=outputs["intake_bucket"], Key=document.key, Body=body)
+    except ClientError as error:
+        _not_sent(document, f"was refused by S3 ({error.response['Error'].get('Code')})")
+    except OSError as error:
+        _not_sent(document, f"can't be read ({error.strerror})")
+
+
+def _not_sent(document: Followed, what: str) -> None:
+    """End a document that never reached the stack; the others go on."""
+    document.outcome, document.code, document.stage = "failed", "KW662", "done"
+    document.reason = (
+        f"KW662 document: got {document.name}, which {what}; needs a readable file of up to 5 GB"
+    )
+    document.finished = document.uploads
+    document.ended_s = time.time()
 
 
 def _sha256(path: Path) -> str:
@@ -460,9 +485,11 @@ def up(stack_name: str, port: int, as_json: bool) -> int:
         else:
             console.print(f"endpoint [bold]{told['endpoint']}[/]; stop with Ctrl-C")
             console.print_json(json.dumps(deployed.outputs))
-        with contextlib.suppress(KeyboardInterrupt):
-            _log_journal(stack.cloud, console)
-        left = stack.tear_down() + stack.stop()
+        with stack.cloud.in_use():
+            with contextlib.suppress(KeyboardInterrupt):
+                _log_journal(stack.cloud, console)
+            left = stack.tear_down()
+        left += stack.stop()
     for line in left:
         console.print(f"KW657 left behind: {line}", style="red", markup=False)
     return 1 if left else 0

@@ -5,7 +5,9 @@ the reason, and exit 1; what can't be deployed is told in coded lines. Does not 
 (tests/localcloud/test_lambda_execution).
 """
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,54 @@ def test_given_a_classifier_that_never_answers_then_the_run_ends_and_says_so(pro
     assert (only["outcome"], only["code"]) == ("failed", "KW658")
     assert only["reason"] == "no outcome within 10 s; raise --timeout-s or see the journal"
     assert project.left() == []
+
+
+def test_given_a_file_that_cant_be_read_then_it_fails_with_the_reason_and_the_others_go_on(
+    project: Project,
+) -> None:
+    project.settings(gpu={"enabled": False})
+    document(project, "letter.txt")
+    # A regular file that no read succeeds on, whoever asks.
+    (project.folder / "documents" / "odd.txt").symlink_to("/proc/self/mem")
+    done = project.keepwarm("local", "run", "--documents", "documents", "--out", "report")
+    said = {d["name"]: (d["outcome"], d["reason"]) for d in project.report()["documents"]}
+
+    assert done.returncode == 1, done.stderr
+    assert said == {
+        "letter.txt": ("succeeded", None),
+        "odd.txt": (
+            "failed",
+            "KW662 document: got odd.txt, which can't be read (Input/output error);"
+            " needs a readable file of up to 5 GB",
+        ),
+    }
+    assert project.left() == []
+
+
+def test_given_a_cloud_that_is_killed_in_use_then_one_coded_line_and_nothing_is_left(
+    project: Project,
+) -> None:
+    project.settings(gpu={"enabled": False})
+    for number in range(30):
+        document(project, f"letter-{number}.txt")
+    running = project.start("local", "run", "--documents", "documents", "--out", "report")
+    assert running.stdout is not None
+    while not running.stdout.readline().startswith("deployed"):
+        assert running.poll() is None
+    [cloud] = children(running.pid, b"keepwarm_localcloud")
+    os.kill(cloud, signal.SIGKILL)
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == 1
+    assert err.startswith("KW653 embedded cloud: ended with -9 while it was in use")
+    assert "Traceback" not in err
+    assert project.left() == []
+
+
+def children(parent: int, word: bytes) -> list[int]:
+    """Processes below a parent whose command line has a word."""
+    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in pids if word in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_given_unknown_and_contradictory_settings_then_all_are_told_and_nothing_starts(

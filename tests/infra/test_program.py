@@ -106,6 +106,15 @@ def test_given_the_settings_then_the_numbers_reach_their_resources(built: bundle
     assert jobs.inputs["visibilityTimeoutSeconds"] == 120
 
 
+def test_given_the_sizes_of_the_reader_then_its_server_is_told(built: bundles.Build) -> None:
+    seen = declared(built, settings_of("local", gpu={"permits_per_task": 5, "max_batch": 3}))
+    [task] = [r.inputs for r in seen.resources if r.typ.endswith("TaskDefinition")]
+    [container] = json.loads(task["containerDefinitions"])
+    told = {e["name"]: e["value"] for e in container["environment"]}
+
+    assert (told["KEEPWARM_BATCH_MAX"], told["KEEPWARM_QUEUE_MAX"]) == ("3", "10")
+
+
 @pytest.mark.parametrize("stack", ["dev"])
 def test_given_no_gpu_service_then_no_part_of_it_is_left(stack: str, built: bundles.Build) -> None:
     seen = declared(built, settings_of(stack))

@@ -52,7 +52,7 @@ def test_given_several_faults_then_all_are_reported_together_before_anything_is_
     assert str(caught.value) == (
         "2 settings of stack 'prod' can't be used; nothing was created:\n"
         "  KW160 keepwarm:warm_pol: got an unknown name 'warm_pol'; allowed runtime, models, functions, warm_pool,"
-        " burst, gpu, network, workflow, budget, observability, tags; fix: did you mean 'warm_pool'?\n"
+        " burst, gpu, network, workflow, budget, observability; fix: did you mean 'warm_pool'?\n"
         "  KW161 keepwarm:burst.batch_size: got '4'; input should be a valid integer; fix: change burst.batch_size"
     )
 
