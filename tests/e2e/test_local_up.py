@@ -116,7 +116,7 @@ def test_given_a_stack_kept_up_when_documents_arrive_then_results_come_and_ctrl_
 
     mail = ROOT / "examples" / "documents" / "customer-mail.eml"
     aws(endpoint, "s3", "cp", str(mail), f"s3://{outputs['intake_bucket']}/customer-mail.eml")
-    executions = {}
+    executions: dict[str, str] = {}
     deadline_s = time.monotonic() + 60
     while len(executions) < 2 or "RUNNING" in executions.values():
         listed = aws(

@@ -93,26 +93,24 @@ def program(image: str, note: str = "first") -> Callable[[], None]:
                 "max_tasks": 2,
                 "idle_minutes": IDLE_MINUTES,
                 "environment": {"NOTE": note},
+                "network_path": kw.NetworkPath.NAT,
                 "drain_s": 5,
             },
         )
         admission = kw.Admission("admission", {"pools": {"reader": reader.permits()}})
-        ask = kw.RuntimeFunction(
-            "ask",
-            {
-                "code": pulumi.AssetArchive(
-                    {
-                        "handler.py": pulumi.StringAsset(HANDLER),
-                        "keepwarm_runtime": pulumi.FileArchive(str(ROOT / "functions" / "keepwarm_runtime")),
-                    }
-                ),
-                "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
-                "timeout_s": 30,
-                "service": reader.binding(),
-                "admission": admission.binding("reader"),
-                **reader.caller_network(),
-            },
-        )
+        asking: kw.RuntimeFunctionArgs = {
+            "code": pulumi.AssetArchive(
+                {
+                    "handler.py": pulumi.StringAsset(HANDLER),
+                    "keepwarm_runtime": pulumi.FileArchive(str(ROOT / "functions" / "keepwarm_runtime")),
+                }
+            ),
+            "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+            "timeout_s": 30,
+            "service": reader.binding(),
+            "admission": admission.binding("reader"),
+        }
+        ask = kw.RuntimeFunction("ask", {**asking, **reader.caller_network()})
         pulumi.export("cluster", reader.cluster_name)
         pulumi.export("service", reader.service_name)
         pulumi.export("ask", ask.arn)
