@@ -22,11 +22,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-IMPORTS = (
-    "import pulumi, boto3, moto.server\n"
-    "from pulumi_aws import appautoscaling, cloudwatch, dynamodb, ecs, iam, lambda_, s3, servicediscovery, sfn, sqs\n"
-    "from moto.dynamodb import models; from moto.iam import models; from moto.logs import models\n"
-)
+# pulumi_aws loads a service when a class of it is touched, so the baseline touches what the stack uses.
+IMPORTS = """
+import pulumi, boto3, moto.server
+from pulumi_aws import appautoscaling, cloudwatch, dynamodb, ec2, ecs, iam, lambda_, s3, servicediscovery, sfn, sns, sqs
+appautoscaling.Target, cloudwatch.MetricAlarm, dynamodb.Table, ec2.SecurityGroup, ecs.Service, iam.Role
+lambda_.Function, s3.Bucket, servicediscovery.Service, sfn.StateMachine, sns.Topic, sqs.Queue
+from moto.cloudwatch import models
+from moto.dynamodb import models
+from moto.ec2 import models
+from moto.iam import models
+from moto.logs import models
+"""
 
 
 def seconds(argv: list[str]) -> float:

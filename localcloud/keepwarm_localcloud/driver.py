@@ -28,6 +28,7 @@ from typing import Any, Final
 from keepwarm_localcloud.resources import table
 from keepwarm_localcloud.resources.aws import Aws, preload
 from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
+from keepwarm_localcloud.settle import linear_settling
 
 _LOG = logging.getLogger("keepwarm.driver")
 
@@ -389,7 +390,8 @@ class Deployment:
             await run_in_stack(call)
 
         try:
-            asyncio.run(main())
+            with linear_settling():
+                asyncio.run(main())
         except KeyboardInterrupt:
             self.cancel()
             raise

@@ -1,0 +1,63 @@
+"""Programs settle by the linear wait as by pulumi's own: late outputs are waited for, a failure surfaces."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks, stack
+
+from keepwarm_localcloud.settle import linear_settling
+
+
+class Engine(mocks.Mocks):
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        return f"{args.name}-id", dict(args.inputs)
+
+    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+        return {}
+
+
+class Thing(pulumi.CustomResource):
+    value: pulumi.Output[str]
+
+    def __init__(self, name: str, value: pulumi.Input[str]) -> None:
+        super().__init__("test:index:Thing", name, {"value": value})
+
+
+@pytest.fixture(params=["pulumi", "linear"])
+def settling(request: pytest.FixtureRequest) -> Iterator[None]:
+    mocks.set_mocks(Engine())
+    if request.param == "pulumi":
+        yield
+        return
+    before = stack.wait_for_rpcs
+    with linear_settling():
+        assert stack.wait_for_rpcs is not before
+        yield
+    assert stack.wait_for_rpcs is before
+
+
+def test_given_outputs_that_make_outputs_when_settled_then_the_last_one_was_waited_for(
+    settling: None,
+) -> None:
+    seen: list[str] = []
+
+    def program() -> None:
+        thing = Thing("a", "x")
+        for depth in range(5):
+            thing = Thing(f"b{depth}", thing.value.apply(lambda v: v + "x"))
+        # Registered while the wait is already under way.
+        thing.value.apply(lambda v: Thing("late", v).value.apply(seen.append))
+
+    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+
+    assert seen == ["xxxxxx"]
+
+
+def test_given_an_apply_that_fails_when_settled_then_its_error_is_raised(settling: None) -> None:
+    def program() -> None:
+        Thing("a", "x").value.apply(lambda v: {}[v])
+
+    with pytest.raises(KeyError, match="x"):
+        pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
