@@ -74,6 +74,7 @@ class Project:
         program: Callable[[], Any] | None = None,
         environment: Mapping[str, str] | None = None,
         stack: str = "local",
+        skip_preview: bool = True,
     ) -> Result:
         """Run the CLI; a CliError of ours is raised as it is."""
         log = self.folder / "events.json"
@@ -83,8 +84,8 @@ class Project:
         extra = ["--non-interactive", "--color=never"]
         if command in ("up", "preview", "refresh", "destroy", "import"):
             extra += ["--event-log", str(log), "--stack", stack]
-        if command in ("up", "refresh", "destroy"):
-            extra += ["--yes", "--skip-preview"]
+        if command in ("up", "refresh", "destroy") and "--preview-only" not in arguments:
+            extra += ["--yes", *(["--skip-preview"] if skip_preview else [])]
         if command == "import":
             extra += ["--yes"]
         notes: list[str] = []
