@@ -39,6 +39,9 @@ LAYOUT: Final = 1
 DEFAULT_PASSPHRASE: Final = "keepwarm-local"  # noqa: S105 - it protects nothing, see below
 """For the embedded cloud's own state, which holds nothing of a real account."""
 
+IMAGE_MIRRORS: Final = "KEEPWARM_IMAGE_MIRRORS"
+"""`REPO=DIR ...`: local image directories that stand for image repositories in the embedded cloud."""
+
 DEBUG_PROVIDERS: Final = "PULUMI_DEBUG_PROVIDERS"
 
 
@@ -132,6 +135,11 @@ class Folder:
     def work(self) -> Path:
         """Where the CLI runs."""
         return self.root / "project"
+
+    @property
+    def creations(self) -> Path:
+        """What the provider was about to create when it or the CLI was killed."""
+        return self.root / "creations.jsonl"
 
     @property
     def lock(self) -> Path:
@@ -256,9 +264,10 @@ def start_cloud(folder: Folder, environment: Mapping[str, str]) -> str:
     """
     folder.cloud_file.unlink(missing_ok=True)
     log = folder.root / "cloud.log"
+    mirrors = [a for m in environment.get(IMAGE_MIRRORS, "").split() for a in ("--image-mirror", m)]
     with log.open("wb") as target:
         process = subprocess.Popen(
-            [sys.executable, "-m", "keepwarm_localcloud", "--daemon-file", str(folder.cloud_file)],
+            [sys.executable, "-m", "keepwarm_localcloud", "--daemon-file", str(folder.cloud_file), *mirrors],
             stdin=subprocess.DEVNULL,
             stdout=target,
             stderr=target,
@@ -375,23 +384,13 @@ class Provider:
 def serve_program(program: Callable[[], Any]) -> Iterator[str]:
     """Serve `program` as a language host; gives the address for `--client`."""
     import grpc
-    from pulumi.automation._server import LanguageServer
     from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
-    from pulumi.runtime.proto import language_pb2, language_pb2_grpc
+    from pulumi.runtime.proto import language_pb2_grpc
 
-    class Host(LanguageServer):
-        """A program whose engine has gone (refused inputs, killed) has nobody left to tell."""
-
-        def Run(self, request: Any, context: Any) -> Any:
-            try:
-                return super().Run(request, context)  # type: ignore[no-untyped-call]
-            except grpc.RpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
-                    raise
-                return language_pb2.RunResponse()
+    from keepwarm_cli.program_host import ProgramHost
 
     server = grpc.server(ThreadPoolExecutor(4, "keepwarm-program"), options=_GRPC_CHANNEL_OPTIONS)
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(Host(program), server)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(ProgramHost(program), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

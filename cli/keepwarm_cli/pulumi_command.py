@@ -152,7 +152,9 @@ def _run_with_cloud(
     if endpoint is None:
         _refuse_lost_cloud(folder, name, request)
         endpoint = engine.start_cloud(folder, outer)
-    provider = Provider(endpoint, outer, log=folder.root / "provider.log")
+    provider = Provider(
+        endpoint, {**outer, "KEEPWARM_CREATIONS": str(folder.creations)}, log=folder.root / "provider.log"
+    )
     try:
         attached = {
             **base,
@@ -160,9 +162,11 @@ def _run_with_cloud(
             "AWS_ENDPOINT_URL": endpoint,
         }
         recover(cli, folder, name, request.stack, endpoint, attached, say, output)
+        _say_late_policies(request, say)
         extra = [] if request.given_stack else ["--stack", request.stack]
         arguments = [*request.arguments, *extra]
         if request.command == "import":
+            attached["PATH"] += f"{os.pathsep}{import_host(folder)}"
             arguments += ["--skip-plugin-pre-install"]
             if not any(a.startswith("--generate-code") for a in arguments) and not _has_language_host(outer):
                 # Without a language host there is nobody to write code.
@@ -173,6 +177,9 @@ def _run_with_cloud(
                 status = _call(cli, folder, [*arguments, f"--client={address}"], attached, output)
     finally:
         lived = provider.close()
+    if status >= 0 and lived:
+        # Nobody was killed: the engine knows of everything that was made.
+        folder.creations.unlink(missing_ok=True)
     if status != 0:
         if not lived:
             raise CliError(
@@ -199,13 +206,38 @@ def engine_environment(folder: Folder, outer: Mapping[str, str]) -> dict[str, st
 
 def executables(folder: Folder) -> Path:
     """Write the small executables that the engine looks for on PATH where no installation brings them."""
-    where = folder.root / "bin"
+    return _scripts(
+        folder.root / "bin",
+        {
+            "pulumi-analyzer-policy-python": f'exec "{sys.executable}" -u . "$@"',
+            "pulumi-resource-keepwarm": f'exec "{sys.executable}" -m keepwarm "$@"',
+        },
+    )
+
+
+def _say_late_policies(request: Request, say: Callable[[str], None]) -> None:
+    flags = {a.partition("=")[0] for a in request.arguments}
+    skips = {"--skip-preview", "-f"} & flags and "--skip-preview=false" not in request.arguments
+    if "--policy-pack" in flags and request.command in ("up", "update") and skips:
+        say(
+            "rules over the whole stack speak when it is complete: with --skip-preview that is after its creation; "
+            "without it a violation stops the update before anything is made"
+        )
+
+
+def import_host(folder: Folder) -> Path:
+    """Write the language host that only `pulumi import` needs.
+
+    In a folder of its own: where the engine finds a language host it starts policy packs and components through it, and
+    ours runs neither.
+    """
+    host = f'exec "{sys.executable}" -m keepwarm_cli.language_host "$@"'
+    return _scripts(folder.root / "host", {"pulumi-language-python": host})
+
+
+def _scripts(where: Path, bodies: Mapping[str, str]) -> Path:
     where.mkdir(parents=True, exist_ok=True)
-    for name, body in {
-        "pulumi-language-python": f'exec "{sys.executable}" -m keepwarm_cli.language_host "$@"',
-        "pulumi-analyzer-policy-python": f'exec "{sys.executable}" -u . "$@"',
-        "pulumi-resource-keepwarm": f'exec "{sys.executable}" -m keepwarm "$@"',
-    }.items():
+    for name, body in bodies.items():
         path = where / name
         text = f"#!/bin/sh\n{body}\n"
         if not path.exists() or path.read_text() != text:
@@ -367,58 +399,89 @@ def recover(
     say: Callable[[str], None],
     output: Any = None,
 ) -> None:
-    """Settle creations that a killed run left open: adopt what the cloud has, drop what it has not.
+    """Settle creations that a killed run left open: what the cloud made and no state knows is removed again.
 
-    It runs `pulumi refresh` with the documented flags for that, and says so.
+    Then `pulumi refresh --clear-pending-creates`, the documented way, forgets them, and the next step makes them anew.
+    (`--import-pending-creates` only marks an operation in CLI v3.259 and adopts nothing.)
 
     Raises:
-        CliError: KW679, the refresh failed.
+        CliError: KW679, something could not be settled.
     """
+    from keepwarm_localcloud.provider.creations import Creation, read_creations
     from keepwarm_localcloud.resources.aws import Aws
     from keepwarm_localcloud.resources.errors import ResourceError
-    from keepwarm_localcloud.resources.locate import locate
 
     deployment = engine.checkpoint(folder, name, stack)
     unfinished = engine.pending(deployment)
-    if not unfinished:
+    begun = read_creations(folder.creations)
+    noted = {c.urn for c in begun}
+    begun += [
+        Creation(r["urn"], r["type"], engine.plain(r.get("inputs") or {}))
+        for r in unfinished
+        if r["urn"] not in noted
+    ]
+    if not begun:
         return
+    known = {str(r["id"]) for r in deployment.get("resources") or [] if r.get("id")}
     aws = Aws(endpoint)
-    existing = {r["urn"] for r in deployment.get("resources") or []}
-    known = frozenset(r["id"] for r in deployment.get("resources") or [] if r.get("id"))
-    adopted: list[str] = []
     try:
-        for resource in unfinished:
-            inputs = engine.plain(resource.get("inputs") or {})
-            inputs.pop("__defaults", None)
-            found = locate(resource["type"], aws, inputs, known)
-            if found is None:
-                continue
-            if resource["urn"] in existing:
-                _remove_half(aws, resource, found, inputs)
-                say(f"{resource['urn']}: the half-made replacement {found} was removed")
-            else:
-                adopted += ["--import-pending-creates", resource["urn"], "--import-pending-creates", found]
+        for creation in begun:
+            found = _unrecorded(aws, creation, known)
+            if found is not None:
+                _remove_half(aws, creation, found)
+                say(f"{creation.urn}: {found}, which a killed run made and no state knows, was removed")
     except ResourceError as error:
         raise CliError("KW679", f"recovery after a killed run: {error}") from error
     finally:
         aws.close()
-    arguments = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", *adopted, "--stack", stack]
-    say(f"a killed run left {len(unfinished)} creation(s) open; running: pulumi {' '.join(arguments)}")
-    status = _call(cli, folder, [*arguments, "--non-interactive"], environment, output or sys.stderr.fileno())
+    if unfinished:
+        _clear_pending(cli, folder, stack, len(unfinished), environment, say, output)
+    folder.creations.unlink(missing_ok=True)
+
+
+def _unrecorded(aws: Any, creation: Any, known: set[str]) -> str | None:
+    """Id of what a begun creation made, unless the state knows it or it does not exist."""
+    from keepwarm_localcloud.resources import table
+    from keepwarm_localcloud.resources.locate import locate
+
+    inputs = {k: v for k, v in creation.inputs.items() if k != "__defaults"}
+    if not creation.id:
+        found = locate(creation.type, aws, inputs, frozenset(known))
+        return None if found in known else found
+    if creation.id in known:
+        return None
+    return creation.id if table.read(creation.type, creation.urn, aws, creation.id, {}, inputs) else None
+
+
+def _clear_pending(
+    cli: Path,
+    folder: Folder,
+    stack: str,
+    count: int,
+    environment: dict[str, str],
+    say: Callable[[str], None],
+    output: Any,
+) -> None:
+    arguments = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack]
+    say(f"a killed run left {count} creation(s) open; running: pulumi {' '.join(arguments)}")
+    # The program is not run by a refresh; serving one spares the search for a language host.
+    with engine.serve_program(lambda: None) as address:
+        arguments += ["--non-interactive", f"--client={address}"]
+        status = _call(cli, folder, arguments, environment, output or sys.stderr.fileno())
     if status != 0:
         raise CliError(
             "KW679",
-            f"recovery after a killed run: the refresh ended with status {status}; fix: see its lines "
-            "above, then run again",
+            f"recovery after a killed run: the refresh ended with status {status}; fix: see its lines above, then run "
+            "the command again",
         )
 
 
-def _remove_half(aws: Any, resource: Mapping[str, Any], id_: str, inputs: dict[str, Any]) -> None:
+def _remove_half(aws: Any, creation: Any, id_: str) -> None:
     from keepwarm_localcloud.resources import table
 
-    found = table.read(resource["type"], resource["urn"], aws, id_, {}, inputs)
-    outputs = {**inputs, **found[2]} if found else inputs
-    table.delete(resource["type"], resource["urn"], aws, id_, inputs, outputs)
+    inputs = {k: v for k, v in creation.inputs.items() if k != "__defaults" and v is not None}
+    found = table.read(creation.type, creation.urn, aws, id_, {}, inputs)
+    table.delete(creation.type, creation.urn, aws, id_, inputs, {**inputs, **found[2]} if found else inputs)
 
 
 # `keepwarm local env` and `keepwarm local reset`.

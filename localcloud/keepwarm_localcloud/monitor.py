@@ -368,6 +368,7 @@ class Monitor(MockMonitor):
             old.outputs,
             inputs,
             replace_on=frozenset(p.split(".")[0].split("[")[0] for p in request.replaceOnChanges),
+            default_tags=aws.default_tags,
         )
         if not difference.changes and not old.init_errors:
             return self._same(fresh, inputs, old)
@@ -456,7 +457,9 @@ class Monitor(MockMonitor):
 
         if self.dry_run:
             self._note(fresh.urn, op)
-            return self._answer(fresh, "", table.preview_outputs(fresh.type, inputs))
+            return self._answer(
+                fresh, "", table.preview_outputs(fresh.type, inputs, default_tags=aws.default_tags)
+            )
         started = time.perf_counter()
         self.deployment.emit(fresh.urn, fresh.type, op, "start")
         timeout = seconds(request.customTimeouts.create)
@@ -510,7 +513,9 @@ class Monitor(MockMonitor):
 
         if self.dry_run:
             self._note(fresh.urn, "update")
-            outputs = table.preview_outputs(fresh.type, inputs, old.outputs, difference.changed)
+            outputs = table.preview_outputs(
+                fresh.type, inputs, old.outputs, difference.changed, aws.default_tags
+            )
             return self._answer(fresh, old.id, outputs)
         started = time.perf_counter()
         self.deployment.emit(fresh.urn, fresh.type, "update", "start")

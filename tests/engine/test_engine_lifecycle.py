@@ -13,7 +13,10 @@ import pytest
 
 from tests.support.engine import Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+]
 
 TRUST = json.dumps(
     {

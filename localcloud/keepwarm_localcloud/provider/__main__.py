@@ -39,10 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
     from pulumi.runtime.proto import provider_pb2_grpc
 
+    from keepwarm_localcloud.provider.creations import VARIABLE, Creations
     from keepwarm_localcloud.provider.faults import crash_hook
     from keepwarm_localcloud.provider.service import AwsProvider
 
-    provider = AwsProvider(options.endpoint, on_operation=crash_hook(os.environ))
+    provider = AwsProvider(
+        options.endpoint,
+        on_operation=crash_hook(os.environ),
+        creations=Creations(os.environ.get(VARIABLE)),
+    )
     server = grpc.server(ThreadPoolExecutor(32, "keepwarm-provider"), options=_GRPC_CHANNEL_OPTIONS)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port(f"127.0.0.1:{options.port}")

@@ -17,6 +17,7 @@ from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc, status_pb2
 
+from keepwarm_localcloud.provider.creations import Creations
 from keepwarm_localcloud.resources import invokes, table
 from keepwarm_localcloud.resources.aws import Aws
 from keepwarm_localcloud.resources.base import DEFAULTS_KEY, schema
@@ -88,7 +89,13 @@ def scrub(text: str, properties: Properties) -> str:
 class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
     """Serves every provider instance of every program that is attached to this process."""
 
-    def __init__(self, endpoint: str, on_operation: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        on_operation: Callable[[str, str], None] | None = None,
+        creations: Creations | None = None,
+    ) -> None:
+        self._creations = creations or Creations(None)
         self._endpoint = endpoint
         self._cancelled = threading.Event()
         self._default = Aws(endpoint, cancelled=self._cancelled)
@@ -203,7 +210,8 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             olds, news = read_struct(request.olds).values, read_struct(request.news).values
             old_inputs = read_struct(request.old_inputs).values if request.HasField("old_inputs") else olds
             ignored = frozenset(p for p in request.ignoreChanges if "." not in p and "[" not in p)
-            difference = table.diff(token, old_inputs, olds, news, ignore=ignored)
+            tags = self._aws(context).default_tags
+            difference = table.diff(token, old_inputs, olds, news, ignore=ignored, default_tags=tags)
         except ResourceError as error:
             _abort(context, str(error))
         paths = [c.path for c in difference.changes]
@@ -226,15 +234,21 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             properties = read_struct(request.properties)
             secrets = _secrets(token, properties)
             if request.preview:
-                outputs = table.preview_outputs(token, properties.values)
+                tags = self._aws(context).default_tags
+                outputs = table.preview_outputs(token, properties.values, default_tags=tags)
                 return pb.CreateResponse(properties=write_struct(_visible(outputs), secrets))
+            self._creations.begin(request.urn, token, properties.values, secrets)
             self._on_operation("create", request.urn)
             id_, outputs = table.create(
                 token, request.urn, self._aws(context), properties.values, timeout_s=request.timeout or None
             )
+            self._creations.end(request.urn, id_)
         except PartiallyMade as error:
+            self._creations.end(request.urn, error.id)
             self._partial(context, token, error, request.properties, properties)
         except ResourceError as error:
+            if not request.preview:
+                self._creations.end(request.urn, "")
             _abort(context, scrub(str(error), properties))
         self._on_operation("created", request.urn)
         return pb.CreateResponse(id=id_, properties=write_struct(_visible(outputs), secrets))
@@ -271,7 +285,8 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             secrets = _secrets(token, news)
             if request.preview:
                 changed = table.diff(token, old_inputs, olds, news.values, ignore=ignored).changed
-                outputs = table.preview_outputs(token, news.values, olds, changed)
+                tags = self._aws(context).default_tags
+                outputs = table.preview_outputs(token, news.values, olds, changed, tags)
                 return pb.UpdateResponse(properties=write_struct(_visible(outputs), secrets))
             self._on_operation("update", request.urn)
             outputs = table.update(

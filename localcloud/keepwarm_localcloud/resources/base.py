@@ -264,6 +264,7 @@ def diff(
     inputs: Mapping[str, Any],
     ignore: frozenset[str] = frozenset(),
     replace_on: frozenset[str] = frozenset(),
+    default_tags: Mapping[str, str] | None = None,
 ) -> Difference:
     """Compare what a program wants with the state, property by property.
 
@@ -289,6 +290,8 @@ def diff(
         action = "add" if actual is None else "delete" if wanted is None else "update"
         forced = of.new or name in replace_on or "*" in replace_on or _nested_new(of, wanted, actual)
         changes.append(Change(name, action, forced))
+    if default_tags is not None and _retagged(kind, old_outputs, inputs, default_tags, ignore):
+        changes = [c for c in changes if c.path != "tags"] + [Change("tags", "update", replaces=False)]
     auto = kind.auto
     named_by_hand = (
         auto is not None
@@ -296,6 +299,22 @@ def diff(
         and inputs.get(auto.property) == old_outputs.get(auto.property)
     )
     return Difference(tuple(changes), delete_first=kind.delete_first or named_by_hand)
+
+
+def _retagged(
+    kind: ResourceType,
+    old_outputs: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    default_tags: Mapping[str, str],
+    ignore: frozenset[str],
+) -> bool:
+    """Whether the provider's default tags changed under a resource that has tags."""
+    tags = kind.fields.get("tags")
+    own = inputs.get("tags") or {}
+    if tags is None or tags.kind != "map" or "tags" in ignore or has_unknown(own):
+        return False
+    actual = old_outputs.get("tagsAll")
+    return isinstance(actual, Mapping) and dict(actual) != {**default_tags, **own}
 
 
 def _nested_new(of: Field, wanted: Any, actual: Any) -> bool:

@@ -74,7 +74,8 @@ class Function(ResourceType):
 
     token = "aws:lambda/function:Function"
     spec = """name! architectures? code codeSha256? deadLetterConfig description durableConfig!
-        environment{variables*} ephemeralStorage? handler imageConfig imageUri kmsKeyArn layers loggingConfig?
+        environment{variables*} ephemeralStorage? handler imageConfig imageUri kmsKeyArn layers 
+        loggingConfig?{applicationLogLevel? logFormat? logGroup? systemLogLevel?}
         memorySize=128 packageType!="Zip" publish=false publishTo reservedConcurrentExecutions=-1 role runtime
         s3Bucket s3Key s3ObjectVersion skipDestroy=false snapStart{applyOn optimizationStatus?} sourceCodeHash?
         tags timeout=3 tracingConfig? vpcConfig{ipv6AllowedForDualStack securityGroupIds~ subnetIds~ vpcId?}

@@ -3,6 +3,7 @@
 # ruff: noqa: D102, S105
 
 import json
+import zlib
 from typing import Any
 
 from keepwarm_localcloud.resources.base import (
@@ -452,6 +453,9 @@ class _GroupRule(ResourceType):
         if not rules:
             return None
         found = self._described(call, rules[0])
+        if "referencedSecurityGroupId" in found and call.old.get("description"):
+            # moto forgets the description of a rule that refers to a group.
+            found.setdefault("description", call.old["description"])
         for mine in ("tags",):
             if call.old.get(mine):
                 found[mine] = call.old[mine]
@@ -519,8 +523,6 @@ class SecurityGroupRule(ResourceType):
         getattr(call.client("ec2"), f"authorize_security_group_{side}")(
             GroupId=call.inputs["securityGroupId"], IpPermissions=[self._permission(call.inputs)]
         )
-        import zlib
-
         text = json.dumps(self._permission(call.inputs), sort_keys=True) + side
         id_ = f"sgrule-{zlib.crc32(text.encode())}"
         return id_, {"region": call.region, "securityGroupRuleId": ""}
@@ -869,6 +871,11 @@ class RouteTable(ResourceType):
         _delete(call, "delete_route_table", RouteTableId=call.id)
 
 
+def _route_id(table: str, destination: dict[str, str]) -> str:
+    """Make the id of a route as terraform does: the table and a checksum of the destination."""
+    return f"r-{table}{zlib.crc32(next(iter(destination.values())).encode())}"
+
+
 class Route(ResourceType):
     """`aws:ec2/route:Route`; the id is made of the table and the destination."""
 
@@ -896,10 +903,11 @@ class Route(ResourceType):
         call.client("ec2").create_route(
             RouteTableId=call.inputs["routeTableId"], **destination, **self._target(call.inputs)
         )
-        import zlib
-
-        id_ = f"r-{call.inputs['routeTableId']}{zlib.crc32(next(iter(destination.values())).encode())}"
-        return id_, {"state": "active", "origin": "CreateRoute", "region": call.region}
+        return _route_id(call.inputs["routeTableId"], destination), {
+            "state": "active",
+            "origin": "CreateRoute",
+            "region": call.region,
+        }
 
     def read(self, call: Call) -> dict[str, Any] | None:
         old = dict(call.old)
@@ -910,6 +918,7 @@ class Route(ResourceType):
         for route in (table or {}).get("Routes", []):
             if all(route.get(k) == v for k, v in self._destination(old).items()):
                 return {
+                    "id": _route_id(old["routeTableId"], self._destination(old)),
                     **{
                         k: old[k]
                         for k in ("routeTableId", "destinationCidrBlock", "destinationIpv6CidrBlock")

@@ -143,9 +143,10 @@ def diff(
     *,
     ignore: frozenset[str] = frozenset(),
     replace_on: frozenset[str] = frozenset(),
+    default_tags: Mapping[str, str] | None = None,
 ) -> Difference:
     """Compare; see `base.diff`."""
-    return base.diff(find(token), old_inputs, old_outputs, inputs, ignore, replace_on)
+    return base.diff(find(token), old_inputs, old_outputs, inputs, ignore, replace_on, default_tags)
 
 
 def _known(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def update(
         Cancelled: somebody asked to stop.
     """
     kind = find(token)
-    difference = base.diff(kind, old_inputs, old_outputs, inputs, ignore)
+    difference = base.diff(kind, old_inputs, old_outputs, inputs, ignore, default_tags=aws.default_tags)
     deadline = Deadline(timeout_s or kind.timeouts_s[1], aws.cancelled)
     call = Call(aws, token, _known(inputs), deadline, id_, dict(old_outputs), difference.changed)
     try:
@@ -245,6 +246,14 @@ def read(
     if found is None:
         return None
     id_ = str(found.pop("id", id_))
+    for name in kind.fields:
+        # AWS knows the name, not the prefix that it was made from.
+        if name.endswith("Prefix") and name not in found and old_inputs.get(name) is not None:
+            found[name] = old_inputs[name]
+    every_tag = found.get("tags") if "tags" in kind.fields and kind.fields["tags"].kind == "map" else None
+    if every_tag is not None:
+        mine = old_inputs.get("tags") or {}
+        found["tags"] = {k: v for k, v in every_tag.items() if k in mine or aws.default_tags.get(k) != v}
     outputs = {k: v for k, v in old_outputs.items() if k not in kind.fields}
     outputs.update({k: v for k, v in found.items() if v is not None})
     inputs: dict[str, Any] = {}
@@ -266,6 +275,9 @@ def read(
         ):
             inputs[name] = actual
     inputs[DEFAULTS_KEY] = (old_inputs.get(DEFAULTS_KEY) or []) if old_inputs else []
+    if every_tag is not None and "tagsAll" in kind.outputs:
+        outputs["tagsAll"] = every_tag
+        return id_, inputs, outputs
     return id_, inputs, _with_tags(kind, aws, outputs)
 
 
@@ -318,6 +330,7 @@ def preview_outputs(
     inputs: Mapping[str, Any],
     old_outputs: Mapping[str, Any] | None = None,
     changed: frozenset[str] = frozenset(),
+    default_tags: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Outputs as far as they are known before an operation; the rest is unknown."""
     kind = find(token)
@@ -338,5 +351,5 @@ def preview_outputs(
         elif of.computed and name in kind.outputs:
             outputs[name] = UNKNOWN if old_outputs is None or name in moves else old_outputs.get(name)
     if "tagsAll" in kind.outputs:
-        outputs["tagsAll"] = inputs.get("tags") or {}
+        outputs["tagsAll"] = {**(default_tags or {}), **(inputs.get("tags") or {})}
     return {k: v for k, v in outputs.items() if v is not None}

@@ -770,6 +770,9 @@ class ScalingTarget(ResourceType):
         )
 
 
+_BOUNDS = ("metricIntervalLowerBound", "metricIntervalUpperBound")
+
+
 class ScalingPolicy(ResourceType):
     """`aws:appautoscaling/policy:Policy`; the id is the policy's name."""
 
@@ -839,10 +842,14 @@ class ScalingPolicy(ResourceType):
                 "targetTrackingScalingPolicyConfiguration",
             ),
         }
+        had = (call.old.get("stepScalingPolicyConfiguration") or {}).get("stepAdjustments") or []
+        given = [s.get(b) for s in had for b in _BOUNDS if s.get(b) is not None]
         for step in (found.get("stepScalingPolicyConfiguration") or {}).get("stepAdjustments", []):
-            for bound in ("metricIntervalLowerBound", "metricIntervalUpperBound"):
+            for bound in _BOUNDS:
                 if step.get(bound) is not None:
-                    step[bound] = f"{float(step[bound]):g}"
+                    # Text in the program, a number in the API: keep the program's way of writing it.
+                    same = [g for g in given if float(g) == float(step[bound])]
+                    step[bound] = same[0] if same else f"{float(step[bound]):g}"
         return found
 
     def update(self, call: Call) -> dict[str, Any]:

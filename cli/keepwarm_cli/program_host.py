@@ -1,0 +1,86 @@
+"""A language host for one program of this process, as the Automation API has for its inline programs.
+
+Pulumi's own (`pulumi.automation._server`) leaves tasks and its event loop behind when the engine goes away in the
+middle, which is just what a killed CLI or refused inputs do; this one clears up after itself.
+"""
+
+# The methods named like RPCs are the protocol's own; Pulumi's language.proto documents them.
+# ruff: noqa: D102
+
+import asyncio
+import contextvars
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pulumi
+from pulumi.runtime.config import set_all_config
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+from pulumi.runtime.settings import reset_options
+from pulumi.runtime.stack import run_in_stack
+
+
+class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
+    """Runs `program` whenever the engine asks."""
+
+    def __init__(self, program: Callable[[], Any]) -> None:
+        self._program = program
+
+    def GetRequiredPlugins(self, request: Any, context: Any) -> Any:
+        return language_pb2.GetRequiredPluginsResponse()
+
+    def GetRequiredPackages(self, request: Any, context: Any) -> Any:
+        return language_pb2.GetRequiredPackagesResponse()
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:
+        return plugin_pb2.PluginInfo()
+
+    def Run(self, request: Any, context: Any) -> Any:
+        return contextvars.copy_context().run(self._run, request)
+
+    def _run(self, request: Any) -> Any:
+        reset_options(
+            project=request.project,
+            monitor_address=request.monitor_address,
+            engine_address=request.args[0] if request.args else "",
+            organization=request.organization or "organization",
+            stack=request.stack,
+            parallel=request.parallel,
+            preview=request.dryRun,
+        )
+        set_all_config(dict(request.config), list(request.configSecretKeys))
+        loop = asyncio.new_event_loop()
+        # The SDK waits for the engine in threads of this executor: as many as the engine works on at once, and some.
+        loop.set_default_executor(ThreadPoolExecutor(max(request.parallel, 1) * 4))
+        loop.set_exception_handler(lambda _, __: None)
+        error = ""
+        try:
+            loop.run_until_complete(run_in_stack(self._program))
+        except pulumi.RunError as refused:
+            error = str(refused)
+        except grpc.RpcError as lost:
+            # An engine that is gone has nobody to tell; it gave its own reason to the user.
+            if lost.code() != grpc.StatusCode.UNAVAILABLE:
+                error = f"RPC error: {lost.details()}"
+        except BaseException:  # the program is the user's: whatever it raises is for the user to see
+            error = traceback.format_exc()
+        finally:
+            _close(loop)
+        return language_pb2.RunResponse(error=error)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """End every task and thread of a loop and close it."""
+
+    async def drain() -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    loop.run_until_complete(drain())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()

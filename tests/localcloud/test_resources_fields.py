@@ -1,0 +1,295 @@
+"""What the table knows about properties, without a cloud: specifications, checks, comparisons, files, the wire.
+
+Proves: every specification fits pulumi_aws, the committed facts are those of the installed SDK, wrong inputs are
+refused by property with a suggestion, comparisons see what counts and nothing else, an archive's bytes depend on its
+content alone, and values survive Pulumi's wire format. Does not prove what a cloud makes of them.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import struct_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepwarm_localcloud.resources import table
+from keepwarm_localcloud.resources.assets import (
+    Blob,
+    archive_blob,
+    entries_blob,
+    file_blob,
+    text_blob,
+    zip_bytes,
+)
+from keepwarm_localcloud.resources.base import DEFAULTS_KEY, schema
+from keepwarm_localcloud.resources.errors import CODES, ResourceError
+from keepwarm_localcloud.resources.fields import UNKNOWN, Field, compile_fields, has_unknown, same
+from keepwarm_localcloud.resources.generate import describe
+from keepwarm_localcloud.resources.tokens import TOKENS
+from keepwarm_localcloud.resources.wire import from_state, read_struct, to_state, write_struct
+
+QUEUE = "aws:sqs/queue:Queue"
+URN = f"urn:pulumi:s::p::{QUEUE}::jobs"
+
+
+def check(
+    token: str, inputs: dict[str, Any], old: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    checked, failures = table.check(token, f"urn:pulumi:s::p::{token}::thing", inputs, old)
+    return checked, dict(failures)
+
+
+def test_given_the_table_then_every_type_names_only_properties_of_pulumi_aws() -> None:
+    for kind in table.all_types():
+        assert set(kind.fields) <= set(schema()[kind.token]["inputs"]), kind.token
+        assert set(kind.required) <= set(kind.fields), kind.token
+        assert kind.import_id
+
+
+@pytest.mark.parametrize("token", [QUEUE, "aws:lambda/function:Function", "aws:ecs/service:Service"])
+def test_given_the_installed_sdk_then_the_committed_facts_are_its_facts(token: str) -> None:
+    assert json.loads(json.dumps(describe(token, TOKENS[token]))) == schema()[token]
+
+
+def test_given_unnamed_resources_when_checked_then_named_as_pulumi_does_and_the_name_is_kept() -> None:
+    first, _ = check(QUEUE, {})
+    assert first["name"].startswith("thing-")
+    assert len(first["name"]) == len("thing-") + 7
+    assert "name" in first[DEFAULTS_KEY]
+    assert check(QUEUE, {}, first)[0]["name"] == first["name"]
+    assert check(QUEUE, {"fifoQueue": True})[0]["name"].endswith(".fifo")
+    assert check(QUEUE, {"name": "mine"})[0][DEFAULTS_KEY].count("name") == 0
+    assert (
+        len(check("aws:iam/role:Role", {"assumeRolePolicy": "{}", "namePrefix": "x" * 70})[0]["name"]) <= 64
+    )
+    same_seed = [table.check(QUEUE, URN, {}, None, seed=b"1")[0]["name"] for _ in range(2)]
+    assert same_seed[0] == same_seed[1]
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs", "path", "reason"),
+    [
+        (
+            QUEUE,
+            {"delaySecond": 1},
+            "delaySecond",
+            "KW631 got an unknown property; did you mean 'delaySeconds'?",
+        ),
+        (QUEUE, {"delaySeconds": "soon"}, "delaySeconds", "KW632 got 'soon'; allowed a whole number"),
+        (QUEUE, {"delaySeconds": 1.5}, "delaySeconds", "KW632 got 1.5; allowed a whole number"),
+        (QUEUE, {"delaySeconds": True}, "delaySeconds", "KW632 got True; allowed a whole number"),
+        (
+            QUEUE,
+            {"delaySeconds": {"a": 1}},
+            "delaySeconds",
+            "KW632 got an object with a; allowed a whole number",
+        ),
+        (QUEUE, {"fifoQueue": "yes"}, "fifoQueue", "KW632 got 'yes'; allowed true or false"),
+        (QUEUE, {"tags": ["a"]}, "tags", "KW632 got a list of 1; allowed a map"),
+        (QUEUE, {"name": ["a"]}, "name", "KW632 got a list of 1; allowed text"),
+        (
+            "aws:iam/role:Role",
+            {},
+            "assumeRolePolicy",
+            "KW633 missing; allowed a value; because the resource cannot be made without it",
+        ),
+        (
+            "aws:lambda/function:Function",
+            {"role": "r", "handler": "h", "runtime": "python3.11"},
+            "code",
+            "KW634 got none of code, imageUri and s3Bucket; allowed exactly one",
+        ),
+        (
+            "aws:lambda/function:Function",
+            {"role": "r", "imageUri": "i", "packageType": "Image", "vpcConfig": {"subnetId": "s"}},
+            "vpcConfig.subnetId",
+            "KW631 got an unknown property; did you mean 'subnetIds'?",
+        ),
+        (
+            "aws:lambda/function:Function",
+            {"role": "r", "code": "text"},
+            "code",
+            "KW632 got 'text'; allowed an asset or archive",
+        ),
+    ],
+)
+def test_given_a_wrong_input_when_checked_then_property_and_reason_are_said(
+    token: str, inputs: dict[str, Any], path: str, reason: str
+) -> None:
+    _, failures = check(token, inputs)
+    assert failures[path] == reason
+
+
+def test_given_several_faults_when_checked_then_all_are_reported() -> None:
+    _, failures = check(QUEUE, {"a": 1, "b": 2, "delaySeconds": "x"})
+    assert list(failures) == ["a", "b", "delaySeconds"]
+
+
+def test_given_texts_that_are_numbers_when_checked_then_taken_as_the_bridge_does() -> None:
+    checked, failures = check(QUEUE, {"delaySeconds": "5", "fifoQueue": "true", "name": 7})
+    assert failures == {}
+    assert (checked["delaySeconds"], checked["fifoQueue"], checked["name"]) == (5, True, "7")
+
+
+def test_given_unknown_values_when_checked_and_compared_then_kept_and_a_change() -> None:
+    checked, failures = check(QUEUE, {"name": "n", "kmsMasterKeyId": UNKNOWN, "tags": {"a": UNKNOWN}})
+    assert failures == {}
+    assert has_unknown(checked)
+    found = table.diff(QUEUE, {"name": "n"}, {"name": "n"}, checked)
+    assert {c.path for c in found.changes} == {"kmsMasterKeyId", "tags"}
+    assert found.replaces == ()
+
+
+ROLE = {"name": "r", "assumeRolePolicy": '{"a": 1}'}
+
+
+@pytest.mark.parametrize(
+    ("token", "state", "wanted", "changes", "replaces"),
+    [
+        (QUEUE, {"delaySeconds": 0}, {}, [], []),
+        (QUEUE, {"delaySeconds": 0}, {"delaySeconds": 5}, ["delaySeconds"], []),
+        (QUEUE, {"delaySeconds": 9}, {}, ["delaySeconds"], []),
+        (QUEUE, {"fifoQueue": False}, {"fifoQueue": True}, ["fifoQueue"], ["fifoQueue"]),
+        (QUEUE, {"policy": '{"a":1,"b":2}'}, {"policy": '{ "b": 2, "a": 1 }'}, [], []),
+        (QUEUE, {"maxMessageSize": 262144}, {}, [], []),
+        (QUEUE, {"tags": {"by": "hand"}}, {}, ["tags"], []),
+        (QUEUE, {"tags": {}}, {}, [], []),
+        ("aws:iam/role:Role", {**ROLE, "assumeRolePolicy": '{"a":1}'}, ROLE, [], []),
+        (
+            "aws:dynamodb/table:Table",
+            {"attributes": [{"name": "b", "type": "S"}, {"name": "a", "type": "S"}]},
+            {"attributes": [{"name": "a", "type": "S"}, {"name": "b", "type": "S"}]},
+            [],
+            [],
+        ),
+        (
+            "aws:ecs/capacityProvider:CapacityProvider",
+            {"autoScalingGroupProvider": {"autoScalingGroupArn": "x", "managedDraining": "ENABLED"}},
+            {"autoScalingGroupProvider": {"autoScalingGroupArn": "x"}},
+            [],
+            [],
+        ),
+        (
+            "aws:ecs/capacityProvider:CapacityProvider",
+            {"autoScalingGroupProvider": {"autoScalingGroupArn": "x"}},
+            {"autoScalingGroupProvider": {"autoScalingGroupArn": "y"}},
+            ["autoScalingGroupProvider"],
+            ["autoScalingGroupProvider"],
+        ),
+        ("aws:ecs/service:Service", {"desiredCount": 7}, {}, [], []),
+        ("aws:autoscaling/group:Group", {"desiredCapacity": 7}, {}, [], []),
+    ],
+)
+def test_given_state_and_wish_when_compared_then_exactly_what_counts(
+    token: str, state: dict[str, Any], wanted: dict[str, Any], changes: list[str], replaces: list[str]
+) -> None:
+    found = table.diff(token, state if "tags" not in state else {}, state, wanted)
+    assert [c.path for c in found.changes] == changes
+    assert list(found.replaces) == replaces
+
+
+def test_given_a_specification_with_an_unknown_name_then_it_is_an_error_of_ours() -> None:
+    with pytest.raises(ValueError, match=r"names \['nope'\], which pulumi_aws does not know"):
+        compile_fields("nope", {"name": "s"})
+    with pytest.raises(ValueError, match="cannot be read"):
+        compile_fields("name ?", {"name": "s"})
+
+
+def test_given_folders_zips_and_parts_when_packed_then_the_bytes_depend_on_content_alone(
+    tmp_path: Path,
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / "b.py").write_text("b")
+        (folder / "a.py").write_text("a")
+    one, two = (archive_blob(f) for f in folders)
+    assert one.digest == two.digest
+    assert one.content("x") == two.content("x")
+    parts = entries_blob({"a.py": text_blob("a"), "sub": archive_blob(folders[0] / "sub")})
+    with zipfile.ZipFile(io.BytesIO(parts.content("x"))) as packed:
+        assert packed.namelist() == ["a.py", "sub/b.py"]
+    (folders[0] / "a.py").write_text("changed")
+    assert archive_blob(folders[0]).digest != two.digest
+    ready = tmp_path / "ready.zip"
+    ready.write_bytes(zip_bytes({"x": (b"y", True)}))
+    assert archive_blob(ready).content("x") == ready.read_bytes()
+    missing = file_blob(ready)
+    ready.unlink()
+    with pytest.raises(ResourceError, match="KW646 owner: an asset cannot be read"):
+        missing.content("owner")
+
+
+def test_given_a_state_file_when_read_back_then_blobs_are_digests() -> None:
+    value = {"code": text_blob("hello"), "list": [{"a": 1}], "none": None}
+    again = from_state(json.loads(json.dumps(to_state(value))))
+    assert again["code"].digest == text_blob("hello").digest
+    assert again["list"] == value["list"]
+    with pytest.raises(ResourceError, match="KW646 owner: the content of an asset is not in the state"):
+        again["code"].content("owner")
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(-1e6, 1e6) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(min_size=1, max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), PLAIN, max_size=5), st.data())
+def test_given_any_values_when_sent_over_the_wire_then_they_come_back_with_their_secrets(
+    values: dict[str, Any], data: st.DataObject
+) -> None:
+    kept = [k for k, v in values.items() if v is not None]
+    secrets = data.draw(st.sets(st.sampled_from(kept)) if kept else st.just(set()))
+    back = read_struct(struct_pb2.Struct.FromString(write_struct(values, secrets).SerializeToString()))
+    assert back.values == values
+    assert back.secrets == secrets
+
+
+@given(PLAIN)
+def test_given_any_value_when_compared_with_itself_then_the_same(value: Any) -> None:
+    for of in (Field("any"), Field("list", of=Field("any"), unordered=True), Field("map", of=Field("any"))):
+        assert same(of, value, value)
+
+
+def test_given_unknowns_and_assets_when_sent_then_unknowns_stay_and_assets_go_back_unchanged() -> None:
+    sent = write_struct({"a": UNKNOWN, "b": [UNKNOWN]})
+    assert read_struct(sent).values == {"a": UNKNOWN, "b": [UNKNOWN]}
+    struct = struct_pb2.Struct()
+    struct.update(
+        {
+            "code": {
+                "4dabf18193072939515e22adb298388d": "c44067f5952c0a294b673a41bacd8c17",
+                "text": "hi",
+                "hash": "h",
+            }
+        }
+    )
+    read = read_struct(struct).values["code"]
+    assert isinstance(read, Blob)
+    assert (read.digest, read.content("x")) == ("h", b"hi")
+    assert write_struct({"code": read}) == struct
+
+
+def test_given_the_codes_then_every_one_that_the_table_raises_is_listed() -> None:
+    import re
+
+    folder = Path(table.__file__).parent
+    raised = {c for path in folder.glob("*.py") for c in re.findall(r"KW6\d\d", path.read_text())}
+    assert raised <= set(CODES)
+
+
+def test_given_the_reference_page_then_it_is_what_the_table_says() -> None:
+    from keepwarm_localcloud.resources.reference import page
+
+    written = Path(__file__).resolve().parents[2] / "docs" / "engine.md"
+    assert written.read_text() == page(), (
+        "run: python -m keepwarm_localcloud.resources.reference docs/engine.md"
+    )
