@@ -2,8 +2,8 @@
 
 Proves: the six rows of the source's table get their verdicts, AWS's exclusions are respected, a calibration recovers
 known laws and states its error, the size search returns the cheapest design that meets the target and settings
-that the program accepts, the break-even agrees with its closed form, an unanswered question is a failure. Does not prove that
-AWS's prices are still those of the data file: it is dated.
+that the program accepts, the break-even agrees with its closed form, an unanswered question is a failure. Does not prove
+that AWS's prices are still those of the data file: it is dated.
 """
 
 import json

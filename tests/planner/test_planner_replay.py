@@ -84,6 +84,9 @@ def _replayed(
             lambda: found if len(found := it.entries("invocation", function=name)) >= started else None
         )
         entry = records[-1]
+        # the answer is out before its environment is back among the idle
+        left = len(running) - 1
+        lambdas.eventually(lambda: it.entries("concurrency", function=name)[-1]["active"] == left)
         outcome[one.index] = (
             "provisioned" if entry["pool"] == "provisioned" else "cold" if entry["cold"] else "warm"
         )
@@ -120,6 +123,7 @@ def _replayed(
             running.append(_Running(i, release, t + service, future))
         for one in sorted(running, key=lambda r: r.ends):
             finish(one)
+            running.remove(one)
     return outcome
 
 
