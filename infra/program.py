@@ -19,6 +19,7 @@ from keepwarm import (
     Architecture,
     BurstQueue,
     Capacity,
+    CostRates,
     DataBucket,
     DurableWorkflow,
     EffectLedger,
@@ -27,6 +28,7 @@ from keepwarm import (
     ModelRegistry,
     NetworkPath,
     Observability,
+    ObservabilityArgs,
     PreprocessingFunction,
     PreprocessingFunctionArgs,
     PrivateEndpoints,
@@ -37,6 +39,8 @@ from keepwarm import (
     WarmPool,
     grants,
 )
+from keepwarm_planner import prices
+from keepwarm_planner.errors import PlannerError
 from keepwarm_runtime.models import manifest as manifests
 
 POOL = "reader"
@@ -217,18 +221,18 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
     functions: dict[str, RuntimeFunction | PreprocessingFunction] = {"classify": classify}
     functions |= {label: step for label, step in steps.items() if step is not None}
     if settings.observability.enabled:
-        Observability(
-            "observe",
-            {
-                "functions": {label: f.function_name for label, f in functions.items()},
-                "queues": {"burst": queue.queue_name},
-                "parked_queues": {"burst": queue.parked_name},
-                "services": {"reader": reader.discovery_name} if reader else {},
-                "workflow_arn": workflow.arn,
-                "budgets_ms": {k.removesuffix("_ms"): v for k, v in settings.budget},
-                "alarm_topic_arns": [t for t in [settings.observability.alarm_topic_arn] if t],
-            },
-        )
+        watched: ObservabilityArgs = {
+            "functions": {label: f.function_name for label, f in functions.items()},
+            "queues": {"burst": queue.queue_name},
+            "parked_queues": {"burst": queue.parked_name},
+            "services": {"reader": reader.discovery_name} if reader else {},
+            "workflow_arn": workflow.arn,
+            "budgets_ms": {k.removesuffix("_ms"): v for k, v in settings.budget},
+            "alarm_topic_arns": [t for t in [settings.observability.alarm_topic_arn] if t],
+        }
+        if costs := _costs(settings, list(functions)):
+            watched["costs"] = costs
+        Observability("observe", watched)
 
     pulumi.export("intake_bucket", intake.bucket)
     pulumi.export("results_bucket", results.bucket)
@@ -269,6 +273,19 @@ def _function(label: str, settings: Settings, built: bundles.Build) -> RuntimeFu
     if chosen.reserved_concurrency is not None:
         args["reserved_concurrency"] = chosen.reserved_concurrency
     return args
+
+
+def _costs(settings: Settings, labels: list[str]) -> CostRates | None:
+    """Prices of the dashboard's cost graph; none where the price file does not know the region."""
+    try:
+        price = prices.load(pulumi.Config("aws").get("region") or prices.DEFAULT_REGION)
+    except PlannerError:
+        return None
+    return {
+        "usd_per_gb_s": price.lambda_gb_s(settings.runtime.architecture_name() == "arm64"),
+        "usd_per_million_requests": price.lambda_request * 1_000_000,
+        "memory_mb": {label: getattr(settings.functions, label).memory_mb for label in labels},
+    }
 
 
 def _seed(model: bundles.Model, settings: Settings) -> SeedModel:

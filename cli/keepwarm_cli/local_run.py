@@ -313,12 +313,12 @@ def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str
         summary=report["summary"],
         resources=tuple(sorted({r.type for r in stack.deployment.state.resources.values()})),
     )
-    answers = checklist.answer(
-        stack.settings().model_dump(mode="json"),
-        facts,
-        prices.load(stack.config.get("aws:region", "us-east-1")),
-    )
-    return [a.as_dict() for a in answers]
+    try:
+        price = prices.load(stack.config.get("aws:region", prices.DEFAULT_REGION))
+    except PlannerError:
+        # A region that the price file does not know: the questions of money can be answered with its own prices only.
+        return []
+    return [a.as_dict() for a in checklist.answer(stack.settings().model_dump(mode="json"), facts, price)]
 
 
 def _publish_models(stack: Stack, outputs: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from keepwarm_cli.cost import estimate
 from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.report_html import render
+from keepwarm_planner.errors import PlannerError
 
 SCHEMA = 1
 """Raised when a reader of report.json would have to change."""
@@ -83,8 +84,22 @@ def build_report(
         ],
         "journal": follower.entries,
         "outputs": dict(outputs),
-        "cost": estimate(region, invocations, follower, config, outputs),
+        "cost": _cost(region, invocations, follower, config, outputs),
     }
+
+
+def _cost(
+    region: str,
+    invocations: list[dict[str, Any]],
+    follower: Follower,
+    config: Mapping[str, str],
+    outputs: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Cost of the run; None where the price file does not know the region, which is no reason to lose a report."""
+    try:
+        return estimate(region, invocations, follower, config, outputs)
+    except PlannerError:
+        return None
 
 
 def redraw(source: Path, out: Path | None) -> Path:

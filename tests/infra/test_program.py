@@ -106,6 +106,14 @@ def test_given_the_settings_then_the_numbers_reach_their_resources(built: bundle
     assert jobs.inputs["visibilityTimeoutSeconds"] == 120
 
 
+def test_given_a_region_with_prices_then_the_dashboard_has_a_cost_graph(built: bundles.Build) -> None:
+    seen = declared(built, settings_of("local"))
+    [board] = [r.inputs for r in seen.resources if r.typ.endswith("Dashboard")]
+    titles = [w["properties"]["title"] for w in json.loads(board["dashboardBody"])["widgets"]]
+
+    assert "Cost of functions (USD per period)" in titles
+
+
 def test_given_the_sizes_of_the_reader_then_its_server_is_told(built: bundles.Build) -> None:
     seen = declared(built, settings_of("local", gpu={"permits_per_task": 5, "max_batch": 3}))
     [task] = [r.inputs for r in seen.resources if r.typ.endswith("TaskDefinition")]
