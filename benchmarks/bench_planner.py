@@ -47,7 +47,7 @@ class Config:
 
 CONFIGS = (
     Config("A 0.9/s, 2 s, 600 s", 0.9, 2.0, 1e5, 8, 8e6, 100, 500),
-    Config("C 100/s, 1 s, 600 s", 100.0, 1.0, 400.0, 4, 1e5, 500, 1300),
+    Config("C 100/s, 1 s, 600 s", 100.0, 1.0, 700.0, 4, 1e5, 500, 1300),
     Config("E 1000/s, 1 s, 600 s", 1000.0, 1.0, 16.0, 4, 1e4, 1000, 2000),
 )
 
@@ -91,7 +91,7 @@ def simfaas_run(c: Config, runs: int, seed: int) -> list[dict[str, float]]:
 def overlap(a: Estimate, b: Estimate) -> bool:
     """Whether two estimates differ by no more than their combined 95 % interval."""
     half = (((a.high - a.low) / 2) ** 2 + ((b.high - b.low) / 2) ** 2) ** 0.5
-    return abs(a.mean - b.mean) <= half
+    return bool(abs(a.mean - b.mean) <= half)
 
 
 def against_simfaas(c: Config, quick: bool) -> dict[str, object]:

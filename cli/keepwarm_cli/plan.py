@@ -314,7 +314,8 @@ def simulate(
                 )
             report = simulate_to(scenario, precision, kernel=kernel)
         else:
-            report = simulate_plain(scenario, kernel=kernel)
+            with _Bar("simulating", quiet or json) as bar:
+                report = simulate_plain(scenario, kernel=kernel, progress=bar)
         if json:
             _emit_json(report.as_dict())
         else:
@@ -352,7 +353,9 @@ def simulate(
             results += run.outcomes
         for one in systems:
             if one.design not in plain:
-                results.append(full.simulate(one, workload, table, seed=seed, replications=count))
+                results.append(
+                    full.simulate(one, workload, table, seed=seed, replications=count, progress=bar)
+                )
     if plot is not None:
         plan_view.plot_timelines(results, plot)
     if json:
@@ -441,7 +444,9 @@ def compare(
             results += run.outcomes
         for one in systems:
             if one.design not in plain:
-                results.append(full.simulate(one, workload, table, seed=seed, replications=replications))
+                results.append(
+                    full.simulate(one, workload, table, seed=seed, replications=replications, progress=bar)
+                )
     front = plan_view.front(results)
     if plot is not None:
         plan_view.plot_pareto(results, front, plot)

@@ -252,13 +252,20 @@ def results(
             "[dim]* no other design is at least as good in cost, p99, cold fraction and Goodput[/dim]"
         )
     for full in outcomes:
-        if isinstance(full, SystemOutcome):
-            console.print(
-                f"[dim]{escape(full.name)}: {full.retries_per_request.mean:.3g} retries and {full.refused_per_request.mean:.3g}"
-                f" refusals per request, {full.tasks.mean:.2f} tasks on average (at most {full.max_tasks}, used"
-                f" {full.task_utilisation.mean:.0%}), {full.wakes.mean:.1f} wake-ups, {percent(full.open_fraction.mean)} open at"
-                " the end[/dim]"
-            )
+        if not isinstance(full, SystemOutcome):
+            continue
+        notes = [
+            f"{full.retries_per_request.mean:.3g} retries",
+            f"{full.refused_per_request.mean:.3g} refusals per request",
+            f"{percent(full.open_fraction.mean)} open at the end",
+        ]
+        if full.max_tasks:
+            notes += [
+                f"{full.tasks.mean:.2f} tasks on average (at most {full.max_tasks}, used"
+                f" {full.task_utilisation.mean:.0%})",
+                f"{full.wakes.mean:.1f} wake-ups",
+            ]
+        console.print(f"[dim]{escape(full.name)}: {', '.join(notes)}[/dim]")
     if explain:
         names = (
             "cold_fraction",

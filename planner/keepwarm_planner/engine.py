@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil, fsum, inf
 
+from keepwarm import limits
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.kernel import Kernel, choose
@@ -65,9 +66,9 @@ class Design:
     """0 refuses what cannot start at once, -1 queues without bound."""
     deadline_s: float = inf
     """A queued request older than this is dropped."""
-    burst_limit: float = 0.0
-    """Environments created per `burst_window_s`; 0 for no limit."""
-    burst_window_s: float = 10.0
+    burst_limit: float = float(limits.LAMBDA_BURST_ENVIRONMENTS)
+    """Environments created per `burst_window_s`: what AWS allows a function; 0 for no limit."""
+    burst_window_s: float = float(limits.LAMBDA_BURST_PERIOD_S)
     memory_mb: int = MEMORY_MB
     arm: bool = False
     ephemeral_mb: int = FREE_EPHEMERAL_MB

@@ -9,8 +9,9 @@ from the same runs.
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import fsum, inf, isfinite
+from math import fsum, isfinite
 
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.estimate import Estimate, fraction_of, mean_of
@@ -188,10 +189,14 @@ def window_ends(scenario: PlainScenario) -> list[float]:
 
 
 def run_replications(
-    scenario: PlainScenario, kernel: Kernel, ends: list[float], workers: int | None = None
+    scenario: PlainScenario,
+    kernel: Kernel,
+    ends: list[float],
+    workers: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> list[list[Row]]:
     """Rows per replication. The C kernel uses up to `workers` threads (default: the machine's cores); the
-    result does not depend on how many."""
+    result does not depend on how many. `progress` is called with the share that is done."""
     s = scenario
     limit = NO_LIMIT if s.max_concurrency is None else s.max_concurrency - s.provisioned
     results: list[list[Row] | None] = [None] * s.replications
@@ -215,6 +220,8 @@ def run_replications(
                     f"{s.seed}/{i}",
                     ends,
                 )
+                if progress is not None:
+                    progress(sum(r is not None for r in results) / s.replications)
             except BaseException as e:  # carried to the caller below
                 failures.append(e)
 
@@ -289,14 +296,18 @@ def _minus(row: Row, before: Row) -> Row:
 
 
 def simulate_plain(
-    scenario: PlainScenario, *, kernel: str | None = None, workers: int | None = None
+    scenario: PlainScenario,
+    *,
+    kernel: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> PlainReport:
     """Runs the plain model. The same scenario gives the same figures on either kernel and any number of
     workers."""
     cpu, wall = time.process_time(), time.perf_counter()
     chosen = choose(scenario.requests, kernel)
     ends = window_ends(scenario)
-    runs = run_replications(scenario, chosen, ends, workers)
+    runs = run_replications(scenario, chosen, ends, workers, progress)
     figures = figures_between(runs, ends, scenario.warmup_s, scenario.provisioned)
     steady = None
     if scenario.settled_s in ends and scenario.settled_s > scenario.warmup_s:
@@ -310,8 +321,3 @@ def simulate_plain(
         cpu_s=time.process_time() - cpu,
         wall_s=time.perf_counter() - wall,
     )
-
-
-def infinite_if_none(value: float | None) -> float:
-    """An option that may be absent, as the number that means no bound."""
-    return inf if value is None else value

@@ -761,6 +761,7 @@ def simulate(
     replications: int = 5,
     lag_s: float = 120.0,
     limit: float = 5e6,
+    progress: Callable[[float], None] | None = None,
 ) -> SystemOutcome:
     """Runs the full model. Same arguments, same figures; the same arrivals and services as `engine.run` draws with
     this seed."""
@@ -787,6 +788,8 @@ def simulate(
         arrivals = _arrivals(workload, kernel, f"{seed}/{r}")
         ends.append(one.run(arrivals, workload.source.horizon_s()))
         runs.append(one)
+        if progress is not None:
+            progress((r + 1) / replications)
     return _report(system, prices, runs, ends, time.process_time() - cpu, time.perf_counter() - wall)
 
 

@@ -2,8 +2,8 @@
 
 Proves: the six rows of the source's table get their verdicts, AWS's exclusions are respected, a calibration recovers
 known laws and states its error, the size search returns the cheapest design that meets the target and settings
-that the program accepts, the break-even agrees with its closed form, an unanswered question is a failure. Does not prove
-that AWS's prices are still those of the data file: it is dated.
+that the program accepts, the break-even agrees with its closed form, an unanswered question is a failure. Does not
+prove that AWS's prices are still those of the data file: it is dated.
 """
 
 import json
@@ -351,7 +351,7 @@ def test_given_any_duty_when_costed_then_lines_are_finite_and_rise() -> None:
 def test_given_bad_comparison_when_made_then_kw500() -> None:
     for bad in ({"kind": "magic"}, {"service_s": 0.0}, {"cold_s": inf}, {"slots": 0}):
         with pytest.raises(PlannerError, match="KW500"):
-            Comparison(**bad)  # type: ignore[arg-type]
+            Comparison(**bad)
     with pytest.raises(PlannerError, match="KW510"):
         breakeven(Comparison(instance_type="t2.nano"), P)
 

@@ -7,6 +7,7 @@ one: closed forms (test_planner_accuracy) and the embedded cloud do.
 
 import random
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 import pytest
@@ -126,15 +127,16 @@ class _Reference:
         self.envs = [e for e in self.envs if e not in gone]
         idle = [e for e in idle if e not in gone]
         limit = None if self.d.limit < 0 else self.d.limit
-        where = {
-            "provisioned_idle": max(self.size - len(self.pool), 0),
-            "on_demand_idle": len(idle),
-            "on_demand_busy": len(self.envs) - len(idle),
-            "on_demand_limit": on_demand_limit(limit, max(self.size, len(self.pool))),
-        }
-        decision = place(**where, may_create=True)
+        where = partial(
+            place,
+            provisioned_idle=max(self.size - len(self.pool), 0),
+            on_demand_idle=len(idle),
+            on_demand_busy=len(self.envs) - len(idle),
+            on_demand_limit=on_demand_limit(limit, max(self.size, len(self.pool))),
+        )
+        decision = where(may_create=True)
         if decision is Placement.COLD and self.rate is not None and not self.rate.try_take(now):
-            decision = place(**where, may_create=False)
+            decision = where(may_create=False)
         if decision is Placement.PROVISIONED:
             self.pool.append(now + service)
         elif decision is Placement.WARM:

@@ -1,8 +1,8 @@
 """SimFaaS 0.2.2 and the planner on the same configurations, side by side.
 
-Proves: our estimates lie inside SimFaaS's 95 % intervals, and for the same CPU time ours is at least ten times narrower.
-SimFaaS runs in an environment of its own (uv, in the user's cache folder), so this needs a package index once;
-without one the test is skipped and says so. Does not prove speed: benchmarks/bench_planner.py does.
+Proves: our estimates lie inside its 95 % intervals, and for the same CPU time ours are at least ten times narrower.
+SimFaaS runs in an environment of its own (uv, in the user's cache folder), so this needs a package index
+once; without one the test is skipped and says so. Does not prove speed: benchmarks/bench_planner.py does.
 """
 
 import importlib.util
