@@ -108,12 +108,13 @@ class Stack:
         self.project = find_project()
         self.config = stack_config(self.project, stack)
         self.name = stack
+        self.region = self.config.get("aws:region", "us-east-1")
         self._console = console
         self._times = times
         self._interrupts = interrupts
         # Everything slow starts at once: the cloud's imports in its process, pulumi's in this one.
         with interrupts.held():
-            self.cloud = CloudProcess(port=port)
+            self.cloud = CloudProcess(port=port, region=self.region)
             ending.callback(self.stop)
         from keepwarm_localcloud import lazy_aws
 
@@ -128,7 +129,7 @@ class Stack:
             project=PROJECT,
             stack=stack,
             config=self.config,
-            region=self.config.get("aws:region", "us-east-1"),
+            region=self.region,
             on_event=self._event,
         )
         self._progress: Callable[[str], None] = lambda _: None
@@ -158,7 +159,7 @@ class Stack:
                 self._clients[service] = boto3.client(
                     service,
                     endpoint_url=self.cloud.endpoint(),
-                    region_name=self.config.get("aws:region", "us-east-1"),
+                    region_name=self.region,
                     aws_access_key_id="operator",
                     aws_secret_access_key="operator",  # noqa: S106 - the embedded cloud has no account to protect
                 )

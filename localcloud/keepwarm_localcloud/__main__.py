@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
             port=options.port,
             directory=options.dir,
             host=options.host,
+            region=options.region,
             image_mirrors=dict(options.image_mirror),
             preload=True,
         )
@@ -62,6 +63,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="keepwarm_localcloud", description="The embedded AWS of Keepwarm.")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
+    parser.add_argument("--region", default="us-east-1", help="region that the cloud is (default: us-east-1)")
     parser.add_argument("--dir", type=Path, default=None, help="folder for objects and environments")
     parser.add_argument(
         "--daemon-file",

@@ -111,6 +111,21 @@ def test_given_a_classifier_that_never_answers_then_the_run_ends_and_says_so(pro
     assert project.left() == []
 
 
+def test_given_a_region_without_known_prices_then_the_run_is_fine_and_costs_stay_open(
+    project: Project,
+) -> None:
+    project.settings(gpu={"enabled": False})
+    project.region("ap-south-1")
+    document(project, "letter.txt")
+    done = project.keepwarm("local", "run", "--documents", "documents", "--out", "report")
+    report = project.report()
+
+    assert done.returncode == 0, done.stderr
+    assert ":ap-south-1:" in report["outputs"]["workflow_arn"]
+    assert (report["cost"], report["checklist"]) == (None, [])
+    assert project.left() == []
+
+
 def test_given_a_file_that_cant_be_read_then_it_fails_with_the_reason_and_the_others_go_on(
     project: Project,
 ) -> None:

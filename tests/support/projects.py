@@ -42,6 +42,13 @@ class Project:
             document["config"][f"keepwarm:{section}"] = merged
         path.write_text(yaml.safe_dump(document))
 
+    def region(self, name: str) -> None:
+        """Move the local stack to another region."""
+        path = self.folder / "stacks" / "Pulumi.local.yaml"
+        document = yaml.safe_load(path.read_text())
+        document["config"]["aws:region"] = name
+        path.write_text(yaml.safe_dump(document))
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `keepwarm` in this project, with a temporary folder that can be looked at afterwards."""
         return subprocess.Popen(
