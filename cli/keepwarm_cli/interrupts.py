@@ -18,6 +18,8 @@ class Interrupts:
         self._held = 0
         self._pending = False
         self._before: dict[int, Any] = {}
+        self.left: list[str] = []
+        """What whoever cleaned up found left behind."""
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -30,7 +32,12 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            print("interrupted; everything was stopped, nothing is left", file=sys.stderr)
+            for line in self.left:
+                print(f"KW657 left behind: {line}", file=sys.stderr)
+            print(
+                "interrupted; everything was stopped" + ("" if self.left else ", nothing is left"),
+                file=sys.stderr,
+            )
             raise SystemExit(130) from None
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:

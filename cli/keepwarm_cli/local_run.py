@@ -188,7 +188,8 @@ class Stack:
     def stop(self) -> list[str]:
         """Stop the cloud, whatever state it is in; a second Ctrl-C waits for that."""
         with self._interrupts.held():
-            return self.cloud.stop()
+            self._interrupts.left = self.cloud.stop()
+            return self._interrupts.left
 
     def tear_down(self) -> list[str]:
         """Destroy the stack and name every resource that is still there."""
