@@ -14,7 +14,7 @@ from pathlib import Path
 from keepwarm import limits
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.explain import Figure
-from keepwarm_planner.kernel import PYTHON
+from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import Cold
 from keepwarm_planner.law import Law, constant, empirical, lognormal_quantiles
 from keepwarm_runtime.phases import PHASES
@@ -179,12 +179,13 @@ def phase_laws(path: ColdPath) -> tuple[dict[str, Law], list[Figure]]:
 def _sample(laws: Mapping[str, Law], names: Sequence[str], seed: int) -> list[float]:
     """Sums of the named phases, one stream per phase."""
     totals = [0.0] * DRAWS
+    kernel = choose(DRAWS)
     for name in names:
         law = laws[name]
         if law.kind is Cold.CONSTANT:
             totals = [x + law.mean for x in totals]
             continue
-        drawn = PYTHON.source(f"{seed}/{name}").fill(law.kind, law.mean, law.table, DRAWS)
+        drawn = kernel.source(f"{seed}/{name}").fill(law.kind, law.mean, law.table, DRAWS)
         totals = [x + y for x, y in zip(totals, drawn, strict=True)]
     return totals
 

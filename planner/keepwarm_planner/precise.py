@@ -72,6 +72,8 @@ def passage(rate: float, service_mean: float, group: int, kernel: Kernel) -> Pas
     # phases that matter to no figure are dropped, the rest is a probability law
     pairs = [(r, w) for r, w in zip(rates, weights, strict=True) if w > 1e-18 and r > 0.0]
     total = fsum(w for _, w in pairs)
+    if abs(total - 1.0) > 1e-6:
+        raise ArithmeticError(f"the passage law of a group of {group} sums to {total}")
     accept, other = _alias([w / total for _, w in pairs])
     return Passage(group, accept, other, tuple(r for r, _ in pairs), min(r for r, _ in pairs))
 

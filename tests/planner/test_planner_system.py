@@ -12,8 +12,9 @@ import pytest
 
 from keepwarm import _gpu_size
 from keepwarm_planner import law, prices, traces
-from keepwarm_planner.engine import Design, Tracking, Workload, run
+from keepwarm_planner.engine import Design, Tracking, Workload, cost_of, run
 from keepwarm_planner.errors import PlannerError
+from keepwarm_planner.kernel.shape import S
 from keepwarm_planner.system import (
     Downstream,
     Queue,
@@ -230,7 +231,25 @@ def test_given_target_tracking_when_load_rises_then_the_pool_follows_after_its_l
     assert sizes[90] == pytest.approx(20 / 0.7, rel=0.35)
     assert sizes[235] < 10
     slow = run([tracking], rising, P, replications=1, timeline=True, lag_s=1200.0).outcomes[0]
+    late = {round(row["t_s"] / 60): row["provisioned"] for row in slow.timeline}
+    assert late[78] < 10 < sizes[78]
     assert slow.cold_fraction.mean >= outcome.cold_fraction.mean
+
+
+def test_given_known_use_when_costed_then_each_part_is_its_product() -> None:
+    stats = [0.0] * len(S)
+    stats[S.BUSY_OD], stats[S.COLD_S], stats[S.BUSY_PROVISIONED] = 100.0, 20.0, 50.0
+    stats[S.PROVISIONED_S], stats[S.STARTED] = 1000.0, 300.0
+    parts = cost_of(Design("x", memory_mb=2048, ephemeral_mb=1536, arm=True), stats, P)
+    assert parts == pytest.approx(
+        {
+            "on_demand": 120 * 2 * P.lambda_gb_s_arm,
+            "provisioned_idle": 1000 * 2 * P.provisioned_gb_s_arm,
+            "provisioned_duration": 50 * 2 * P.provisioned_duration_gb_s_arm,
+            "requests": 300 * P.lambda_request,
+            "ephemeral": 170 * 1 * P.ephemeral_gb_s,
+        }
+    )
 
 
 def test_given_trace_too_long_for_the_full_model_when_simulated_then_kw509() -> None:
