@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from keepwarm_planner.breakeven import BreakEven
 from keepwarm_planner.budget import BudgetReport
@@ -40,8 +41,19 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=140)
 
 
+class _Titled(Table):
+    """A table under its title; rich would wrap a long title to the width of a narrow table."""
+
+    heading = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.heading, style="bold")
+        yield from super().__rich_console__(console, options)
+
+
 def _table(title: str, *columns: str, right: Sequence[int] = ()) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    table = _Titled(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.heading = title
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i in right else "left", overflow="fold")
     return table
@@ -537,7 +549,7 @@ def fit(reports: Sequence[FitReport], prices: Prices, explain: bool, detailed: b
     console.print(table)
     for r in reports if detailed else []:
         rows = _table(
-            f"{escape(r.workload.name)}: candidates",
+            f"{r.workload.name}: candidates",
             "",
             "platform",
             "cold p99",
@@ -622,7 +634,7 @@ def plot_breakeven(report: BreakEven, path: Path) -> None:
 def checklist(answers: Sequence[Answer], stack: Path) -> None:
     """The seven answers."""
     console = _console()
-    table = _table(f"Checklist of {escape(str(stack))}", "", "question", "answer and evidence")
+    table = _table(f"Checklist of {stack}", "", "question", "answer and evidence")
     for a in answers:
         mark = "[green]ok[/green]" if a.ok else "[red]fail[/red]" if a.answered else "[yellow]open[/yellow]"
         lines = [f"[bold]{escape(a.text)}[/bold]", *(f"- {escape(e)}" for e in a.evidence)]

@@ -1,6 +1,7 @@
 """All environments of a cloud: on demand, newest idle first, and provisioned ones kept initialised per qualifier."""
 
 import contextlib
+import itertools
 import os
 import select
 import sys
@@ -21,7 +22,7 @@ from keepwarm_localcloud.lambda_.placement import Demand, decide
 from keepwarm_localcloud.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.lambda_.watcher import Watcher
 from keepwarm_localcloud.service import AwsError
-from keepwarm_runtime.scaling import Placement
+from keepwarm_runtime.scaling import Placement, expired, newest_idle
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
@@ -104,6 +105,8 @@ class Pools:
         self._root: Path = cloud.directory / "lambda" / "environments"
         self._states: dict[str, _State] = {}
         self._all: set[Environment] = set()
+        self._made = itertools.count()
+        self._serial: dict[Environment, int] = {}
         self._closed = False
         # Starting is work of the processor: more at once than there are cores only makes each one late.
         self._starters = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "keepwarm-lambda-start")
@@ -166,7 +169,9 @@ class Pools:
                 environment, placement, function.name, key, provisioned=provisioned, utilisation=used
             )
         if placement is Placement.WARM:
-            environment = fleet.pop()
+            # `fleet` is in the order of becoming idle; which one works is the shared decision, not that order.
+            environment = newest_idle(fleet, self._serial.__getitem__)
+            fleet.remove(environment)
         else:
             function.burst.try_take(self._cloud.clock.now_s())
             environment = self._new(launch, Pool.ON_DEMAND)
@@ -455,12 +460,14 @@ class Pools:
     def _new(self, launch: Launch, pool: Pool) -> Environment:
         environment = Environment(self._cloud, launch, self._runtimes, self._root, pool, self._watcher)
         self._all.add(environment)
+        self._serial[environment] = next(self._made)
         return environment
 
     def _end(self, environment: Environment, why: str) -> None:
         environment.stop(why)
         with self._lock:
             self._all.discard(environment)
+            self._serial.pop(environment, None)
 
     def _note(self, function: str, state: _State) -> None:
         busy = sum(len(p.busy) for p in state.provisioned.values())
@@ -483,8 +490,8 @@ class Pools:
                 next_s: float | None = None
                 for state in self._states.values():
                     for fleet in state.fleets.values():
-                        # LIFO reuse keeps the least recently used first.
-                        while fleet and fleet[0].idle_since_s + self._idle_s <= now_s:
+                        # In the order of becoming idle, so the first expires first.
+                        while fleet and expired(fleet[0].idle_since_s, now_s, self._idle_s):
                             ended.append(fleet.pop(0))
                         if fleet:
                             at_s = fleet[0].idle_since_s + self._idle_s
