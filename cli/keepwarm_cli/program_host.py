@@ -37,6 +37,9 @@ class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
         return plugin_pb2.PluginInfo()
 
+    def About(self, request: Any, context: Any) -> Any:
+        return language_pb2.AboutResponse()
+
     def Run(self, request: Any, context: Any) -> Any:
         return contextvars.copy_context().run(self._run, request)
 

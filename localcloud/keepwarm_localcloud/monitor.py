@@ -382,7 +382,7 @@ class Monitor(MockMonitor):
         kind_secrets: set[str] = set()
         if request.type.startswith("aws:") and request.custom:
             kind = table.find(request.type)
-            kind_secrets = set(kind.secret_outputs)
+            kind_secrets = set(kind.secret_outputs) | ({"tagsAll"} if "tags" in secrets else set())
         return ResourceState(
             urn=urn,
             type=request.type,

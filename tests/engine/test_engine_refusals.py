@@ -196,7 +196,7 @@ def test_given_local_env_when_used_by_hand_then_plain_pulumi_works_and_reset_sto
     cli = engine.find_cli(folder.environment)
     with engine.serve_program(lambda: aws.sqs.Queue("jobs")) as address:
         shown = subprocess.run(
-            ["/bin/sh", "-c", f'{lines}\n"{cli}" stack init local -s local --non-interactive >/dev/null && '
+            ["/bin/sh", "-c", f'{lines}\n"{cli}" stack init local --non-interactive >/dev/null && '
              f'"{cli}" up --yes --skip-preview -s local --non-interactive --color=never --client={address}'],
             cwd=folder.state.work, env=folder.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip

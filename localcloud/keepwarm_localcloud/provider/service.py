@@ -198,8 +198,13 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             )
         except ResourceError as error:
             _abort(context, str(error))
+        # The engine prints the value of a property named as such, a secret one too: name those in the text only.
+        hidden = _secrets(token, news)
         reported = [
-            pb.CheckFailure(property=path, reason=scrub(f"{reason} ({token}, property {path})", news))
+            pb.CheckFailure(
+                property="" if path.split(".")[0].split("[")[0] in hidden else path,
+                reason=scrub(f"{reason} ({token}, property {path})", news),
+            )
             for path, reason in failures
         ]
         return pb.CheckResponse(inputs=write_struct(inputs, _secrets(token, news)), failures=reported)
@@ -373,7 +378,9 @@ def _secrets(token: str, properties: Properties) -> set[str]:
     """Names of the secret properties: what the program marked, what the type declares."""
     kind = table.find(token)
     declared = {name for name, of in kind.fields.items() if of.secret} | set(kind.secret_outputs)
-    return properties.secrets | declared
+    # What is made of a secret is one: `tagsAll` holds the tags.
+    derived = {"tagsAll"} if "tags" in properties.secrets else set()
+    return properties.secrets | declared | derived
 
 
 def _visible(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -290,8 +290,9 @@ def diff(
         action = "add" if actual is None else "delete" if wanted is None else "update"
         forced = of.new or name in replace_on or "*" in replace_on or _nested_new(of, wanted, actual)
         changes.append(Change(name, action, forced))
-    if default_tags is not None and _retagged(kind, old_outputs, inputs, default_tags, ignore):
-        changes = [c for c in changes if c.path != "tags"] + [Change("tags", "update", replaces=False)]
+    told = any(c.path == "tags" for c in changes)
+    if default_tags is not None and not told and _retagged(kind, old_outputs, inputs, default_tags, ignore):
+        changes.append(Change("tags", "update", replaces=False))
     auto = kind.auto
     named_by_hand = (
         auto is not None

@@ -205,10 +205,11 @@ class LaunchTemplate(ResourceType):
                     interface[key] = "true" if interface[key] else "false"
         if isinstance(found.get("ebsOptimized"), bool):
             found["ebsOptimized"] = "true" if found["ebsOptimized"] else "false"
-        if data.get("TagSpecifications"):
+        # moto lists the template's own tags among those of what is launched from it.
+        launched = [s for s in data.get("TagSpecifications", []) if s["ResourceType"] != "launch-template"]
+        if launched:
             found["tagSpecifications"] = [
-                {"resourceType": s["ResourceType"], "tags": tag_map(s.get("Tags"))}
-                for s in data["TagSpecifications"]
+                {"resourceType": s["ResourceType"], "tags": tag_map(s.get("Tags"))} for s in launched
             ]
         return found
 

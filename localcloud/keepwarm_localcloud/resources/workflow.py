@@ -744,8 +744,9 @@ class ScalingTarget(ResourceType):
             "roleArn": target.get("RoleARN", ""),
             "arn": target.get("ScalableTargetARN") or call.old.get("arn", ""),
             "region": call.region,
-            "tags": call.old.get("tags") or {},
         }
+        if found["arn"]:
+            found["tags"] = tag_map(client.list_tags_for_resource(ResourceARN=found["arn"]).get("Tags", {}))
         if call.old.get("suspendedState"):
             found.update(take(self, target, "suspendedState"))
         return found
