@@ -15,6 +15,8 @@ import pulumi
 
 from keepwarm.errors import InvalidArgs
 
+PLAIN = (str, int, float, bool, type(None))
+
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -46,7 +48,28 @@ def derive(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Inpu
     """Compute now when every input is known, else when they resolve."""
     if all(known(value) for value in inputs):
         return compute(*inputs)
-    return pulumi.Output.all(*inputs).apply(lambda values: compute(*values))
+    return later(compute, *inputs)
+
+
+def later(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Output[T]:
+    """Compute when every input resolves, waiting only for what is no plain value: waiting is what costs."""
+    awaited = [index for index, value in enumerate(inputs) if not isinstance(value, PLAIN)]
+
+    def filled(values: list[Any]) -> T:
+        given = list(inputs)
+        for index, value in zip(awaited, values, strict=True):
+            given[index] = value
+        return compute(*given)
+
+    if len(awaited) == 1:
+        only: pulumi.Output[Any] = pulumi.Output.from_input(inputs[awaited[0]])
+        return only.apply(lambda value: filled([value]))
+    return pulumi.Output.all(*(inputs[index] for index in awaited)).apply(filled)
+
+
+def concat(*parts: pulumi.Input[str]) -> pulumi.Input[str]:
+    """The parts as one text, now when all are known."""
+    return derive(lambda *known_parts: "".join(known_parts), *parts)
 
 
 def show(value: object) -> str:
@@ -121,13 +144,13 @@ class Checks:
                 self._problems.append(problem)
             return value
 
-        def later(values: list[Any]) -> Any:
+        def checked(*values: Any) -> Any:
             problem = test(*values)
             if problem is not None:
                 raise InvalidArgs(problem.line(self.owner))
             return values[0]
 
-        return pulumi.Output.all(value, *others).apply(later)
+        return later(checked, value, *others)
 
     def number(
         self,

@@ -6,6 +6,7 @@ import pulumi
 from pulumi_aws import s3
 
 from keepwarm import _iam
+from keepwarm._args import concat
 
 ABORT_UPLOAD_DAYS = 7
 NONCURRENT_DAYS = 30
@@ -87,7 +88,7 @@ def secure_bucket(
         # S3 refuses rules on noncurrent versions while versioning is still off.
         opts=pulumi.ResourceOptions(parent=owner, retain_on_delete=keep, depends_on=[versions]),
     )
-    everything = [bucket.arn, pulumi.Output.concat(bucket.arn, "/*")]
+    everything = [bucket.arn, concat(bucket.arn, "/*")]
     policy = s3.BucketPolicy(
         f"{name}-policy",
         bucket=bucket.bucket,

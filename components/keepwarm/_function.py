@@ -9,7 +9,7 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, lambda_, sqs
 
 from keepwarm import _iam, grants, limits
-from keepwarm._args import derive
+from keepwarm._args import concat, derive
 from keepwarm._function_checks import COMPATIBILITY_KEY
 from keepwarm.bindings import FunctionBindings, WarmTarget, statements
 from keepwarm.grants import Statement
@@ -69,7 +69,7 @@ def build(
     layers = [
         lambda_.LayerVersion(
             f"{name}-layer-{key}",
-            layer_name=pulumi.Output.concat(logs.name, "-", key),
+            layer_name=concat(logs.name, "-", key),
             code=archive,
             compatible_architectures=[spec["architecture"].value],
             opts=child,
@@ -177,17 +177,15 @@ def _managed_instances(args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _interfaces(owner: pulumi.Resource, account_id: pulumi.Output[str]) -> list[Statement]:
     """Network interfaces in a VPC: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html"""
-    base = pulumi.Output.concat(
-        "arn:", _iam.partition(owner), ":ec2:", _iam.region(owner), ":", account_id, ":"
-    )
+    base = concat("arn:", _iam.partition(owner), ":ec2:", _iam.region(owner), ":", account_id, ":")
     return [
         {"actions": ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"], "resources": ["*"]},
         {
             "actions": ["ec2:CreateNetworkInterface"],
             "resources": [
-                pulumi.Output.concat(base, "network-interface/*"),
-                pulumi.Output.concat(base, "subnet/*"),
-                pulumi.Output.concat(base, "security-group/*"),
+                concat(base, "network-interface/*"),
+                concat(base, "subnet/*"),
+                concat(base, "security-group/*"),
             ],
         },
         {
@@ -196,7 +194,7 @@ def _interfaces(owner: pulumi.Resource, account_id: pulumi.Output[str]) -> list[
                 "ec2:AssignPrivateIpAddresses",
                 "ec2:UnassignPrivateIpAddresses",
             ],
-            "resources": [pulumi.Output.concat(base, "network-interface/*")],
+            "resources": [concat(base, "network-interface/*")],
         },
     ]
 

@@ -12,6 +12,7 @@ import pulumi
 from pulumi_aws import autoscaling, ec2, ecs, iam, vpc
 
 from keepwarm import _iam, limits
+from keepwarm._args import concat
 from keepwarm.grants import Statement
 
 HOST_CACHE = "/mnt/keepwarm-cache"
@@ -247,8 +248,8 @@ def https_out(owner: pulumi.Resource, name: str, group: ec2.SecurityGroup) -> vp
     )
 
 
-def _managed(owner: pulumi.Resource, policy: str) -> pulumi.Output[str]:
-    return pulumi.Output.concat("arn:", _iam.partition(owner), ":iam::aws:policy/", policy)
+def _managed(owner: pulumi.Resource, policy: str) -> pulumi.Input[str]:
+    return concat("arn:", _iam.partition(owner), ":iam::aws:policy/", policy)
 
 
 def _host_profile(owner: pulumi.ComponentResource, name: str, cluster: ecs.Cluster) -> iam.InstanceProfile:

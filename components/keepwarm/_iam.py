@@ -1,10 +1,12 @@
 """IAM documents: rendering of statements, trust policies that no other account can use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pulumi
 import pulumi_aws as aws
+from pulumi.runtime.settings import get_monitor
 
 from keepwarm import _json
 from keepwarm._args import Checks, Problem, known
@@ -34,19 +36,39 @@ def raw_document(statements: Sequence[Mapping[str, Any]]) -> pulumi.Input[str]:
     return _json.dumps({"Version": VERSION, "Statement": list(statements)})
 
 
+_RUNS: WeakKeyDictionary[Any, dict[tuple[str, int], tuple[Any, pulumi.Output[Any]]]] = WeakKeyDictionary()
+"""Lookups of each run of a program, told apart by its engine."""
+
+
+def _looked_up(
+    parent: pulumi.Resource, token: str, ask: Callable[[pulumi.InvokeOutputOptions], pulumi.Output[Any]]
+) -> pulumi.Output[Any]:
+    """Ask once per run and provider: every component needs these answers, and one provider gives all the same."""
+    asked = _RUNS.setdefault(get_monitor(), {})
+    provider = parent.get_provider(token)
+    key = (token, id(provider))
+    if key not in asked:
+        # The provider is kept beside the answer, so that its identity is not given to another one.
+        asked[key] = (provider, ask(pulumi.InvokeOutputOptions(parent=parent)))
+    return asked[key][1]
+
+
 def account(parent: pulumi.Resource) -> pulumi.Output[str]:
     """The account the parent's provider deploys into."""
-    return aws.get_caller_identity_output(opts=pulumi.InvokeOutputOptions(parent=parent)).account_id
+    token = "aws:index/getCallerIdentity:getCallerIdentity"  # noqa: S105 - a name of a function
+    return _looked_up(parent, token, lambda opts: aws.get_caller_identity_output(opts=opts).account_id)
 
 
 def partition(parent: pulumi.Resource) -> pulumi.Output[str]:
     """The partition (``aws``, ``aws-cn``, ``aws-us-gov``) the parent's provider deploys into."""
-    return aws.get_partition_output(opts=pulumi.InvokeOutputOptions(parent=parent)).partition
+    token = "aws:index/getPartition:getPartition"  # noqa: S105 - a name of a function
+    return _looked_up(parent, token, lambda opts: aws.get_partition_output(opts=opts).partition)
 
 
 def region(parent: pulumi.Resource) -> pulumi.Output[str]:
     """The region the parent's provider deploys into."""
-    return aws.get_region_output(opts=pulumi.InvokeOutputOptions(parent=parent)).region
+    token = "aws:index/getRegion:getRegion"  # noqa: S105 - a name of a function
+    return _looked_up(parent, token, lambda opts: aws.get_region_output(opts=opts).region)
 
 
 def default_subnets(parent: pulumi.Resource, vpc_id: pulumi.Input[str]) -> pulumi.Output[Any]:

@@ -2,6 +2,7 @@
 
 import json
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -9,7 +10,7 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, sfn
 
 from keepwarm import _asl, _iam, grants, limits
-from keepwarm._args import Checks, plain, show
+from keepwarm._args import Checks, concat, plain, show
 from keepwarm._names import child as child_name
 from keepwarm.bindings import QueueBinding, WorkflowBinding
 from keepwarm.errors import InvalidArgs
@@ -137,7 +138,7 @@ class DurableWorkflow(pulumi.ComponentResource):
             logging_configuration={
                 "level": spec["log"].value.upper(),
                 "include_execution_data": False,
-                "log_destination": pulumi.Output.concat(logs.arn, ":*"),
+                "log_destination": concat(logs.arn, ":*"),
             },
             tracing_configuration={"enabled": True},
             encryption_configuration={"type": "CUSTOMER_MANAGED_KMS_KEY", "kms_key_id": kms}
@@ -178,10 +179,8 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
     """
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - JSON, not HTML
-    environment.filters["tojson"] = _to_json
     try:
-        text: str = environment.from_string(template).render(**values)
+        text: str = _compiled(template).render(**values)
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as fault:
         line = getattr(fault, "lineno", None)
         where = "template" if line is None else f"template line {line}"
@@ -199,6 +198,16 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
         ]
         raise InvalidArgs("\n".join(lines))
     return text
+
+
+@cache
+def _compiled(template: str) -> Any:
+    """The template as code: to compile it costs more than everything else of a workflow."""
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - JSON, not HTML
+    environment.filters["tojson"] = _to_json
+    return environment.from_string(template)
 
 
 def _to_json(value: Any) -> str:

@@ -8,7 +8,7 @@ import pulumi_aws as aws
 from pulumi_aws import appautoscaling, cloudwatch, ec2, ecs, iam, servicediscovery, vpc
 
 from keepwarm import _gpu_hosts, _gpu_size, _gpu_task, _iam, grants, limits
-from keepwarm._args import Checks
+from keepwarm._args import Checks, concat
 from keepwarm._function_checks import Architecture
 from keepwarm._gpu_checks import Capacity, checked
 from keepwarm._names import child as child_name
@@ -370,7 +370,7 @@ class GpuService(pulumi.ComponentResource):
             f"{name}-target",
             service_namespace="ecs",
             scalable_dimension="ecs:service:DesiredCount",
-            resource_id=pulumi.Output.concat("service/", cluster.name, "/", service.name),
+            resource_id=concat("service/", cluster.name, "/", service.name),
             min_capacity=0 if spec["retiring"] else spec["min_tasks"],
             max_capacity=0 if spec["retiring"] else spec["max_tasks"],
             opts=child,

@@ -8,6 +8,8 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
+from keepwarm._args import concat
+
 
 class Statement(TypedDict):
     """One allow statement of an IAM policy document."""
@@ -52,7 +54,7 @@ def write_logs(log_group_arn: pulumi.Input[str]) -> Statement:
     """Write log events into the streams of one group, which exists already."""
     return {
         "actions": ["logs:CreateLogStream", "logs:PutLogEvents"],
-        "resources": [pulumi.Output.concat(log_group_arn, ":*")],
+        "resources": [concat(log_group_arn, ":*")],
     }
 
 
@@ -79,9 +81,9 @@ def read_models(bucket_arn: pulumi.Input[str]) -> Statement:
     return {
         "actions": ["s3:GetObject", "s3:GetObjectVersion"],
         "resources": [
-            pulumi.Output.concat(bucket_arn, "/blobs/sha256/*"),
-            pulumi.Output.concat(bucket_arn, "/manifests/*"),
-            pulumi.Output.concat(bucket_arn, "/channels/*"),
+            concat(bucket_arn, "/blobs/sha256/*"),
+            concat(bucket_arn, "/manifests/*"),
+            concat(bucket_arn, "/channels/*"),
         ],
     }
 
@@ -91,8 +93,8 @@ def publish_models(bucket_arn: pulumi.Input[str]) -> Statement:
     return {
         "actions": ["s3:PutObject"],
         "resources": [
-            pulumi.Output.concat(bucket_arn, "/blobs/sha256/*"),
-            pulumi.Output.concat(bucket_arn, "/manifests/*"),
+            concat(bucket_arn, "/blobs/sha256/*"),
+            concat(bucket_arn, "/manifests/*"),
         ],
         "conditions": {"Null": {"s3:if-none-match": "false"}},
     }
@@ -102,7 +104,7 @@ def move_channels(bucket_arn: pulumi.Input[str]) -> Statement:
     """Move channel pointers, by compare and swap only (``If-Match``)."""
     return {
         "actions": ["s3:PutObject"],
-        "resources": [pulumi.Output.concat(bucket_arn, "/channels/*")],
+        "resources": [concat(bucket_arn, "/channels/*")],
         "conditions": {"Null": {"s3:if-match": "false"}},
     }
 
@@ -111,13 +113,13 @@ def read_objects(bucket_arn: pulumi.Input[str], prefix: str = "") -> Statement:
     """Read the objects of a bucket below a prefix."""
     return {
         "actions": ["s3:GetObject", "s3:GetObjectVersion"],
-        "resources": [pulumi.Output.concat(bucket_arn, f"/{prefix}*")],
+        "resources": [concat(bucket_arn, f"/{prefix}*")],
     }
 
 
 def write_objects(bucket_arn: pulumi.Input[str], prefix: str = "") -> Statement:
     """Write the objects of a bucket below a prefix, not delete them."""
-    return {"actions": ["s3:PutObject"], "resources": [pulumi.Output.concat(bucket_arn, f"/{prefix}*")]}
+    return {"actions": ["s3:PutObject"], "resources": [concat(bucket_arn, f"/{prefix}*")]}
 
 
 def list_objects(bucket_arn: pulumi.Input[str]) -> Statement:

@@ -7,7 +7,7 @@ import pulumi_aws as aws
 from pulumi_aws import ec2, vpc
 
 from keepwarm import _iam
-from keepwarm._args import Checks, known
+from keepwarm._args import Checks, concat, known
 from keepwarm._names import child as child_name
 
 GATEWAYS = ("s3", "dynamodb")
@@ -64,7 +64,7 @@ class PrivateEndpoints(pulumi.ComponentResource):
             ec2.VpcEndpoint(
                 f"{name}-{service}",
                 vpc_id=vpc_id,
-                service_name=pulumi.Output.concat("com.amazonaws.", region, ".", service),
+                service_name=concat("com.amazonaws.", region, ".", service),
                 vpc_endpoint_type="Gateway",
                 route_table_ids=tables,
                 opts=child,
@@ -86,7 +86,7 @@ class PrivateEndpoints(pulumi.ComponentResource):
             ec2.VpcEndpoint(
                 f"{name}-{service.replace('.', '-')}",
                 vpc_id=vpc_id,
-                service_name=pulumi.Output.concat("com.amazonaws.", region, ".", service),
+                service_name=concat("com.amazonaws.", region, ".", service),
                 vpc_endpoint_type="Interface",
                 private_dns_enabled=True,
                 subnet_ids=subnets,

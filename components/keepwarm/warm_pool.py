@@ -8,7 +8,7 @@ import pulumi
 from pulumi_aws import appautoscaling, iam, lambda_
 
 from keepwarm import _iam, limits
-from keepwarm._args import Checks, Problem, derive, known, plain, show
+from keepwarm._args import Checks, Problem, concat, derive, known, plain, show
 from keepwarm.bindings import WarmTarget
 
 ENVIRONMENTS = 1
@@ -127,7 +127,7 @@ class WarmPool(pulumi.ComponentResource):
             f"{name}-target",
             service_namespace="lambda",
             scalable_dimension="lambda:function:ProvisionedConcurrency",
-            resource_id=pulumi.Output.concat("function:", target["function_name"], ":", target["alias"]),
+            resource_id=concat("function:", target["function_name"], ":", target["alias"]),
             min_capacity=spec["environments"],
             max_capacity=spec["max_environments"] or spec["environments"],
             # Schedules move the bounds by design; a deployment must not move them back.
@@ -175,7 +175,7 @@ class WarmPool(pulumi.ComponentResource):
         managed = iam.RolePolicyAttachment(
             f"{name}-operator-policy",
             role=operator.name,
-            policy_arn=pulumi.Output.concat(
+            policy_arn=concat(
                 "arn:", _iam.partition(self), ":iam::aws:policy/AWSLambdaManagedEC2ResourceOperator"
             ),
             opts=child,
