@@ -256,18 +256,37 @@ def cloud_endpoint(folder: Folder) -> str | None:
         return None
 
 
-def start_cloud(folder: Folder, environment: Mapping[str, str]) -> str:
-    """Start the embedded cloud as a daemon and wait until it answers.
+def stack_region(folder: Folder, stack: str) -> str | None:
+    """Region that a stack file names, or None."""
+    import yaml
+
+    path = folder.work / "stacks" / f"Pulumi.{stack}.yaml"
+    document = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    region = (document.get("config") or {}).get("aws:region")
+    return region if isinstance(region, str) else None
+
+
+def start_cloud(folder: Folder, environment: Mapping[str, str], region: str | None = None) -> str:
+    """Start the embedded cloud of a region (default: its own) as a daemon and wait until it answers.
 
     Raises:
         CliError: KW653 with the end of its log.
     """
     folder.cloud_file.unlink(missing_ok=True)
     log = folder.root / "cloud.log"
+    place = ["--region", region] if region else []
     mirrors = [a for m in environment.get(IMAGE_MIRRORS, "").split() for a in ("--image-mirror", m)]
     with log.open("wb") as target:
         process = subprocess.Popen(
-            [sys.executable, "-m", "keepwarm_localcloud", "--daemon-file", str(folder.cloud_file), *mirrors],
+            [
+                sys.executable,
+                "-m",
+                "keepwarm_localcloud",
+                "--daemon-file",
+                str(folder.cloud_file),
+                *place,
+                *mirrors,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=target,
             stderr=target,

@@ -151,7 +151,7 @@ def _run_with_cloud(
     endpoint = engine.cloud_endpoint(folder)
     if endpoint is None:
         _refuse_lost_cloud(folder, name, request)
-        endpoint = engine.start_cloud(folder, outer)
+        endpoint = engine.start_cloud(folder, outer, engine.stack_region(folder, request.stack))
     provider = Provider(
         endpoint, {**outer, "KEEPWARM_CREATIONS": str(folder.creations)}, log=folder.root / "provider.log"
     )

@@ -6,6 +6,8 @@ that the result runs a document: tests/e2e does, on the same table through the i
 """
 
 import copy
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 from infra import bundles, program
+from keepwarm_cli.errors import CliError
 from tests.support.engine import ROOT, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -75,6 +78,8 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     assert again.changed() == {}
     refreshed = stacks.must("refresh", "--expect-no-changes", stack=stack)
     assert refreshed.changed() == {}
+    if stack == "local":
+        scale_out(stacks, 2)
     if config.get("keepwarm:models", {}).get("keep", True):
         kept = [
             r for r in stacks.checkpoint(stack)["resources"] if r.get("retainOnDelete") or r.get("protect")
@@ -86,6 +91,18 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     stacks.must("destroy", stack=stack)
     assert stacks.inventory() == {}
     assert stacks.processes() == 0
+
+
+def scale_out(stacks: Stack, tasks: int) -> None:
+    """Do what the autoscaler does under load, and wait until the tasks run."""
+    ecs = stacks.boto("ecs")
+    cluster = ecs.list_clusters()["clusterArns"][0]
+    service = ecs.list_services(cluster=cluster)["serviceArns"][0]
+    ecs.update_service(cluster=cluster, service=service, desiredCount=tasks)
+    deadline = time.monotonic() + 60
+    while ecs.describe_services(cluster=cluster, services=[service])["services"][0]["runningCount"] < tasks:
+        assert time.monotonic() < deadline, "the tasks must start"
+        time.sleep(0.1)
 
 
 CHANGES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
@@ -214,3 +231,40 @@ def with_code(label: str, path: Path) -> None:
     built = program.build(chosen)
     functions = {**built.functions, label: dataclasses.replace(built.functions[label], path=path)}
     program.deploy(chosen, dataclasses.replace(built, functions=functions))
+
+
+SAMPLES = 4
+"""Kills in the whole stack: every K is tried on the small stack of test_engine_killed, these are a seeded sample."""
+
+
+def test_given_the_whole_stack_when_killed_at_sampled_operations_then_a_rerun_converges(
+    stacks: Stack, tmp_path: Path
+) -> None:
+    stacks.stack_file("local", settings("local"))
+    log = tmp_path / "operations"
+    stacks.must("up", environment={"KEEPWARM_FAULT_LOG": str(log)})
+    boundaries = len(log.read_text().splitlines())
+    expected = {s: {k: len(n) for k, n in kinds.items()} for s, kinds in stacks.inventory().items()}
+    stacks.must("destroy")
+    chosen = random.Random(5)
+    for sample in range(SAMPLES):
+        boundary = chosen.randrange(sample * boundaries // SAMPLES + 1, (sample + 1) * boundaries // SAMPLES)
+        victim = "self" if sample % 2 else str(stacks.state.root / "cli.pid")
+        fault = {"KEEPWARM_FAULT": f"{boundary}:{victim}"}
+        kill(stacks, "up", fault)
+        again = stacks.must("up")
+        found = {s: {k: len(n) for k, n in kinds.items()} for s, kinds in stacks.inventory().items()}
+        assert found == expected, (boundary, victim, again.notes)
+        kill(stacks, "destroy", fault)
+        stacks.must("destroy")
+        assert stacks.inventory() == {}, (boundary, victim)
+    assert stacks.processes() == 0
+
+
+def kill(stacks: Stack, command: str, fault: dict[str, str]) -> None:
+    """Run a command that is killed on the way."""
+    try:
+        assert stacks.run(command, environment=fault).status != 0
+    except CliError as error:
+        if error.code != "KW670":
+            raise
