@@ -32,7 +32,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 class CloudProcess:
     """One embedded cloud; `with CloudProcess() as cloud` stops it on the way out, whatever happened."""
 
-    def __init__(self, *, port: int = 0, region: str = "us-east-1") -> None:
+    def __init__(self, *, port: int = 0, region: str = "us-east-1", code_cache: Path | None = None) -> None:
         if port and _taken(port):
             raise CliError(
                 "KW660", f"port {port}: got a port that is in use; choose another, or 0 for a free one"
@@ -42,8 +42,9 @@ class CloudProcess:
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._scratch = Path(tempfile.mkdtemp(prefix="keepwarm-run-"))
         self._log = (self._scratch / "cloud.log").open("wb")
+        kept = [] if code_cache is None else ["--code-cache", str(code_cache)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "keepwarm_localcloud", "--port", str(port), "--region", region],
+            [sys.executable, "-m", "keepwarm_localcloud", "--port", str(port), "--region", region, *kept],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

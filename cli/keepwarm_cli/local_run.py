@@ -114,7 +114,9 @@ class Stack:
         self._interrupts = interrupts
         # Everything slow starts at once: the cloud's imports in its process, pulumi's in this one.
         with interrupts.held():
-            self.cloud = CloudProcess(port=port, region=self.region)
+            self.cloud = CloudProcess(
+                port=port, region=self.region, code_cache=self.project / "build" / "unzipped"
+            )
             ending.callback(self.stop)
         from keepwarm_localcloud import lazy_aws
 

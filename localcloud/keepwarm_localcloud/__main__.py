@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             host=options.host,
             region=options.region,
             image_mirrors=dict(options.image_mirror),
+            code_cache=options.code_cache,
             preload=True,
         )
     )
@@ -65,6 +66,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
     parser.add_argument("--region", default="us-east-1", help="region that the cloud is (default: us-east-1)")
     parser.add_argument("--dir", type=Path, default=None, help="folder for objects and environments")
+    parser.add_argument(
+        "--code-cache", type=Path, default=None, help="folder that keeps unzipped packages between clouds"
+    )
     parser.add_argument(
         "--daemon-file",
         type=Path,

@@ -82,6 +82,8 @@ class CloudSettings:
     """Loopback address to listen on; any other is refused."""
     image_mirrors: dict[str, str] = field(default_factory=dict)
     """Image repository -> local image directory that stands for it; `PUT /_keepwarm/image-mirrors` adds more."""
+    code_cache: Path | None = None
+    """Folder that keeps unzipped function packages between clouds, by digest; default: nothing is kept."""
     preload: bool = False
     """Import moto in the background at start, so that the first request that needs it does not wait."""
 

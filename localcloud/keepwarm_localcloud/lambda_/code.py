@@ -1,6 +1,12 @@
-"""Deployment packages: checked as Lambda checks them, unzipped once per digest, shared read-only by environments."""
+"""Deployment packages: checked as Lambda checks them, unzipped once per digest, shared read-only by environments.
+
+Unzipping a layer of 120 MB takes longer than most of a deployment, so a cache folder may keep packages between clouds.
+A kept package is used only when every member still has the size and checksum that the uploaded zip states.
+"""
 
 import base64
+import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -9,12 +15,16 @@ import stat
 import threading
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from keepwarm import limits
 from keepwarm_localcloud.lambda_.errors import invalid
 from keepwarm_localcloud.service import AwsError
+
+CACHE_DAYS = 30
+"""Days after its last use that a kept package is removed."""
 
 REQUEST_MAX_BYTES = 70_167_211
 """Body of a request with a package in it, as AWS states it when it refuses one (50 MB in base64 and its JSON)."""
@@ -34,10 +44,18 @@ class Package:
 
 
 class CodeStore:
-    """Packages on disk, one folder per content digest."""
+    """Packages on disk, one folder per content digest.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of this cloud; gone with it.
+        cache: folder that outlives it and may be shared by several at once; none keeps nothing.
+    """
+
+    def __init__(self, directory: Path, cache: Path | None = None) -> None:
         self._directory = directory
+        self._cache = cache
+        if cache is not None:
+            _prune(cache)
         self._lock = threading.Lock()
         self._packages: dict[str, Package] = {}
         self._unzipping: dict[str, threading.Lock] = {}
@@ -69,8 +87,10 @@ class CodeStore:
             return self._packages[name]
 
     def _unzip(self, archive: bytes, digest: str, sha256: str) -> Package:
-        target = self._directory / digest
-        unpacked = self._directory / f"{digest}.part"
+        root = self._cache or self._directory
+        target = root / digest
+        # Its own name: another cloud may be unzipping the same package into the same cache.
+        unpacked = root / f"{digest}.{os.getpid()}-{id(self)}.part"
         try:
             with zipfile.ZipFile(io.BytesIO(archive)) as opened:
                 infos = opened.infolist()
@@ -81,18 +101,73 @@ class CodeStore:
                     raise invalid(
                         f"Unzipped size must be smaller than {limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes"
                     )
-                unpacked.mkdir(parents=True)
-                for info in infos:
-                    _extract(opened, info, unpacked)
+                found = target.is_dir() and _intact(infos, target)
+                if not found:
+                    unpacked.mkdir(parents=True)
+                    for info in infos:
+                        _extract(opened, info, unpacked)
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
             shutil.rmtree(unpacked, ignore_errors=True)
             raise invalid(
                 "Could not unzip uploaded file. Please check your file, then try to upload again."
             ) from error
-        unpacked.rename(target)
+        if found:
+            os.utime(target)
+        else:
+            _publish(unpacked, target, infos)
+        self._directory.mkdir(parents=True, exist_ok=True)
         kept = self._directory / f"{digest}.zip"
         kept.write_bytes(archive)
         return Package(sha256, len(archive), unzipped, target, kept)
+
+
+def _publish(unpacked: Path, target: Path, infos: list[zipfile.ZipInfo]) -> None:
+    """Put a finished folder in its place, unless another cloud was faster; only what is damaged is moved away."""
+    try:
+        unpacked.rename(target)
+        return
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+    if not _intact(infos, target):
+        damaged = unpacked.with_suffix(".old")
+        target.rename(damaged)
+        unpacked.rename(target)
+        shutil.rmtree(damaged, ignore_errors=True)
+    shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _intact(infos: list[zipfile.ZipInfo], root: Path) -> bool:
+    """Say whether every member is there as the zip states it: kept folders are only as safe as the disk they lie on."""
+    for info in infos:
+        path = root / info.filename
+        if info.is_dir():
+            if not path.is_dir():
+                return False
+            continue
+        if stat.S_ISLNK(info.external_attr >> 16):
+            if not path.is_symlink():
+                return False
+            continue
+        try:
+            with path.open("rb") as file:
+                content = file.read(info.file_size + 1)
+        except OSError:
+            return False
+        if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+            return False
+    return True
+
+
+def _prune(cache: Path) -> None:
+    """Remove what nobody used for a month, and the rest of unzips that were killed."""
+    oldest_s = time.time() - CACHE_DAYS * 86_400
+    abandoned_s = time.time() - 3_600
+    for entry in cache.glob("*"):
+        with contextlib.suppress(OSError):
+            used_s = entry.stat().st_mtime
+            if used_s < (abandoned_s if entry.suffix in {".part", ".old"} else oldest_s):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _extract(opened: zipfile.ZipFile, info: zipfile.ZipInfo, root: Path) -> None:

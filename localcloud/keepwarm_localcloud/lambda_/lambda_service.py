@@ -53,7 +53,7 @@ class LambdaService:
         runtimes = Runtimes(directory / "runtimes")
         self._watcher = Watcher(freeze=self._freeze)
         self._metrics = Metrics(cloud)
-        packages = Packages(cloud, CodeStore(directory / "code"))
+        packages = Packages(cloud, CodeStore(directory / "code", cloud.settings.code_cache))
         self.layers = Layers(cloud, self._lock, packages)
         self.functions = Functions(cloud, self._lock, packages, self.layers, runtimes)
         self.pools = Pools(
