@@ -376,6 +376,6 @@ def _sentences(detail: ErrorDetails) -> list[str]:
     if kind == "value_error":
         reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
         return [f"KW164 {NAMESPACE}:{path or '*'}: {part}" for part in reason.split(" && ")]
-    said = detail["msg"][0].lower() + detail["msg"][1:]
+    said = "allowed " + (detail["msg"][0].lower() + detail["msg"][1:]).removeprefix("input should be ")
     ranged = kind.startswith(("greater", "less", "string_pattern", "string_too", "literal", "enum", "too_"))
     return [f"{'KW162' if ranged else 'KW161'} {NAMESPACE}:{path}: got {got}; {said}; fix: change {path}"]

@@ -278,6 +278,7 @@ def _run_stack(
     follower.step(0.2)
     console.print(documents_table(follower, console.width))
     follower.count_effects()
+    _keep_texts(follower, options.out / "texts")
     report = build_report(
         follower,
         stack.config,
@@ -290,6 +291,14 @@ def _run_stack(
     )
     report["checklist"] = _checklist(stack, report, options.out)
     return report
+
+
+def _keep_texts(follower: Follower, folder: Path) -> None:
+    """Write what was read of each document, as the stack published it, to a file of its own."""
+    folder.mkdir(exist_ok=True)
+    for document in follower.documents.values():
+        if document.text is not None:
+            (folder / f"{document.name}.txt").write_text(document.text, encoding="utf-8")
 
 
 def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str, Any]]:

@@ -14,10 +14,12 @@ from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.report_html import render
 from keepwarm_planner.errors import PlannerError
+from keepwarm_runtime.errors import BadDocument
 
 SCHEMA = 1
 """Raised when a reader of report.json would have to change."""
-_ABOUT_DOCUMENTS = re.compile(r"^KW31[0-5]$")
+_FAULTS: tuple[type[BadDocument], ...] = (BadDocument, *BadDocument.__subclasses__())
+_DOCUMENT_FAULTS = {fault.__name__: fault.code for fault in _FAULTS}
 
 
 def build_report(
@@ -130,7 +132,7 @@ def _document(document: Followed, folder: Path) -> dict[str, Any]:
     reason = document.reason
     # The reason carries the runtime's own code; Step Functions knows only the class name of the error.
     coded = re.search(r"\bKW\d{3}\b", reason or "")
-    code = coded.group(0) if coded else document.code
+    code = coded.group(0) if coded else _DOCUMENT_FAULTS.get(document.code or "", document.code)
     return {
         "name": document.name,
         "sha256": document.sha256,
@@ -138,7 +140,7 @@ def _document(document: Followed, folder: Path) -> dict[str, Any]:
         "outcome": document.outcome,
         "code": code,
         "reason": reason,
-        "about_the_document": bool(code and _ABOUT_DOCUMENTS.match(code)),
+        "about_the_document": code in _DOCUMENT_FAULTS.values(),
         "label": document.label,
         "text_chars": document.text_chars,
         "character_accuracy": _accuracy(folder / document.name, document.text),

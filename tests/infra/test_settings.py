@@ -53,7 +53,7 @@ def test_given_several_faults_then_all_are_reported_together_before_anything_is_
         "2 settings of stack 'prod' can't be used; nothing was created:\n"
         "  KW160 keepwarm:warm_pol: got an unknown name 'warm_pol'; allowed runtime, models, functions, warm_pool,"
         " burst, gpu, network, workflow, budget, observability; fix: did you mean 'warm_pool'?\n"
-        "  KW161 keepwarm:burst.batch_size: got '4'; input should be a valid integer; fix: change burst.batch_size"
+        "  KW161 keepwarm:burst.batch_size: got '4'; allowed a valid integer; fix: change burst.batch_size"
     )
 
 
@@ -67,17 +67,17 @@ def test_given_several_faults_then_all_are_reported_together_before_anything_is_
         ),
         (
             {"functions": {"classify": {"timeout_s": 901}}},
-            "KW162 keepwarm:functions.classify.timeout_s: got 901; input should be less than or equal to 900;"
+            "KW162 keepwarm:functions.classify.timeout_s: got 901; allowed less than or equal to 900;"
             " fix: change functions.classify.timeout_s",
         ),
         (
             {"functions": {"classify": {"memory_mb": True}}},
-            "KW161 keepwarm:functions.classify.memory_mb: got True; input should be a valid integer;"
+            "KW161 keepwarm:functions.classify.memory_mb: got True; allowed a valid integer;"
             " fix: change functions.classify.memory_mb",
         ),
         (
             {"gpu": {"capacity": "asgg"}},
-            "KW162 keepwarm:gpu.capacity: got 'asgg'; input should be 'asg', 'managed' or 'local';"
+            "KW162 keepwarm:gpu.capacity: got 'asgg'; allowed 'asg', 'managed' or 'local';"
             " fix: change gpu.capacity",
         ),
         (
