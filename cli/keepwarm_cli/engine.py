@@ -486,6 +486,33 @@ def release_dead_locks(folder: Folder, project: str, stack: str, say: Callable[[
         say(f"the lock of process {holder.pid}, which is gone, was cleared")
 
 
+def mend_backend(folder: Folder, project: str, stack: str, say: Callable[[str], None]) -> None:
+    """Remove what a kill in the middle of a write left beside the state: half-written side files, which reads refuse.
+
+    The CLI's file backend replaces a state by a rename, but writes its `.attrs` side file (content type, checksum) in
+    place; cut short, it makes the CLI say "failed to load checkpoint: EOF" for ever. The side file is optional. Call it
+    only while no process holds the stack's lock.
+    """
+    root = folder.backend / ".pulumi"
+    found = list((root / "stacks" / project).glob(f"{stack}.json*"))
+    for kind in ("history", "backups"):
+        found += (root / kind / project / stack).glob("*")
+    for path in found:
+        if path.suffix == ".attrs" and not _is_json(path):
+            path.unlink(missing_ok=True)
+            say(f"{path.name}: a killed run left it half-written; removed, the state itself is whole")
+        elif path.suffix == ".tmp":
+            path.unlink(missing_ok=True)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def checkpoint(folder: Folder, project: str, stack: str) -> dict[str, Any]:
     """The stack's newest deployment in the file backend, or an empty one.
 

@@ -148,6 +148,7 @@ def _run_with_cloud(
 ) -> int:
     _ensure_stack(cli, folder, name, request, base)
     engine.release_dead_locks(folder, name, request.stack, say)
+    engine.mend_backend(folder, name, request.stack, say)
     endpoint = engine.cloud_endpoint(folder)
     if endpoint is None:
         _refuse_lost_cloud(folder, name, request)

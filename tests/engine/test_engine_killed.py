@@ -117,3 +117,23 @@ def test_given_the_boundaries_then_the_stack_has_no_more_of_them(project: Projec
     log.unlink()
     project.must("destroy", environment={"KEEPWARM_FAULT_LOG": str(log)})
     assert len(log.read_text().splitlines()) == BOUNDARIES
+
+
+@pytest.mark.parametrize("content", ["", '{"user.content'])
+def test_given_a_side_file_cut_short_by_a_kill_when_run_again_then_it_is_removed_and_said(
+    project: Project, content: str
+) -> None:
+    project.must("up")
+    side = project.state.backend / ".pulumi" / "stacks" / "proj" / "local.json.attrs"
+    side.write_text(content)
+    half = side.with_name("local.json.18eae8b480abe65e.tmp")
+    half.write_text("{")
+    again = project.must("up")
+
+    assert again.changed() == {}
+    assert (
+        "local.json.attrs: a killed run left it half-written; removed, the state itself is whole"
+        in again.notes
+    )
+    assert not half.exists()
+    project.must("destroy")

@@ -107,6 +107,7 @@ def test_given_drift_by_hand_when_refreshed_then_seen_and_put_right(project: Pro
 
 
 def test_given_a_function_made_by_hand_when_imported_then_the_program_takes_it_over(project: Project) -> None:
+    project.must("up", program=lambda: None)
     iam, functions = project.boto("iam"), project.boto("lambda")
     role = iam.create_role(RoleName="hand", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
     from keepwarm_localcloud.resources.assets import zip_bytes
