@@ -16,10 +16,17 @@ from typing import Any
 
 import grpc
 import pulumi
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.config import set_all_config
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 from pulumi.runtime.settings import reset_options
 from pulumi.runtime.stack import run_in_stack
+
+# gRPC shares connections by address within a process. The port of an engine that was killed may be given to the next
+# one, which would then be taken for dead until the back-off of the old connection is over.
+OWN_CONNECTIONS = ("grpc.use_local_subchannel_pool", 1)
+if OWN_CONNECTIONS not in _GRPC_CHANNEL_OPTIONS:
+    _GRPC_CHANNEL_OPTIONS.append(OWN_CONNECTIONS)
 
 
 class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
