@@ -122,14 +122,52 @@ def test_given_a_process_that_tells_and_ends_when_reading_then_what_it_told_and_
     )
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=write_fd)
-    os.close(write_fd)
-    api.attach(child, read_fd, log.append)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=write_fd) as child:
+        os.close(write_fd)
+        api.attach(child, read_fd, log.append)
 
-    assert api.next_request(soon()).path == "/init/error"
-    with pytest.raises(Gone):
-        api.next_request(soon())
+        assert api.next_request(soon()).path == "/init/error"
+        with pytest.raises(Gone):
+            api.next_request(soon())
 
-    child.wait()
-    api.drain_log()
+        child.wait()
+        api.drain_log()
     assert b"".join(log) == b"last words\n"
+
+
+def test_given_a_process_seen_to_end_before_its_words_arrive_when_reading_then_its_words_and_then_gone(
+    api: RuntimeApi,
+) -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        api.attach(ended, read_fd, lambda data: None)
+
+        def speak_late() -> None:
+            # Not a wait for something: the late arrival itself, which a busy machine makes by chance.
+            time.sleep(0.03)
+            with connected(api) as words:
+                time.sleep(0.03)
+                words.sendall(post("/init/error", b"x"))
+
+        speaker = threading.Thread(target=speak_late)
+        speaker.start()
+        request = api.next_request(soon())
+        speaker.join()
+
+        assert request.path == "/init/error"
+        with pytest.raises(Gone):
+            api.next_request(soon())
+
+
+def test_given_a_process_that_ends_without_a_word_when_reading_then_gone_within_the_grace(
+    api: RuntimeApi,
+) -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    with subprocess.Popen([sys.executable, "-c", ""]) as silent:
+        api.attach(silent, read_fd, lambda data: None)
+
+        with pytest.raises(Gone):
+            api.next_request(soon())

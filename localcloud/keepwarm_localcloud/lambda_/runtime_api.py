@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _HANGUP = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_LAST_WORDS_S = 0.2
+"""How long an ended process's last bytes may still be on their way, on a machine with every core taken."""
 
 
 class Gone(Exception):
@@ -68,6 +70,7 @@ class RuntimeApi:
         self._poll = select.poll()
         self._poll.register(self._listener, select.POLLIN)
         self._connections: dict[int, _Connection] = {}
+        self._ever_connected = False
         self._child: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._log_fd = -1
@@ -109,14 +112,34 @@ class RuntimeApi:
             if self._pidfd < 0:
                 gone = self._child is not None and self._child.poll() is not None
             if gone:
-                # What it still sent before it died counts: an init error is posted, then the process exits.
-                for fd in (self._listener.fileno(), *self._connections):
-                    self._serve(fd, select.POLLIN)
-                for connection in self._connections.values():
-                    request = self._parse(connection)
-                    if request is not None:
-                        return request
+                request = self._last_words(deadline_s)
+                if request is not None:
+                    return request
                 raise Gone
+
+    def _last_words(self, deadline_s: float) -> RuntimeRequest | None:
+        """What the ended process still sent: an init error is posted, then the process exits.
+
+        The end of a process and the bytes it sent come by different ways, and on a busy machine the end can
+        be seen first. A connection has been read whole when it says that it is closed; a connection that has
+        not come within the grace was never made.
+        """
+        until_s = min(deadline_s, time.monotonic() + _LAST_WORDS_S)
+        while True:
+            for fd in (self._listener.fileno(), *self._connections):
+                self._serve(fd, select.POLLIN)
+            for connection in self._connections.values():
+                request = self._parse(connection)
+                if request is not None:
+                    return request
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or (self._ever_connected and not self._connections):
+                return None
+            # Not the main loop's poll: that one also watches the ended process and would return at once.
+            sockets = select.poll()
+            for fd in (self._listener.fileno(), *self._connections):
+                sockets.register(fd, select.POLLIN)
+            sockets.poll(left_s * 1000)
 
     def drain_log(self) -> None:
         """Take what the process has written to its log so far."""
@@ -155,6 +178,7 @@ class RuntimeApi:
         # Reads follow a poll and never block; writes of a large event must wait for the runtime to read.
         accepted.settimeout(60)
         self._connections[accepted.fileno()] = _Connection(accepted)
+        self._ever_connected = True
         self._poll.register(accepted, select.POLLIN)
 
     def _receive(self, fd: int, event: int) -> None:
