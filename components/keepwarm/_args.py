@@ -68,8 +68,20 @@ def later(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Outpu
 
 
 def concat(*parts: pulumi.Input[str]) -> pulumi.Input[str]:
-    """The parts as one text, now when all are known."""
-    return derive(lambda *known_parts: "".join(known_parts), *parts)
+    """The parts as one text, now when all are known.
+
+    The same text around the same `Output` is made once: five functions that may read one bucket wait once for it.
+    """
+    awaited = [part for part in parts if not isinstance(part, str)]
+    if len(awaited) != 1 or not isinstance(awaited[0], pulumi.Output):
+        return derive(lambda *known_parts: "".join(known_parts), *parts)
+    made: dict[tuple[str | None, ...], pulumi.Output[str]]
+    # Kept on the `Output` itself, so that both end together; it would look an attribute up in its future value.
+    made = vars(awaited[0]).setdefault("_keepwarm_joined", {})
+    around = tuple(part if isinstance(part, str) else None for part in parts)
+    if around not in made:
+        made[around] = later(lambda *known_parts: "".join(known_parts), *parts)
+    return made[around]
 
 
 def show(value: object) -> str:

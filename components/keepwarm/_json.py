@@ -26,12 +26,14 @@ def dumps(structure: Any) -> pulumi.Input[str]:
     later: list[Any] = []
 
     def mark(value: Any) -> Any:
+        if isinstance(value, str):
+            return value
         if not known(value):
             later.append(value)
             return _Later(len(later) - 1)
         if isinstance(value, Mapping):
             return {key: mark(inner) for key, inner in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, str):
+        if isinstance(value, Sequence):
             return [mark(inner) for inner in value]
         return value
 
