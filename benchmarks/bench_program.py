@@ -2,8 +2,9 @@
 
 The raw program is made from what the components declared: the same resources, inputs and references (a value that is
 another resource's ARN, name or address is passed as its `Output`; a text or policy document around such values is one
-`apply`, the cheapest way to write it), without components and without checks. Both run against the same fake engine,
-and what reading the recording takes is no part of the measurement.
+`apply`, the cheapest way to write it; what a resource waits for beyond its references, and what is ignored, protected
+or retained, is said as the components say it), without components and without checks. Both run against the same fake
+engine, and what reading the recording takes is no part of the measurement.
 
     python benchmarks/bench_program.py [--json] [--rounds N]
 """
@@ -81,6 +82,9 @@ class Text(NamedTuple):
 def raw(recorded: Deployed) -> Callable[[], None]:  # noqa: C901 - one branch per kind of wiring
     """The same resources without components, wired by outputs, as one would write them by hand.
 
+    What a resource needs beside its inputs to deploy and to be kept as the stack's does is written too: what it waits
+    for beyond its references, changes that are ignored, whether it outlives the stack.
+
     Everything that a writer has in front of him is worked out here, before the clock runs: classes, Python's names of
     properties, literals. What is left to the program is what a program has to do: make resources, `Output`s of
     policy documents and concatenated names.
@@ -94,6 +98,8 @@ def raw(recorded: Deployed) -> Callable[[], None]:  # noqa: C901 - one branch pe
             if isinstance(value, str) and len(value) > 6 and hasattr(class_of(entry.typ), key):
                 known.setdefault(value, (index, key))
     splitter = re.compile("(" + "|".join(re.escape(v) for v in sorted(known, key=len, reverse=True)) + ")")
+
+    refers: list[set[int]] = [set() for _ in entries]
 
     def plan(value: Any, index: int) -> tuple[bool, Any]:
         """A value as (it is made at run time, literal or maker)."""
@@ -111,6 +117,7 @@ def raw(recorded: Deployed) -> Callable[[], None]:  # noqa: C901 - one branch pe
             return False, int(value) if isinstance(value, float) and value.is_integer() else value
         if value in known and known[value][0] < index:
             at, key = known[value]
+            refers[index].add(at)
             return True, lambda made: getattr(made[at], key)
         pieces = [plan(p, index) if p in known else (False, p) for p in splitter.split(value) if p]
         if not any(late for late, _ in pieces):
@@ -118,13 +125,16 @@ def raw(recorded: Deployed) -> Callable[[], None]:  # noqa: C901 - one branch pe
 
         def text(made: list[Any]) -> pulumi.Output[str]:
             # The cheapest of the ways to write a policy document or a name: one `apply` over what it refers to.
-            referred = [v(made) for late, v in pieces if late]
+            values = [v(made) if late else v for late, v in pieces]
+            referred = {id(v): v for v in values if isinstance(v, pulumi.Output)}
 
-            def filled(values: Any) -> str:
-                rest = iter(values)
-                return "".join(next(rest) if late else v for late, v in pieces)
+            def filled(resolved: Any) -> str:
+                known = dict(zip(referred, resolved, strict=True))
+                return "".join(known.get(id(v), v) for v in values)
 
-            return pulumi.Output.all(*referred).apply(filled)
+            if len(referred) == 1:
+                return next(iter(referred.values())).apply(lambda only: filled([only]))
+            return pulumi.Output.all(*referred.values()).apply(filled)
 
         return True, text
 
@@ -133,6 +143,26 @@ def raw(recorded: Deployed) -> Callable[[], None]:  # noqa: C901 - one branch pe
         for i, entry in enumerate(entries)
     ]
 
+    at_urn = {recorded.registered[e.typ, e.name].urn: i for i, e in enumerate(entries)}
+
+    def kept(index: int) -> tuple[list[int], dict[str, Any]]:
+        """What a resource waits for beyond its references, by index, and its other options.
+
+        A reference whose text says too little to be found again (an alias called ``live``) is one of these.
+        """
+        entry = entries[index]
+        told = recorded.registered[entry.typ, entry.name].options
+        waits = sorted({at_urn[urn] for urn in told.dependencies if urn in at_urn} - refers[index])
+        options: dict[str, Any] = {}
+        if told.ignoreChanges:
+            options["ignore_changes"] = list(told.ignoreChanges)
+        if told.retainOnDelete:
+            options["retain_on_delete"] = True
+        if told.protect:
+            options["protect"] = True
+        return waits, options
+
+    options = [kept(index) for index in range(len(entries))]
     in_vpc = any(entry.typ == "aws:ec2/securityGroup:SecurityGroup" for entry in entries)
 
     def program() -> None:
@@ -144,8 +174,12 @@ def raw(recorded: Deployed) -> Callable[[], None]:  # noqa: C901 - one branch pe
             aws.ec2.get_subnets_output(filters=[{"name": "vpc-id", "values": [vpc]}])
             aws.ec2.get_route_tables_output(vpc_id=vpc)
         made: list[Any] = []
-        for cls, name, inputs in plans:
-            made.append(cls(name, **{key: v(made) if late else v for key, (late, v) in inputs.items()}))
+        for (cls, name, inputs), (waits, more) in zip(plans, options, strict=True):
+            opts = None
+            if waits or more:
+                opts = pulumi.ResourceOptions(depends_on=[made[at] for at in waits] or None, **more)
+            given = {key: v(made) if late else v for key, (late, v) in inputs.items()}
+            made.append(cls(name, opts=opts, **given))
 
     return program
 
@@ -191,8 +225,12 @@ def compare(names: list[str], rounds: int) -> dict[str, Any]:
     with_components = repeated([stack(name) for name in names])
     recorded = [deploy(stack(name), lookups=DEFAULT_VPC) for name in names]
     without = repeated([raw(each) for each in recorded])
-    same = deploy(without, lookups=DEFAULT_VPC).names() == sorted(
-        n for each in recorded for n in each.names()
+    alone = deploy(without, lookups=DEFAULT_VPC)
+    same = alone.names() == sorted(n for each in recorded for n in each.names()) and all(
+        set(told.dependencies) <= set(alone.registered[key].dependencies)
+        for each in recorded
+        for key, told in each.registered.items()
+        if told.options.custom
     )
     if not same:
         raise SystemExit("the raw program declares other resources: the comparison would mean nothing")

@@ -7,7 +7,7 @@ A value known now is refused now, together with every other refusal of the same 
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -53,18 +53,30 @@ def derive(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Inpu
 
 def later(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Output[T]:
     """Compute when every input resolves, waiting only for what is no plain value: waiting is what costs."""
-    awaited = [index for index, value in enumerate(inputs) if not isinstance(value, PLAIN)]
+    awaited: dict[int, pulumi.Input[Any]] = {}
+    for value in inputs:
+        if not isinstance(value, PLAIN):
+            awaited[id(value)] = value
 
-    def filled(values: list[Any]) -> T:
-        given = list(inputs)
-        for index, value in zip(awaited, values, strict=True):
-            given[index] = value
-        return compute(*given)
+    def filled(values: Sequence[Any]) -> T:
+        resolved = dict(zip(awaited, values, strict=True))
+        return compute(*(resolved.get(id(value), value) for value in inputs))
 
-    if len(awaited) == 1:
-        only: pulumi.Output[Any] = pulumi.Output.from_input(inputs[awaited[0]])
-        return only.apply(lambda value: filled([value]))
-    return pulumi.Output.all(*(inputs[index] for index in awaited)).apply(filled)
+    return resolve(list(awaited.values()), filled)
+
+
+def resolve(awaited: Sequence[pulumi.Input[Any]], use: Callable[[Sequence[Any]], T]) -> pulumi.Output[T]:
+    """`use` of the values when all are there. One plain value is had for half of what `Output.all` costs."""
+    if len(awaited) != 1 or not isinstance(awaited[0], pulumi.Output):
+        return pulumi.Output.all(*awaited).apply(use)
+
+    def plainly(value: Any) -> Any:
+        if isinstance(value, PLAIN):
+            return use([value])
+        # It may hold values that are still to come, which only `Output.from_input` looks for.
+        return pulumi.Output.from_input(value).apply(lambda whole: use([whole]))
+
+    return awaited[0].apply(plainly)
 
 
 def concat(*parts: pulumi.Input[str]) -> pulumi.Input[str]:

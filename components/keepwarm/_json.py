@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 
-from keepwarm._args import known
+from keepwarm._args import known, resolve
 
 
 class _Later:
@@ -23,14 +23,18 @@ class _Later:
 
 def dumps(structure: Any) -> pulumi.Input[str]:
     """The structure as JSON text: now when everything in it is known, else an `Output` of it."""
+    places: dict[int, int] = {}
     later: list[Any] = []
 
     def mark(value: Any) -> Any:
         if isinstance(value, str):
             return value
         if not known(value):
-            later.append(value)
-            return _Later(len(later) - 1)
+            # A value that stands in several places is waited for once.
+            if id(value) not in places:
+                places[id(value)] = len(later)
+                later.append(value)
+            return _Later(places[id(value)])
         if isinstance(value, Mapping):
             return {key: mark(inner) for key, inner in value.items()}
         if isinstance(value, Sequence):
@@ -41,16 +45,16 @@ def dumps(structure: Any) -> pulumi.Input[str]:
     if not later:
         return json.dumps(marked)
 
-    def fill(values: list[Any]) -> str:
-        def resolve(value: Any) -> Any:
+    def fill(values: Sequence[Any]) -> str:
+        def put(value: Any) -> Any:
             if isinstance(value, _Later):
                 return values[value.index]
             if isinstance(value, dict):
-                return {key: resolve(inner) for key, inner in value.items()}
+                return {key: put(inner) for key, inner in value.items()}
             if isinstance(value, list):
-                return [resolve(inner) for inner in value]
+                return [put(inner) for inner in value]
             return value
 
-        return json.dumps(resolve(marked))
+        return json.dumps(put(marked))
 
-    return pulumi.Output.all(*later).apply(fill)
+    return resolve(later, fill)
