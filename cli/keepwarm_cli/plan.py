@@ -522,9 +522,10 @@ def size(
             arm=arm,
             idle_timeout_s=idle_timeout_s,
         )
+        table = _prices(region, prices)
         report = search(
             workload,
-            _prices(region, prices),
+            table,
             target,
             base,
             seed=seed,
@@ -537,9 +538,17 @@ def size(
     if plot is not None:
         plan_view.plot_size(report, plot)
     if json:
-        _emit_json({**report.as_dict(), "seed": seed, "region": region})
+        _emit_json(
+            {
+                **report.as_dict(),
+                "seed": seed,
+                "region": table.region,
+                "prices_dated": table.dated,
+                "prices_unchecked": table.unchecked(plan_view.price_names([report.answer])),
+            }
+        )
     else:
-        plan_view.size(report, workload, explain)
+        plan_view.size(report, workload, table, explain)
 
 
 @app.command()
@@ -668,7 +677,14 @@ def fit(
     reports = [judge(w, table) for w in chosen]
     if json:
         _emit_json(
-            {"region": table.region, "prices_dated": table.dated, "workloads": [r.as_dict() for r in reports]}
+            {
+                "region": table.region,
+                "prices_dated": table.dated,
+                "prices_unchecked": table.unchecked(
+                    dict.fromkeys(name for r in reports for name in r.price_names)
+                ),
+                "workloads": [r.as_dict() for r in reports],
+            }
         )
     else:
         plan_view.fit(reports, table, explain, detailed=len(reports) == 1 or file is not None)
@@ -725,7 +741,14 @@ def breakeven(
     if plot is not None:
         plan_view.plot_breakeven(report, plot)
     if json:
-        _emit_json({**report.as_dict(), "region": table.region, "prices_dated": table.dated})
+        _emit_json(
+            {
+                **report.as_dict(),
+                "region": table.region,
+                "prices_dated": table.dated,
+                "prices_unchecked": table.unchecked(report.price_names),
+            }
+        )
     else:
         plan_view.breakeven(report, table, explain)
 

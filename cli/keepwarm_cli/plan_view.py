@@ -16,7 +16,7 @@ from keepwarm_planner.budget import BudgetReport
 from keepwarm_planner.checklist import Answer
 from keepwarm_planner.engine import Outcome, Run, Workload
 from keepwarm_planner.estimate import Estimate
-from keepwarm_planner.explain import SIMULATED, Figure
+from keepwarm_planner.explain import SIMULATED, Figure, price_name
 from keepwarm_planner.fit import FitReport
 from keepwarm_planner.plain import PlainFigures, PlainReport
 from keepwarm_planner.prices import Prices
@@ -81,7 +81,8 @@ def money(value: float | None) -> str:
 
 
 def _share(e: Estimate) -> str:
-    if e.low == -inf:
+    # a single replication has no interval: fractions are then clipped to 0..1
+    if e.low == -inf or (e.low, e.high) == (0.0, 1.0):
         return percent(e.mean)
     return f"{percent(e.mean)} [dim]{percent(e.low)}..{percent(e.high)}[/dim]"
 
@@ -93,12 +94,27 @@ def _number(e: Estimate, digits: int = 4) -> str:
     return f"{e.mean:.{digits}g} [dim]+-{half:.2g}[/dim]"
 
 
-def _explain(console: Console, figures: Sequence[Figure]) -> None:
-    table = _table("How each figure is formed", "figure", "value", "formula", "with")
+def _explain(console: Console, figures: Sequence[Figure], title: str = "How each figure is formed") -> None:
+    table = _table(title, "figure", "value", "formula", "with")
     for f in figures:
         value = "" if f.value is None else f"{f.value:.4g}" if isinstance(f.value, float) else str(f.value)
         given = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in f.inputs.items())
         table.add_row(escape(f.name), escape(f"{value} {f.unit}".strip()), escape(f.formula), escape(given))
+    console.print(table)
+
+
+def _explain_prices(console: Console, prices: Prices, names: Sequence[str]) -> None:
+    """The prices behind a figure: page, and what they were checked against."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        value = prices.value(name)
+        if value is not None:
+            key = (prices.page(name), prices.checks.get(name, ""))
+            groups.setdefault(key, []).append(f"{name} {value:.6g}")
+    table = _table("Prices used, in USD", "price", "page", "checked against")
+    for (page, source), members in groups.items():
+        checked = escape(source) if source else "[yellow]unchecked[/yellow]"
+        table.add_row(escape("\n".join(members)), page, checked)
     console.print(table)
 
 
@@ -171,6 +187,8 @@ def _row_of(result: Outcome | SystemOutcome) -> dict[str, Any]:
             "queue": seconds(result.wait_s["p99"]) if result.design.queue_limit else "-",
             "pool": percent(result.utilisation.mean) if result.provisioned_size.mean else "-",
             "parts": result.cost_parts,
+            "design": result.design,
+            "instance": "",
         }
     lost = Estimate(
         *(
@@ -190,7 +208,33 @@ def _row_of(result: Outcome | SystemOutcome) -> dict[str, Any]:
         "queue": seconds(result.queue_age_s["p99"]),
         "pool": "-",
         "parts": result.cost_parts,
+        "design": result.system.design,
+        "instance": result.system.downstream.instance_type if result.system.downstream else "",
     }
+
+
+def _cost_figures(row: dict[str, Any], prices: Prices, prefix: str = "") -> list[Figure]:
+    """Each part of a design's cost with its formula and the price in it."""
+    design, figures = row["design"], []
+    for part, value in row["parts"].items():
+        if value > 0.0:
+            name = price_name(part, arm=design.arm, instance_type=row["instance"])
+            given: dict[str, object] = {name: prices.value(name)}
+            if name.endswith(("_arm", "_x86")):
+                given["memory_mb"] = design.memory_mb
+            figures.append(Figure(f"{prefix}{part}", value, "USD/month", SIMULATED.get(part, ""), given))
+    return figures
+
+
+def price_names(outcomes: Sequence[Outcome | SystemOutcome]) -> list[str]:
+    """Prices that went into the costs of these designs."""
+    names = []
+    for row in map(_row_of, outcomes):
+        for part, value in row["parts"].items():
+            name = price_name(part, arm=row["design"].arm, instance_type=row["instance"])
+            if value > 0.0 and name not in names:
+                names.append(name)
+    return names
 
 
 def front(results: Sequence[Outcome | SystemOutcome]) -> list[str]:
@@ -257,7 +301,8 @@ def results(
     total = (outcomes[0].requests // replications) if outcomes else 0
     console.print(
         f"[dim]{total:,} requests x {replications} replications; service {escape(service)}; cold start"
-        f" {escape(workload.cold.text or 'measured')}; prices {prices.region} of {prices.dated}; 95 % intervals[/dim]"
+        f" {escape(workload.cold.text or 'measured')}; {escape(prices.stamp(price_names(outcomes)))};"
+        f" {'95 % intervals' if replications > 1 else 'one replication: no intervals'}[/dim]"
     )
     if front is not None:
         console.print(
@@ -279,23 +324,22 @@ def results(
             ]
         console.print(f"[dim]{escape(full.name)}: {', '.join(notes)}[/dim]")
     if explain:
-        names = (
+        names = [
             "cold_fraction",
             "throttled_fraction",
             "dropped_fraction",
             "good_fraction",
             "latency",
+            "queue_wait",
+            "max_busy",
             "utilisation",
-        )
+        ]
+        if any(isinstance(o, SystemOutcome) for o in outcomes):
+            names += ["lost_full", "retries", "refusals", "open_fraction", "tasks", "wakes"]
         _explain_simulated(console, names)
-        for row in rows:
-            figures = [
-                Figure(n, v, "USD/month", SIMULATED.get(n, ""), {})
-                for n, v in row["parts"].items()
-                if v > 0.0
-            ]
-            console.print(f"[bold]cost of {escape(row['name'])}[/bold]")
-            _explain(console, figures)
+        figures = [f for row in rows for f in _cost_figures(row, prices, f"{row['name']}: ")]
+        _explain(console, figures, "How each cost is formed")
+        _explain_prices(console, prices, price_names(outcomes))
 
 
 def results_document(
@@ -321,6 +365,7 @@ def results_document(
         "cpu_s": sum(r.cpu_s for r in outcomes if isinstance(r, SystemOutcome)) + (run.cpu_s if run else 0.0),
         "region": prices.region,
         "prices_dated": prices.dated,
+        "prices_unchecked": prices.unchecked(price_names(outcomes)),
         "designs": [r.as_dict(timeline=timeline) for r in outcomes],
     }
 
@@ -392,7 +437,7 @@ def _pool_text(report: SizeReport) -> str:
     return f"{d.provisioned} environments, constant"
 
 
-def size(report: SizeReport, workload: Workload, explain: bool) -> None:
+def size(report: SizeReport, workload: Workload, prices: Prices, explain: bool) -> None:
     """The answer, what decided it, what would change it, the settings to paste."""
     console, a = _console(), report.answer
     cold = f"{percent(a.cold_fraction.mean)} cold (95 %: at most {percent(a.cold_fraction.high)})"
@@ -440,15 +485,14 @@ def size(report: SizeReport, workload: Workload, explain: bool) -> None:
     console.print(
         f"[dim]{report.run.requests:,} requests, {report.screened} designs; service"
         f" {escape(workload.service.text if workload.service else 'of the trace')}; cold start"
-        f" {escape(workload.cold.text or 'measured')}; {report.run.kernel} kernel, {report.run.wall_s:.1f} s[/dim]"
+        f" {escape(workload.cold.text or 'measured')}; {escape(prices.stamp(price_names([a])))};"
+        f" {report.run.kernel} kernel, {report.run.wall_s:.1f} s[/dim]"
     )
     if explain:
         _explain(console, report.figures)
         _explain_simulated(console, ("cold_fraction", "latency", "utilisation"))
-        _explain(
-            console,
-            [Figure(n, v, "USD/month", SIMULATED.get(n, "")) for n, v in a.cost_parts.items() if v > 0.0],
-        )
+        _explain(console, _cost_figures(_row_of(a), prices), "How the cost is formed")
+        _explain_prices(console, prices, price_names([a]))
 
 
 def plot_size(report: SizeReport, path: Path) -> None:
@@ -582,7 +626,10 @@ def fit(reports: Sequence[FitReport], prices: Prices, explain: bool, detailed: b
             console.print("[bold]would change it[/bold]  nothing within a factor of 1,000")
         if explain:
             _explain(console, r.figures)
-    console.print(f"[dim]prices {prices.region} of {prices.dated}[/dim]")
+    used = list(dict.fromkeys(name for r in reports for name in r.price_names))
+    if explain:
+        _explain_prices(console, prices, used)
+    console.print(f"[dim]{escape(prices.stamp(used))}[/dim]")
 
 
 # ---- breakeven, checklist, prices -------------------------------------------------------------------------
@@ -615,9 +662,10 @@ def breakeven(report: BreakEven, prices: Prices, explain: bool) -> None:
     for change, crossing in report.sensitivity:
         moves.add_row(change, "none" if crossing is None else f"{crossing:.2%}")
     console.print(moves)
-    console.print(f"[dim]prices {prices.region} of {prices.dated}[/dim]")
+    console.print(f"[dim]{escape(prices.stamp(report.price_names))}[/dim]")
     if explain:
         _explain(console, report.figures)
+        _explain_prices(console, prices, report.price_names)
 
 
 def plot_breakeven(report: BreakEven, path: Path) -> None:
@@ -685,23 +733,30 @@ def resolved_settings(stack: Path) -> dict[str, Any]:
 
 def price_document(table: Prices) -> dict[str, Any]:
     """Prices as JSON."""
-    return {name: getattr(table, name) for name in table.__dataclass_fields__}
+    return {
+        **{name: getattr(table, name) for name in table.__dataclass_fields__},
+        "unchecked": table.unchecked(),
+    }
 
 
 def prices(tables: Sequence[Prices]) -> None:
     """Prices side by side."""
     console = _console()
     table = _table(f"USD, {tables[0].dated}", "price", *(t.region for t in tables))
-    skip = {"region", "dated", "sources", "notes", "ec2_hour"}
-    for name in tables[0].__dataclass_fields__:
-        if name not in skip:
-            values = [getattr(t, name) for t in tables]
-            table.add_row(name, *("-" if v is None else f"{v:.6g}" for v in values))
-    for kind in sorted({k for t in tables for k in t.ec2_hour}):
-        table.add_row(
-            f"{kind} per hour", *(f"{t.ec2_hour[kind]:.4f}" if kind in t.ec2_hour else "-" for t in tables)
-        )
+    skip = {"region", "dated", "sources", "notes", "ec2_hour", "checks"}
+    kinds = sorted({k for t in tables for k in t.ec2_hour})
+    for name in [n for n in tables[0].__dataclass_fields__ if n not in skip] + kinds:
+        cells = []
+        for t in tables:
+            value = t.value(name) if name in t.ec2_hour or name not in kinds else None
+            mark = "" if name in t.checks else "[yellow]?[/yellow]"
+            cells.append("-" if value is None else f"{value:.6g}{mark}")
+        table.add_row(f"{name} per hour" if name in kinds else name, *cells)
     console.print(table)
+    if any(t.unchecked() for t in tables):
+        console.print("[yellow]?[/yellow] [dim]unchecked: not read against any source[/dim]")
+    if len(tables) == 1:
+        _explain_prices(console, tables[0], sorted(tables[0].checks))
     for service, page in tables[0].sources.items():
         console.print(f"[dim]{service}: {page}[/dim]")
     for note in tables[0].notes:

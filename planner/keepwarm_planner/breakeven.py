@@ -87,6 +87,18 @@ class BreakEven:
     """(change of one input, crossing then)."""
     figures: list[Figure]
 
+    @property
+    def price_names(self) -> list[str]:
+        """Prices that the lines are made of."""
+        if self.comparison.kind == "function":
+            return [
+                "lambda_gb_s_x86",
+                "lambda_request",
+                "provisioned_gb_s_x86",
+                "provisioned_duration_gb_s_x86",
+            ]
+        return [self.comparison.instance_type]
+
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
@@ -248,6 +260,17 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
             {"requests_per_s": "duty x slots / service s"},
         ),
     ]
+    if c.kind == "service":
+        figures.append(
+            Figure(
+                "crossing",
+                crossing,
+                "duty cycle",
+                "where the lines cross, by bisection; without a cold cost session / (session + idle + cold): the gap "
+                "between sessions is then spent in the idle tail and the start",
+                {"session_s": c.session_s, "idle_s": c.idle_s, "cold_s": c.cold_s},
+            )
+        )
     if c.kind == "function" and rates.busy_zero > rates.busy_always:
         figures.append(
             Figure(

@@ -25,6 +25,26 @@ class Figure:
         }
 
 
+PRICE_OF = {
+    "on_demand": "lambda_gb_s",
+    "provisioned_idle": "provisioned_gb_s",
+    "provisioned_duration": "provisioned_duration_gb_s",
+    "requests": "lambda_request",
+    "ephemeral": "ephemeral_gb_s",
+    "queue": "sqs_request",
+    "downstream": "instance_hour",
+}
+"""Price that each part of a simulated cost is made of; the first three have one per architecture."""
+
+
+def price_name(part: str, *, arm: bool, instance_type: str = "") -> str:
+    """Name of that price in the price file."""
+    name = PRICE_OF[part]
+    if name == "instance_hour":
+        return instance_type
+    return f"{name}_{'arm' if arm else 'x86'}" if name.endswith("gb_s") and part != "ephemeral" else name
+
+
 SIMULATED: dict[str, str] = {
     "cold_fraction": "cold starts / arrivals, over all replications; interval: delta method of the ratio, Student's t "
     "over replications; below 30 events also Garwood's Poisson interval",
@@ -39,6 +59,14 @@ SIMULATED: dict[str, str] = {
     "utilisation": "busy seconds of provisioned environments / provisioned seconds",
     "wait_mean_s": "sum of queue waits / requests started",
     "latency": "quantile of wait + initialisation + service from a histogram with 1.1 % bins (upper edge)",
+    "queue_wait": "quantile of the time from arrival (or send) to start, of what was started",
+    "max_busy": "most requests in service at once, over all replications",
+    "lost_full": "(given up after the last attempt or the deadline + dead letters + expired messages) / arrivals",
+    "retries": "invocations made again after a refusal / arrivals",
+    "refusals": "requests the service behind had no permit for / arrivals",
+    "open_fraction": "requests still under way when the trace ends / arrivals",
+    "tasks": "integral of running tasks / time; used: busy slot seconds / (task seconds x slots)",
+    "wakes": "starts of the service from zero tasks per replication",
     "on_demand": "(busy + initialisation s) of on-demand environments x memory GB x price per GB-s; x 730 h / horizon",
     "provisioned_idle": "provisioned environments x s x memory GB x price per provisioned GB-s; x 730 h / horizon",
     "provisioned_duration": "busy s on provisioned environments x memory GB x price per GB-s there; x 730 h / horizon",

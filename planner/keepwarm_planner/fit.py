@@ -6,7 +6,7 @@ candidate platform is excluded only by a limit that AWS states (`keepwarm.limits
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import lru_cache
 from math import ceil, exp, isfinite, log10, sqrt
@@ -106,6 +106,8 @@ class FitWorkload:
     memory_mb: int = 1769
     ephemeral_mb: int = 512
     container_image: bool = False
+    efs: bool = False
+    """The function mounts an EFS file system, where its model then lies."""
     cold_budget_s: float = 6.0
     """Start-up that the 99th percentile of requests may contain."""
     deadline_s: float = 30.0
@@ -238,6 +240,9 @@ class Candidate:
     """Requests that meet it."""
     cost_month: float | None
     remark: str
+    formula: str = ""
+    """How the cost is formed."""
+    inputs: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -254,6 +259,7 @@ class Candidate:
             "cold_p99_s": self.cold_p99_s,
             "cold_share": self.cold_share,
             "cost_month": self.cost_month,
+            "cost_formula": self.formula,
             "remark": self.remark,
         }
 
@@ -269,6 +275,24 @@ class FitReport:
     candidates: list[Candidate]
     would_change: list[str]
     figures: list[Figure]
+
+    @property
+    def price_names(self) -> list[str]:
+        """Prices that the candidates' costs are made of."""
+        return [
+            "lambda_gb_s_x86",
+            "lambda_request",
+            "ephemeral_gb_s",
+            "provisioned_gb_s_x86",
+            "provisioned_duration_gb_s_x86",
+            "snapstart_cache_gb_s",
+            "snapstart_restore_gb",
+            "sfn_transition",
+            "managed_instances_fee",
+            "fargate_vcpu_hour",
+            "fargate_gb_hour",
+            self.workload.instance_type,
+        ]
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -307,6 +331,11 @@ def _p99(laws: Mapping[str, Law], names: tuple[str, ...]) -> float:
     return mean + 2.6 * sqrt(variance)
 
 
+ON_DEMAND = (
+    "requests x (service s + cold share x cold p99 / 2) x GB x price + requests x price + /tmp above 512 MB x service "
+    "s x price"
+)
+
 DENSE = 5.0
 """Requests per second beyond which the cold share is estimated: a run would take longer than its figure is worth."""
 
@@ -339,13 +368,18 @@ def duty_cycle(w: FitWorkload) -> float:
     return min(w.requests_per_s * w.service_s / (w.slots * _needed(w)), 1.0)
 
 
+def _room_mb(w: FitWorkload) -> int:
+    """Of /tmp; a model on a mounted file system takes none."""
+    return w.ephemeral_mb if w.efs else max(w.ephemeral_mb, ceil(w.model_mb))
+
+
 def _function_limits(w: FitWorkload) -> list[str]:
     out = []
     if w.task_s > limits.LAMBDA_TIMEOUT_MAX_S:
         out.append(f"runs {w.task_s:g} s, a function at most {limits.LAMBDA_TIMEOUT_MAX_S} s")
     if w.memory_mb > limits.LAMBDA_MEMORY_MAX_MB:
         out.append(f"needs {w.memory_mb} MB memory, a function has at most {limits.LAMBDA_MEMORY_MAX_MB}")
-    room = max(w.ephemeral_mb, ceil(w.model_mb))
+    room = _room_mb(w)
     if room > limits.LAMBDA_EPHEMERAL_MAX_MB:
         out.append(f"needs {room} MB of /tmp, a function has at most {limits.LAMBDA_EPHEMERAL_MAX_MB}")
     most = (limits.LAMBDA_IMAGE_MAX_BYTES if w.container_image else limits.LAMBDA_UNZIPPED_MAX_BYTES) / 1e6
@@ -393,6 +427,7 @@ def _candidates(w: FitWorkload, prices: Prices) -> list[Candidate]:
         * prices.ephemeral_gb_s
     )
     requests = month * prices.lambda_request
+    basis = {"requests_month": month, "gb": gb, "service_s": w.service_s, "cold_share": share}
     on_demand = duration * prices.lambda_gb_s_x86 + month * share * cold / 2 * gb * prices.lambda_gb_s_x86
     out = [
         Candidate(
@@ -403,6 +438,8 @@ def _candidates(w: FitWorkload, prices: Prices) -> list[Candidate]:
             share,
             on_demand + requests + extra,
             "scales to zero; every new environment starts cold",
+            ON_DEMAND,
+            basis,
         )
     ]
     out.append(_provisioned(w, prices, common, residency, cold, (gb, month, requests + extra)))
@@ -425,6 +462,8 @@ def _candidates(w: FitWorkload, prices: Prices) -> list[Candidate]:
             share,
             on_demand + requests + extra + transitions,
             f"checkpointed steps ({steps} per task at 80 % of 15 minutes); retries and compensation live outside",
+            f"as lambda-on-demand + requests x (6 + 2 x {steps} steps) transitions x price per transition",
+            {"transitions_month": month * (6 + 2 * steps)},
         )
     )
     return out
@@ -459,6 +498,9 @@ def _provisioned(
         0.01,
         cost,
         f"{size} environments warm, 1 % spill-over at the peak",
+        "environments x GB x 730 h x 3600 s x provisioned price + requests x service s x GB x price there + requests x "
+        "price + /tmp above 512 MB; environments: Erlang B of 1 % at the peak",
+        {"environments": size, "gb": gb, "requests_month": month, "service_s": w.service_s},
     )
 
 
@@ -472,7 +514,9 @@ def _snapstart(
 ) -> Candidate:
     share, duration, requests, gb = basis
     excluded = list(common)
-    room = max(w.ephemeral_mb, ceil(w.model_mb))
+    room = _room_mb(w)
+    if w.efs:
+        excluded.append("SnapStart does not go with EFS")
     if room > limits.SNAPSTART_EPHEMERAL_MAX_MB:
         excluded.append(f"SnapStart allows {limits.SNAPSTART_EPHEMERAL_MAX_MB} MB of /tmp, needed {room}")
     if w.container_image and "container images" in limits.SNAPSTART_EXCLUDES:
@@ -495,6 +539,9 @@ def _snapstart(
         share,
         cost,
         "no provisioned concurrency, EFS or $LATEST; restore hooks must reseed and reconnect",
+        "requests x service s x GB x price + requests x price + GB x 730 h x 3600 s x cache price + requests x cold "
+        "share x GB x restore price",
+        {"requests_month": _month(w), "gb": gb, "service_s": w.service_s, "cold_share": share},
     )
 
 
@@ -545,6 +592,7 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
     if managed_wake > (w.deadline_s if w.asynchronous else w.cold_budget_s) and asleep > 0.001:
         managed_misses.append(f"scaling from zero takes minutes ({managed_wake:.0f} s assumed)")
     always = units * hour * HOURS_PER_MONTH
+    resident = {"units": units, "instance_hour": hour}
     return [
         Candidate(
             "lambda-managed-gpu",
@@ -554,7 +602,10 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             asleep,
             up * units * hour * HOURS_PER_MONTH * (1.0 + prices.managed_instances_fee)
             + _month(w) * prices.lambda_request,
-            "EC2 price plus 15 %; a request may fail while no GPU can be had",
+            f"EC2 price plus {prices.managed_instances_fee:.0%}; a request may fail while no GPU can be had",
+            "up share x units x instance price x 730 h x (1 + fee) + requests x price; up share = 1 - exp(-requests/s "
+            f"x {TASK_IDLE_S:g} s)",
+            {"up_share": up, **resident, "fee": prices.managed_instances_fee},
         ),
         Candidate(
             "ecs-gpu-always-on",
@@ -564,6 +615,8 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             0.0,
             always,
             f"{units} x {w.instance_type}; Fargate has no GPU, so EC2 capacity",
+            "units x instance price x 730 h; units as under duty_cycle",
+            resident,
         ),
         Candidate(
             "ecs-gpu-scale-to-zero",
@@ -573,6 +626,8 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             asleep,
             up * always,
             f"up {up:.0%} of the time: until {TASK_IDLE_S:g} s pass without a request",
+            f"up share x units x instance price x 730 h; up share = 1 - exp(-requests/s x {TASK_IDLE_S:g} s)",
+            {"up_share": up, **resident},
         ),
     ]
 
@@ -595,6 +650,8 @@ def _fargate(w: FitWorkload, prices: Prices) -> Candidate:
         0.0,
         cost,
         f"{units} resident tasks of {vcpu:.1f} vCPU",
+        "units x 730 h x (vCPU x price + GB x price)",
+        {"units": units, "vcpu": vcpu, "gb": w.memory_mb / 1024},
     )
 
 
@@ -785,6 +842,11 @@ def fit(workload: FitWorkload, prices: Prices) -> FitReport:
         ),
         Figure("requests_month", _month(workload), "", "requests/s x 730 h x 3600 s"),
         *phase_figures,
+        *(
+            Figure(f"{c.name} cost", c.cost_month, "USD/month", c.formula, c.inputs)
+            for c in sorted(candidates, key=order)
+            if c.cost_month is not None
+        ),
     ]
     return FitReport(workload, verdict, reasons, recommended, sorted(candidates, key=order), changes, figures)
 

@@ -2,10 +2,13 @@
 
 The file is `data/prices.json`. An override file is JSON of the same shape and may hold any part of it; its
 own `dated` is required, so that nobody takes a stale figure for the shipped one.
+
+Its `checks` say which prices were read against which source. A price that no check covers is unchecked: it is used,
+but whoever shows a figure made of it says so.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import isfinite
 from pathlib import Path
@@ -56,6 +59,43 @@ class Prices:
     fargate_gb_hour: float
     ec2_hour: Mapping[str, float] = field(default_factory=dict)
     """Per hour of an instance, by type."""
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """What a price, or the price of an instance type, was checked against and when; absent: unchecked."""
+
+    def value(self, name: str) -> float | None:
+        """A price by its name or by an instance type; None: not known."""
+        if name in self.ec2_hour:
+            return self.ec2_hour[name]
+        found = getattr(self, name)
+        return None if found is None else float(found)
+
+    def page(self, name: str) -> str:
+        """Price page that a price is from."""
+        service = next((s for prefix, s in _SERVICES if name.startswith(prefix)), "ec2")
+        return self.sources.get(service, "")
+
+    def unchecked(self, names: Iterable[str] | None = None) -> list[str]:
+        """Those of `names` (of all known prices) that were not checked against any source."""
+        known = [n for n in sorted(_NUMBERS) if getattr(self, n) is not None] + sorted(self.ec2_hour)
+        asked = known if names is None else [n for n in names if n in known]
+        return [n for n in asked if n not in self.checks]
+
+    def stamp(self, names: Iterable[str] | None = None) -> str:
+        """Region and date, and which of the prices that were used are unchecked: for the foot of an answer."""
+        open_ = self.unchecked(names)
+        doubt = f", unchecked: {', '.join(open_)}" if open_ else ""
+        return f"prices {self.region} of {self.dated}{doubt}"
+
+    def lambda_names(self, arm: bool) -> tuple[str, ...]:
+        """Prices that a function's cost is made of."""
+        kind = "arm" if arm else "x86"
+        return (
+            f"lambda_gb_s_{kind}",
+            "lambda_request",
+            f"provisioned_gb_s_{kind}",
+            f"provisioned_duration_gb_s_{kind}",
+            "ephemeral_gb_s",
+        )
 
     def lambda_gb_s(self, arm: bool) -> float:
         """On-demand duration, per GB and second."""
@@ -90,13 +130,26 @@ class Prices:
                 f"prices of {self.region}",
                 f"no {name}",
                 "a number",
-                because="the shipped file has it for us-* regions only",
+                because="the shipped file does not have it for this region",
                 fix="add it with --prices",
             )
         return float(value)
 
 
-_NUMBERS = {f.name for f in fields(Prices)} - {"region", "dated", "sources", "notes", "ec2_hour"}
+_NUMBERS = {f.name for f in fields(Prices)} - {"region", "dated", "sources", "notes", "ec2_hour", "checks"}
+_SERVICES = (
+    ("lambda", "lambda"),
+    ("provisioned", "lambda"),
+    ("ephemeral", "lambda"),
+    ("snapstart", "lambda"),
+    ("managed", "lambda"),
+    ("sfn", "step_functions"),
+    ("sqs", "sqs"),
+    ("s3", "s3"),
+    ("ddb", "dynamodb"),
+    ("logs", "cloudwatch"),
+    ("fargate", "fargate"),
+)
 _MAY_MISS = {"snapstart_cache_gb_s", "snapstart_restore_gb"}
 
 
@@ -126,6 +179,18 @@ def _price(value: object, who: str) -> float:
     return float(value)
 
 
+def _checks(document: Mapping[str, object], region: str) -> dict[str, str]:
+    """Source by price name, for one region of the shipped file."""
+    found: dict[str, str] = {}
+    entries = document["checks"]
+    for entry in entries if isinstance(entries, list) else []:
+        check = _object(entry, f"{DATA} checks")
+        names = _object(check["covers"], f"{DATA} covers").get(region, [])
+        for name in names if isinstance(names, list) else []:
+            found[str(name)] = f"{check['source']}, read {check['seen']}"
+    return found
+
+
 def regions() -> list[str]:
     """Regions of the shipped file."""
     return sorted(_object(_read(DATA)["regions"], str(DATA)))
@@ -144,6 +209,7 @@ def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
     notes = base["notes"]
     merged = dict(_object(known.get(region, {}), region))
     dated = str(base["dated"])
+    checks = _checks(base, region)
     extra_regions: dict[str, object] = {}
     if overrides is not None:
         own = _read(overrides)
@@ -167,6 +233,8 @@ def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
             }
             merged = {**merged, **changes, "ec2_hour": hours}
             dated = f"{dated}, overridden {own['dated']}"
+            given = {*changes, *_object(changes.get("ec2_hour", {}), region)} - {"ec2_hour"}
+            checks |= dict.fromkeys(given, f"given in {overrides.name} of {own['dated']}")
             sources |= {str(k): str(v) for k, v in _object(own.get("sources", {}), str(overrides)).items()}
     if not merged:
         raise PlannerError(
@@ -199,5 +267,6 @@ def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
         sources=sources,
         notes=tuple(str(n) for n in notes) if isinstance(notes, list) else (),
         ec2_hour={name: _price(value, f"prices of {region} {name}") for name, value in hours.items()},
+        checks=checks,
         **numbers,  # type: ignore[arg-type]
     )

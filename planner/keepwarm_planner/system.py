@@ -729,13 +729,15 @@ class SystemOutcome:
     timeline: list[dict[str, float]]
     cpu_s: float
     wall_s: float
+    system: System = field(repr=False)
+    """What was simulated."""
 
     def as_dict(self, *, timeline: bool = False) -> dict[str, object]:
         """For JSON."""
         out: dict[str, object] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if name != "timeline" or timeline:
+            if name != "system" and (name != "timeline" or timeline):
                 out[name] = value.as_dict() if isinstance(value, Estimate) else value
         return out
 
@@ -866,4 +868,5 @@ def _report(
         timeline=runs[0].timeline,
         cpu_s=cpu_s,
         wall_s=wall_s,
+        system=system,
     )

@@ -81,6 +81,7 @@ def _excluded(name: str, **changes: Any) -> str:
         ("lambda-on-demand", {"gpu": Gpu.REQUIRED}, "GPU"),
         ("lambda-snapstart", {"ephemeral_mb": 513}, "512 MB"),
         ("lambda-snapstart", {"container_image": True}, "container images"),
+        ("lambda-snapstart", {"efs": True}, "EFS"),
         ("ecs-fargate-always-on", {"gpu": Gpu.REQUIRED}, "Fargate has none"),
         ("ecs-gpu-always-on", {"gpu": Gpu.REQUIRED, "gpu_memory_gib": 30.0}, "22"),
         ("lambda-managed-gpu", {"gpu": Gpu.REQUIRED, "gpu_memory_gib": 60.0, "container_image": True}, "48"),
@@ -430,6 +431,52 @@ def test_given_shipped_prices_when_loaded_then_every_region_is_dated_and_sourced
     assert prices.load("us-east-1").lambda_gb_s_x86 == 0.0000166667
 
 
+def test_given_shipped_prices_when_asked_what_was_checked_then_every_price_is_one_or_the_other() -> None:
+    document = json.loads(prices.DATA.read_text())
+    for region in prices.regions():
+        p = prices.load(region)
+        known = {n for n, v in document["regions"][region].items() if v is not None} - {"ec2_hour"} | set(
+            p.ec2_hour
+        )
+        # a check that names a price which is not there checked nothing
+        assert set(p.checks) <= known, set(p.checks) - known
+        assert set(p.unchecked()) == known - set(p.checks)
+        assert all(" read 20" in source for source in p.checks.values())
+        assert all(p.page(name).startswith("https://aws.amazon.com/") for name in known)
+    # what every default answer is made of was read against a source
+    assert prices.load("us-east-1").unchecked() == []
+    assert "sqs_request" in prices.load("eu-west-1").unchecked()
+    assert (
+        prices.load("eu-west-1").stamp(["lambda_request", "sqs_request"]).endswith(", unchecked: sqs_request")
+    )
+    assert prices.load("eu-west-1").stamp(["lambda_request"]).endswith(" of 2026-11-24")
+
+
+def test_given_a_fit_when_explained_then_each_candidates_cost_follows_from_its_formula() -> None:
+    report = fit(PRESETS["document-enrichment"], P)
+    figures = {f.name: f for f in report.figures}
+    for candidate in report.candidates:
+        if candidate.cost_month is not None:
+            figure = figures[f"{candidate.name} cost"]
+            assert figure.value == candidate.cost_month
+            assert "price" in figure.formula
+            assert figure.inputs
+    inputs = figures["ecs-gpu-always-on cost"].inputs
+    assert figures["ecs-gpu-always-on cost"].value == pytest.approx(12 * 1.006 * 730)
+    assert inputs == {"units": 12, "instance_hour": 1.006}
+    inputs = figures["lambda-provisioned cost"].inputs
+    month, size, gb = inputs["requests_month"], inputs["environments"], inputs["gb"]
+    assert isinstance(month, float)
+    assert isinstance(size, int)
+    assert isinstance(gb, float)
+    assert figures["lambda-provisioned cost"].value == pytest.approx(
+        size * gb * 730 * 3600 * P.provisioned_gb_s_x86
+        + month * 2.0 * gb * P.provisioned_duration_gb_s_x86
+        + month * P.lambda_request
+        + 0.5 * month * 2.0 * P.ephemeral_gb_s
+    )
+
+
 def test_given_override_when_loaded_then_it_wins_and_the_date_shows_it(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(
@@ -445,6 +492,7 @@ def test_given_override_when_loaded_then_it_wins_and_the_date_shows_it(tmp_path:
     assert p.instance_hour("x.large") == 2.0
     assert p.instance_hour("g4dn.xlarge") == 0.526
     assert "2026-11-01" in p.dated
+    assert p.checks["lambda_request"] == p.checks["x.large"] == "given in p.json of 2026-11-01"
 
 
 @pytest.mark.parametrize(

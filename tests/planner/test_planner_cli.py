@@ -100,6 +100,24 @@ def test_given_designs_when_compared_then_table_json_and_front(designs: str) -> 
     text = _run("compare", "--design", designs, *TRAFFIC, "--replications", "2", "--explain")
     assert "[bold]pool" in text
     assert "price per GB-s" in text
+    # every figure of the table has its formula, every cost its price and where that is from
+    for name in (
+        "queue_wait",
+        "max_busy",
+        "lost_full",
+        "retries",
+        "refusals",
+        "open_fraction",
+        "tasks",
+        "wakes",
+    ):
+        assert name in text
+    for line in ("queued: queue", "sqs_request 4e-07", "lambda_gb_s_x86 1.66667e-05", "checked against"):
+        assert line in text
+    text = _run(
+        "compare", "--design", designs, *TRAFFIC, "--replications", "1", "--region", "eu-west-1", "--explain"
+    )
+    assert "unchecked: sqs_request; one replication: no intervals" in " ".join(text.split())
 
 
 def test_given_a_trace_when_simulated_then_timeline_rows_per_minute(tmp_path: Path) -> None:
@@ -189,8 +207,17 @@ def test_given_fit_when_asked_then_six_verdicts_or_one_in_detail() -> None:
 def test_given_breakeven_and_prices_when_asked_then_formula_and_sources() -> None:
     assert _json("breakeven", "--kind", "function")["crossing_duty"] == pytest.approx(0.6, abs=0.001)
     assert "provisioned price / (on-demand price" in _run("breakeven", "--kind", "function", "--explain")
-    assert "https://aws.amazon.com/lambda/pricing/" in _run("prices")
-    assert _json("prices", "--region", "eu-west-1")["regions"][0]["region"] == "eu-west-1"
+    text = _run("breakeven", "--explain")
+    assert "where the lines cross" in text
+    assert "g4dn.xlarge 0.526" in text
+    text = _run("prices")
+    assert "https://aws.amazon.com/lambda/pricing/" in text
+    assert "4e-07?" in text
+    assert "? unchecked: not read against any source" in text
+    (table,) = _json("prices", "--region", "eu-west-1")["regions"]
+    assert table["region"] == "eu-west-1"
+    assert "sqs_request" in table["unchecked"]
+    assert "remotion" in table["checks"]["lambda_request"]
 
 
 def test_given_checklist_when_unanswered_then_1_and_when_all_is_known_0(tmp_path: Path) -> None:
