@@ -103,6 +103,10 @@ FromEvents = Annotated[
         "--from-events", help="Result events (JSON lines) of real or local runs; may be given repeatedly."
     ),
 ]
+EventsFunction = Annotated[
+    str | None,
+    typer.Option(help="Function or service whose starts count, where the events have several."),
+]
 DEFAULT_COLD = "lognormal:p50=1.5,p99=4"
 DEFAULT_MAX_REQUESTS = 2e10
 
@@ -201,6 +205,7 @@ def _workload(
     cold: "str | Law | None",
     target_s: float | None,
     events: list[Path] | None = None,
+    events_function: str | None = None,
 ) -> "Workload":
     from math import inf
 
@@ -212,7 +217,10 @@ def _workload(
     if events:
         from keepwarm_planner.budget import ColdPath, calibrate, estimate
 
-        cold_law = estimate(ColdPath(), calibration=calibrate(events)).law
+        if cold is not None:
+            raise PlannerError("KW500", "--cold", "a law together with --from-events", "one of the two")
+        measured = calibrate(events, function=events_function, option="--events-function")
+        cold_law = estimate(ColdPath(), calibration=measured).law
     else:
         cold_law = _law(DEFAULT_COLD if cold is None else cold, "--cold")
     service_law = None if service is None else _law(service, "--service")
@@ -259,6 +267,7 @@ def simulate(
     service: Service = None,
     cold: Cold = None,
     from_events: FromEvents = None,
+    events_function: EventsFunction = None,
     target_s: TargetS = None,
     design: Annotated[
         Path | None,
@@ -333,7 +342,7 @@ def simulate(
     )
     with _Bar("simulating", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests, bar if trace else None)
-        workload = _workload(source, service_law, cold_law, target_s, from_events)
+        workload = _workload(source, service_law, cold_law, target_s, from_events, events_function)
         table = _prices(region, prices)
         count = 5 if replications is None else replications
         results: list[Any] = []
@@ -410,6 +419,7 @@ def compare(
     service: Service = None,
     cold: Cold = None,
     from_events: FromEvents = None,
+    events_function: EventsFunction = None,
     target_s: TargetS = None,
     replications: Annotated[int, typer.Option(help="Independent runs behind the intervals.")] = 5,
     seed: Seed = 1,
@@ -432,7 +442,7 @@ def compare(
     systems, service_law, cold_law, target_s = _designs(design, service, cold, target_s, 0, None, 600.0)
     with _Bar("comparing", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests, bar if trace else None)
-        workload = _workload(source, service_law, cold_law, target_s, from_events)
+        workload = _workload(source, service_law, cold_law, target_s, from_events, events_function)
         table = _prices(region, prices)
         plain = [s.design for s in systems if s.queue is None and s.downstream is None]
         results: list[Any] = []
@@ -468,6 +478,7 @@ def size(
     service: Service = None,
     cold: Cold = None,
     from_events: FromEvents = None,
+    events_function: EventsFunction = None,
     cold_fraction: Annotated[float, typer.Option(help="Share of requests that may start cold.")] = 0.01,
     latency_s: Annotated[
         float | None, typer.Option(help="99th percentile of latency to keep, seconds.")
@@ -512,7 +523,12 @@ def size(
     with _Bar("searching", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests)
         workload = _workload(
-            source, service, cold, target_s if target_s is not None else latency_s, from_events
+            source,
+            service,
+            cold,
+            target_s if target_s is not None else latency_s,
+            from_events,
+            events_function,
         )
         base = Design(
             "base",
@@ -557,7 +573,12 @@ def budget(
     artifact_mb: Annotated[float, typer.Option(help="Function bundle or image, MB.")] = 60.0,
     image: Annotated[bool, typer.Option("--image", help="The artifact is a container image.")] = False,
     model_mb: Annotated[float, typer.Option(help="Model files fetched at start, MB.")] = 20.0,
-    memory_mb: Annotated[int, typer.Option(help="Memory of the function: 1,769 MB are one vCPU.")] = 1769,
+    memory_mb: Annotated[
+        int | None,
+        typer.Option(
+            help="Memory of the function: 1,769 MB are one vCPU, the default; with --stack the stack's."
+        ),
+    ] = None,
     bandwidth_mb_s: Annotated[float, typer.Option(help="Registry to environment, MB/s.")] = 80.0,
     hash_mb_s: Annotated[float, typer.Option(help="Digest speed on one vCPU, MB/s.")] = 1800.0,
     load_mb_s: Annotated[float, typer.Option(help="Deserialisation on one vCPU, MB/s.")] = 700.0,
@@ -574,9 +595,14 @@ def budget(
             "--budget", help="PHASE=SECONDS or total=SECONDS at the 99th percentile; may be repeated."
         ),
     ] = None,
-    stack: Annotated[Path | None, typer.Option(help="Stack file whose keepwarm:budget applies.")] = None,
+    stack: Annotated[
+        Path | None,
+        typer.Option(help="Stack file: its budget applies, to the classifier with its memory."),
+    ] = None,
     from_events: FromEvents = None,
-    function: Annotated[str | None, typer.Option(help="Only events of this function.")] = None,
+    function: Annotated[
+        str | None, typer.Option(help="Only events of this function or service, e.g. classify.")
+    ] = None,
     plot: Plot = None,
     json: Json = False,
     explain: Explain = False,
@@ -598,10 +624,12 @@ def budget(
         given[key] = _law(text, f"budget --phase {key}")
     budgets: dict[str, float] = {}
     if stack is not None:
-        from keepwarm_planner.checklist import stack_settings
-
-        section = stack_settings(stack).get("budget") or {}
+        settings = plan_view.resolved_settings(stack)
+        section = settings.get("budget") or {}
         budgets |= {k.removesuffix("_ms"): float(v) / 1000.0 for k, v in section.items() if k.endswith("_ms")}
+        if memory_mb is None:
+            classify = (settings.get("functions") or {}).get("classify") or {}
+            memory_mb = classify.get("memory_mb")
         if not budgets:
             raise PlannerError(
                 "KW513", str(stack), "no keepwarm:budget", "a budget section", fix="--budget total=6"
@@ -618,7 +646,7 @@ def budget(
         artifact_mb=artifact_mb,
         container_image=image,
         model_mb=model_mb,
-        memory_mb=memory_mb,
+        memory_mb=1769 if memory_mb is None else memory_mb,
         bandwidth_mb_s=bandwidth_mb_s,
         hash_mb_s=hash_mb_s,
         load_mb_s=load_mb_s,
@@ -627,15 +655,20 @@ def budget(
         warmup_s=warmup_s,
         given=given,
     )
-    calibration = calibrate(from_events, function=function) if from_events else None
+    # the budget of a stack is the classifier's
+    calibration = (
+        calibrate(from_events, function=function, prefer="classify" if stack else None)
+        if from_events
+        else None
+    )
     report = estimate(path, budgets, calibration=calibration)
-    assumed = estimate(path, budgets) if calibration else None
+    assumed = calibration.assumed_total(path) if calibration else None
     if plot is not None:
         plan_view.plot_budget(report, plot)
     if json:
         document = report.as_dict()
         if assumed is not None:
-            document["assumed_total"] = assumed.total.quantiles
+            document["assumed_total_of_measured_phases_s"] = assumed
         _emit_json(document)
     else:
         plan_view.budget(report, assumed, explain)
@@ -823,7 +856,7 @@ def _facts(
     if events:
         from keepwarm_planner.budget import calibrate
 
-        calibration = calibrate(events)
+        calibration = calibrate(events, prefer="classify")
     summary, resources = facts_from_report(report) if report is not None else ({}, ())
     return Facts(
         bundle_bytes=sizes,

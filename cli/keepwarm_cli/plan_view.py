@@ -1,6 +1,6 @@
 """How `keepwarm plan` shows its answers: tables with rich, files with matplotlib, JSON documents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keepwarm_planner.breakeven import BreakEven
-from keepwarm_planner.budget import BudgetReport
+from keepwarm_planner.budget import FOLDED, BudgetReport
 from keepwarm_planner.checklist import Answer
 from keepwarm_planner.engine import Outcome, Run, Workload
 from keepwarm_planner.estimate import Estimate
@@ -512,11 +512,20 @@ def plot_size(report: SizeReport, path: Path) -> None:
 # ---- budget -----------------------------------------------------------------------------------------------
 
 
-def budget(report: BudgetReport, assumed: BudgetReport | None, explain: bool) -> None:
-    """Phases against their budget."""
+def budget(report: BudgetReport, assumed: Mapping[str, float] | None, explain: bool) -> None:
+    """Phases against their budget. `assumed`: what the assumptions alone say of the measured phases."""
     console = _console()
+    budgeted = any(row.budget_s is not None for row in [*report.rows, report.total])
     table = _table(
-        "Cold start", "phase", "p50", "p95", "p99", "share", "budget p99", "", right=(1, 2, 3, 4, 5)
+        "Cold start",
+        "phase",
+        "p50",
+        "p95",
+        "p99",
+        "share",
+        *(["budget p99", ""] if budgeted else []),
+        "basis",
+        right=(1, 2, 3, 4, *((5,) if budgeted else ())),
     )
     for row in [*report.rows, report.total]:
         mark = {True: "[green]ok[/green]", False: "[red]over[/red]", None: ""}[row.within]
@@ -524,8 +533,8 @@ def budget(report: BudgetReport, assumed: BudgetReport | None, explain: bool) ->
             row.name,
             *(seconds(row.quantiles[q]) for q in ("p50", "p95", "p99")),
             f"{row.share:.0%}",
-            seconds(row.budget_s) if row.budget_s is not None else "",
-            mark,
+            *([seconds(row.budget_s) if row.budget_s is not None else "", mark] if budgeted else []),
+            row.basis,
             style="bold" if row.name == "total" else None,
         )
     console.print(table)
@@ -536,24 +545,41 @@ def budget(report: BudgetReport, assumed: BudgetReport | None, explain: bool) ->
     console.print(removed)
     c = report.calibration
     if c is not None:
-        console.print(
-            f"calibrated from {c.starts} starts in {c.events} events"
-            + (f", {c.bandwidth_mb_s:.0f} MB/s from the registry" if c.bandwidth_mb_s else "")
-        )
+        whose = f" of {escape(c.function)}" if c.function else ""
+        console.print(f"calibrated from {c.starts} starts{whose} in {c.events} events", soft_wrap=True)
         if c.holdout_error:
-            errors = ", ".join(f"{q} {e:+.1%}" for q, e in c.holdout_error.items())
+            sign = "" if c.starts < FOLDED else "+"
+            errors = ", ".join(f"{q} {e:{sign}.1%}" for q, e in c.holdout_error.items())
             console.print(f"error of the estimate on starts it has not seen: {errors}")
+            console.print(f"[dim]({escape(c.error_basis)})[/dim]", soft_wrap=True)
         else:
-            console.print("[yellow]fewer than eight starts: no error can be stated[/yellow]")
+            console.print(f"[yellow]{escape(c.error_basis)}[/yellow]")
         if assumed is not None:
-            off = ", ".join(
-                f"{q} {assumed.total.quantiles[q] / v - 1:+.0%}"
-                for q, v in c.measured_total.items()
-                if v > 0.0
-            )
-            console.print(f"[dim]the assumptions alone would have been off by {off}[/dim]")
+            off = ", ".join(f"{q} {assumed[q] / v - 1:+.0%}" for q, v in c.measured_total.items() if v > 0.0)
+            console.print(f"[dim]the assumptions alone would have been off by {off} on these phases[/dim]")
     if explain:
-        _explain(console, report.figures)
+        figures = list(report.figures)
+        figures.append(
+            Figure(
+                "total",
+                report.total.quantiles["p99"],
+                "s (p99)",
+                "quantile of 20,000 sums: assumed and given phases drawn independently, measured ones as whole starts",
+            )
+        )
+        figures.append(
+            Figure("p99 left", None, "s", "the same sum without the phases that the measure removes")
+        )
+        if c is not None:
+            figures.append(
+                Figure(
+                    "error",
+                    None,
+                    "",
+                    "(predicted quantile - seen quantile) / seen quantile; " + c.error_basis,
+                )
+            )
+        _explain(console, figures)
 
 
 def plot_budget(report: BudgetReport, path: Path) -> None:

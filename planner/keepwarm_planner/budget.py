@@ -1,15 +1,17 @@
 """The cold start, phase by phase (contract C1), as a distribution, against a budget.
 
 Each phase has a law: measured (from result events, `calibrate`), given, or assumed from bytes and speeds. The total
-is their sum, drawn phase by phase (assumed independent; a calibration keeps the measured sum beside it and states how
-far the two are apart). Verification runs while the bytes stream in, so it only shows by what it takes longer.
+is their sum: assumed phases are drawn independently, measured ones as whole starts, and a calibration states how far
+an estimate from some of its starts is from the others. Verification runs while the bytes stream in, so it only shows
+by what it takes longer.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import fsum, isfinite
 from pathlib import Path
+from random import Random
 
 from keepwarm import limits
 from keepwarm_planner.errors import PlannerError
@@ -21,7 +23,6 @@ from keepwarm_runtime.phases import PHASES
 
 DRAWS = 20_000
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-MB = 1e6
 
 SPREAD = 2.2
 """Assumed ratio of the 99th percentile to the median of a transfer; measured runs replace it."""
@@ -33,6 +34,9 @@ ASSUMED: dict[str, tuple[float, float, str]] = {
     "allocate": (0.010, 0.040, "assumption: host memory; a GPU context takes longer"),
 }
 """Median and 99th percentile in seconds of phases that no byte count explains."""
+
+OUTSIDE = ("scheduling", "sandbox", "image_pull")
+"""Phases that are over before the runtime starts: an event can only have them from the platform."""
 
 MITIGATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "provisioned concurrency": (
@@ -176,11 +180,27 @@ def phase_laws(path: ColdPath) -> tuple[dict[str, Law], list[Figure]]:
     return laws, figures
 
 
-def _sample(laws: Mapping[str, Law], names: Sequence[str], seed: int) -> list[float]:
-    """Sums of the named phases, one stream per phase."""
+def _sample(
+    laws: Mapping[str, Law],
+    names: Sequence[str],
+    seed: int,
+    starts: Sequence[Mapping[str, float]] = (),
+    measured: Collection[str] = (),
+) -> list[float]:
+    """Sums of the named phases, one stream per phase.
+
+    The `measured` ones come from whole starts: a slow host is slow in every phase, and a phase that a start did not
+    have is not added to it.
+    """
     totals = [0.0] * DRAWS
     kernel = choose(DRAWS)
+    together = [n for n in names if n in measured]
+    if together:
+        sums = [fsum(s.get(n, 0.0) for n in together) for s in starts]
+        totals = Random(f"{seed}/starts").choices(sums, k=DRAWS)  # noqa: S311
     for name in names:
+        if name in measured:
+            continue
         law = laws[name]
         if law.kind is Cold.CONSTANT:
             totals = [x + law.mean for x in totals]
@@ -205,6 +225,8 @@ class PhaseRow:
     share: float
     """Of the mean total."""
     budget_s: float | None
+    basis: str = "assumed"
+    """assumed, given, measured; `mixed` for a total."""
 
     @property
     def within(self) -> bool | None:
@@ -240,6 +262,7 @@ class BudgetReport:
                 "share": r.share,
                 "budget_s": r.budget_s,
                 "within": r.within,
+                "basis": r.basis,
             }
 
         return {
@@ -271,9 +294,14 @@ def estimate(
     if unknown:
         raise PlannerError("KW500", "budget --budget", repr(min(unknown)), f"total, {', '.join(PHASES)}")
     laws, figures = phase_laws(path)
+    starts: Sequence[Mapping[str, float]] = ()
+    measured: set[str] = set()
     if calibration is not None:
-        for name, law in calibration.laws.items():
-            laws[name] = law
+        starts = calibration.samples
+        # what the caller states himself stands above what was measured elsewhere
+        measured = set(calibration.laws) - set(path.given)
+        for name in measured:
+            law = laws[name] = calibration.laws[name]
             figures = [
                 Figure(name, law.quantile(0.5), "s (median)", f"measured: {law.text}")
                 if f.name == name
@@ -287,21 +315,27 @@ def estimate(
             {q: laws[name].quantile(p) for q, p in QUANTILES.items()},
             laws[name].mean / mean_total if mean_total else 0.0,
             budgets.get(name),
+            "measured" if name in measured else "given" if name in path.given else "assumed",
         )
         for name in PHASES
     ]
-    totals = _sample(laws, PHASES, seed)
-    total = PhaseRow("total", _quantiles(totals), 1.0, budgets.get("total"))
+    totals = _sample(laws, PHASES, seed, starts, measured)
+    kinds = {row.basis for row in rows}
+    total = PhaseRow(
+        "total", _quantiles(totals), 1.0, budgets.get("total"), kinds.pop() if len(kinds) == 1 else "mixed"
+    )
     removed = []
     for by, (phases, remark) in MITIGATIONS.items():
         if all(laws[p].mean == 0.0 for p in phases):
             continue
         left = [p for p in PHASES if p not in phases]
         rest = dict(laws)
+        still = measured
         if by == "SnapStart":
             rest["load"] = RESTORE
             left.append("load")
-        after = _quantiles(_sample(rest, left, seed))["p99"] if left else 0.0
+            still = measured - {"load"}
+        after = _quantiles(_sample(rest, left, seed, starts, still))["p99"] if left else 0.0
         removed.append((by, phases, after, remark))
     removed.sort(key=lambda x: x[2])
     return BudgetReport(rows, total, empirical(totals, "sum of the phases"), removed, figures, calibration)
@@ -312,24 +346,34 @@ def estimate(
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Phase laws measured by result events (C5), and how wrong an estimate from them is."""
+    """Phase laws measured by result events (C5) of one function, and how wrong an estimate from them is."""
 
+    function: str
+    """Whose starts they are; empty where the events name none."""
     events: int
     starts: int
     """Events of a first invocation: those with phases."""
     laws: dict[str, Law]
+    """By phase; a start without a phase counts as 0 s of it."""
+    samples: tuple[Mapping[str, float], ...] = field(repr=False)
+    """The starts themselves, seconds by phase."""
     measured_total: dict[str, float]
     """Quantiles of the measured sums."""
     holdout_error: dict[str, float] | None
-    """Relative error of the total's quantiles: estimated from one half of the starts, compared with the other half.
-    None with fewer than eight starts."""
-    bandwidth_mb_s: float | None
-    """Bytes fetched over time fetched, where the events have both."""
+    """Relative error of the total's quantiles on starts the estimate has not seen, see `error_basis`. None for one."""
+    error_basis: str
+    """How that error was found."""
     skipped_lines: int
+
+    def assumed_total(self, path: ColdPath, seed: int = 1) -> dict[str, float]:
+        """What the assumptions alone say of the very phases that were measured."""
+        laws, _ = phase_laws(path)
+        return _quantiles(_sample(laws, [p for p in PHASES if p in self.laws], seed))
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
+            "function": self.function,
             "events": self.events,
             "starts": self.starts,
             "phases": {
@@ -338,30 +382,124 @@ class Calibration:
             },
             "measured_total_s": self.measured_total,
             "holdout_error": self.holdout_error,
-            "bandwidth_mb_s": self.bandwidth_mb_s,
+            "error_basis": self.error_basis,
             "skipped_lines": self.skipped_lines,
         }
 
 
+FOLDED = 8
+"""Starts from which halves can judge each other; below, each start is held against the rest."""
+
+
+def _holdout(sums: Sequence[float]) -> tuple[dict[str, float] | None, str]:
+    """Error of quantiles on unseen starts: the larger of the two when either half of the starts predicts the other."""
+    n = len(sums)
+    if n < 2:
+        return None, "a single start: no error can be stated"
+    if n < FOLDED:
+        errors = []
+        for i, truth in enumerate(sums):
+            others = sorted([*sums[:i], *sums[i + 1 :]])
+            guess = (others[(n - 2) // 2] + others[(n - 1) // 2]) / 2.0
+            errors.append(abs(guess - truth) / truth if truth else 0.0)
+        basis = f"mean over {n} starts, each against the median of the others; too few to judge p95 and p99"
+        return {"p50": fsum(errors) / n}, basis
+    one, other = _quantiles(sums[::2]), _quantiles(sums[1::2])
+    worst = {}
+    for q in QUANTILES:
+        ways = [(a - b) / b for a, b in ((one[q], other[q]), (other[q], one[q])) if b]
+        worst[q] = max(ways, key=abs, default=0.0)
+    basis = f"the larger of two: every other start predicts the rest, of {n}"
+    if n < 200:
+        basis += f"; the p99 of {n // 2} starts is their longest"
+    return worst, basis
+
+
 def _laws(starts: Sequence[Mapping[str, float]]) -> dict[str, Law]:
-    out = {}
-    for name in PHASES:
-        values = [s[name] for s in starts if name in s]
-        if values:
-            out[name] = empirical(values, f"{len(values)} starts")
-    return out
+    present = {name for s in starts for name in s}
+    return {
+        name: empirical([s.get(name, 0.0) for s in starts], f"{len(starts)} starts")
+        for name in PHASES
+        if name in present
+    }
 
 
-def calibrate(files: Sequence[Path], *, function: str | None = None, seed: int = 1) -> Calibration:
+@dataclass
+class _Read:
+    """What was read of one function."""
+
+    names: set[str] = field(default_factory=set)
+    events: int = 0
+    starts: list[dict[str, float]] = field(default_factory=list)
+
+
+def calibrate(
+    files: Sequence[Path],
+    *,
+    function: str | None = None,
+    prefer: str | None = None,
+    option: str = "--function",
+) -> Calibration:
     """Reads result events, one JSON object per line; other lines (logs) are counted and left out.
 
+    Starts of different functions are never mixed: `function` names one, by its name or its service's; without it the
+    events must have a single one, or the one that `prefer` names.
+
     Raises:
-        PlannerError: KW503 for an unreadable file, KW514 for an event with impossible phases or for files without
-            any start.
+        PlannerError: KW503 for an unreadable file, KW514 for an event with impossible phases, for several functions
+            of which none is named, or for files without any start.
     """
-    events = skipped = 0
-    starts: list[dict[str, float]] = []
-    moved = took = 0.0
+    who = ", ".join(str(f) for f in files) or "--from-events"
+    found, skipped = _read_events(files)
+    wanted = function
+    if wanted is None:
+        begun = [name for name, read in found.items() if read.starts]
+        if len(begun) > 1:
+            preferred = [n for n in begun if prefer is not None and prefer in found[n].names]
+            if not preferred:
+                counts = ", ".join(f"{name} {len(found[name].starts)}" for name in begun)
+                raise PlannerError(
+                    "KW514",
+                    who,
+                    f"starts of {len(begun)} functions ({counts})",
+                    "one function",
+                    because="starts of different functions are no one distribution",
+                    fix=f"{option} {begun[0]}",
+                )
+            wanted = prefer
+        elif begun:
+            wanted = begun[0]
+    chosen = [read for read in found.values() if wanted is None or wanted in read.names]
+    starts = [s for read in chosen for s in read.starts]
+    if not starts:
+        have = ", ".join(name for name, read in found.items() if read.starts)
+        raise PlannerError(
+            "KW514",
+            who,
+            f"{sum(read.events for read in chosen)} result events{f' of {wanted!r}' if wanted else ''}, none of a first"
+            " invocation",
+            f"a function with starts: {have}" if have else "at least one event with phases",
+            fix="" if have else "run `keepwarm local run` and give its events file",
+        )
+    sums = [fsum(s.values()) for s in starts]
+    error, basis = _holdout(sums)
+    return Calibration(
+        function=wanted or "",
+        events=sum(read.events for read in chosen),
+        starts=len(starts),
+        laws=_laws(starts),
+        samples=tuple(starts),
+        measured_total=_quantiles(sums),
+        holdout_error=error,
+        error_basis=basis,
+        skipped_lines=skipped,
+    )
+
+
+def _read_events(files: Sequence[Path]) -> tuple[dict[str, _Read], int]:
+    """Events by function (the service's name where the event has one), and the lines that are no events."""
+    found: dict[str, _Read] = {}
+    skipped = 0
     for file in files:
         try:
             with file.open(encoding="utf-8", errors="replace") as lines:
@@ -370,44 +508,16 @@ def calibrate(files: Sequence[Path], *, function: str | None = None, seed: int =
                     if event is None:
                         skipped += bool(line.strip())
                         continue
-                    if function is not None and event.get("function") != function:
-                        continue
-                    events += 1
+                    names = [str(event[k]) for k in ("service", "function") if event.get(k)]
+                    read = found.setdefault(names[0] if names else "", _Read())
+                    read.names.update(names or [""])
+                    read.events += 1
                     phases = _phases(event, file, number)
                     if phases:
-                        starts.append(phases)
-                        storage = event.get("storage")
-                        size = storage.get("bytes") if isinstance(storage, dict) else None
-                        if isinstance(size, int | float) and phases.get("fetch", 0.0) > 0.0 and size > 0:
-                            moved += size
-                            took += phases["fetch"]
+                        read.starts.append(phases)
         except OSError as e:
             raise PlannerError("KW503", str(file), e.strerror or str(e), "a readable file") from e
-    if not starts:
-        raise PlannerError(
-            "KW514",
-            ", ".join(str(f) for f in files) or "--from-events",
-            f"{events} result events, none of a first invocation",
-            "at least one event with phases",
-            fix="run `keepwarm local run` and give its events file",
-        )
-    sums = [sum(s.values()) for s in starts]
-    holdout = None
-    if len(starts) >= 8:
-        known, unseen = starts[::2], starts[1::2]
-        laws = _laws(known)
-        guess = _quantiles(_sample(laws, [p for p in PHASES if p in laws], seed))
-        truth = _quantiles([sum(s.values()) for s in unseen])
-        holdout = {q: (guess[q] - truth[q]) / truth[q] if truth[q] else 0.0 for q in QUANTILES}
-    return Calibration(
-        events=events,
-        starts=len(starts),
-        laws=_laws(starts),
-        measured_total=_quantiles(sums),
-        holdout_error=holdout,
-        bandwidth_mb_s=moved / MB / took if took else None,
-        skipped_lines=skipped,
-    )
+    return found, skipped
 
 
 def _event(line: str) -> dict[str, object] | None:
@@ -427,13 +537,17 @@ def _phases(event: Mapping[str, object], file: Path, line: int) -> dict[str, flo
             "KW514", str(file), f"phases {phases!r:.40}", "an object of milliseconds", line=line
         )
     out: dict[str, float] = {}
+    nothing: dict[str, float] = {}
     for name, value in phases.items():
-        if value is None:
-            continue
         if name not in PHASES:
             raise PlannerError("KW514", str(file), f"phase {name!r}", ", ".join(PHASES), line=line)
+        if value is None:
+            # the runtime would have timed its own phases: null says there was none, not that nobody looked
+            if name not in OUTSIDE:
+                nothing[name] = 0.0
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
             raise PlannerError("KW514", str(file), f"{name} {value!r}", "milliseconds, 0 or more", line=line)
         out[name] = value / 1000.0
     # a warm event of a proactive start may carry one stray phase; a start has at least its own initialisation
-    return out if {"runtime_init", "imports"} & set(out) else {}
+    return {**nothing, **out} if {"runtime_init", "imports"} & set(out) else {}

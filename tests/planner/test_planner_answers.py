@@ -151,9 +151,8 @@ def test_given_workload_file_when_loaded_then_its_workloads_or_a_suggestion(tmp_
 
 
 def _event(phases: Mapping[str, float | None], **more: Any) -> str:
-    return json.dumps(
-        {"event": "keepwarm.result", "function": "classify", "cold": True, "phases": phases, **more}
-    )
+    base = {"event": "keepwarm.result", "function": "classify", "cold": True, "phases": phases}
+    return json.dumps({**base, **more})
 
 
 def _starts(path: Path, count: int, seed: int = 1) -> Path:
@@ -164,6 +163,7 @@ def _starts(path: Path, count: int, seed: int = 1) -> Path:
                 "runtime_init": rng.lognormvariate(4.0, 0.2),
                 "imports": rng.lognormvariate(6.0, 0.3),
                 "fetch": 250.0,
+                "verify": None,
                 "scheduling": None,
             }
             f.write("START RequestId: x\n")
@@ -172,17 +172,20 @@ def _starts(path: Path, count: int, seed: int = 1) -> Path:
     return path
 
 
-def test_given_result_events_when_calibrated_then_laws_bandwidth_and_error(tmp_path: Path) -> None:
+def test_given_result_events_when_calibrated_then_laws_and_error(tmp_path: Path) -> None:
     c = calibrate([_starts(tmp_path / "events.jsonl", 400)])
-    assert (c.events, c.starts, c.skipped_lines) == (800, 400, 400)
-    assert set(c.laws) == {"runtime_init", "imports", "fetch"}
+    assert (c.function, c.events, c.starts, c.skipped_lines) == ("classify", 800, 400, 400)
+    assert set(c.laws) == {"runtime_init", "imports", "fetch", "verify"}
     assert c.laws["imports"].quantile(0.5) == pytest.approx(0.403, rel=0.05)
-    assert c.bandwidth_mb_s == pytest.approx(80.0)
     assert c.holdout_error is not None
     assert all(abs(e) < 0.15 for e in c.holdout_error.values())
+    assert c.error_basis == "the larger of two: every other start predicts the rest, of 400"
     report = estimate(ColdPath(), calibration=c)
     rows = {r.name: r for r in report.rows}
     assert rows["fetch"].quantiles["p99"] == pytest.approx(0.25)
+    # null for a phase of the runtime says there was none; for the platform's it says nobody looked
+    assert (rows["verify"].basis, rows["verify"].quantiles["p99"]) == ("measured", 0.0)
+    assert (rows["scheduling"].basis, report.total.basis) == ("assumed", "mixed")
     measured = sum(law_.mean for law_ in c.laws.values())
     assert sum(r.quantiles["p50"] for r in report.rows if r.name in c.laws) == pytest.approx(
         measured, rel=0.1
@@ -197,7 +200,47 @@ def test_given_drift_when_calibrated_then_the_stated_error_shows_it(tmp_path: Pa
     path.write_text("\n".join(_event(p) for p in slow_every_second))
     c = calibrate([path])
     assert c.holdout_error is not None
-    assert c.holdout_error["p50"] == pytest.approx(500 / 900 - 1, abs=0.01)
+    # the slow half predicts the fast one worse than the other way round
+    assert c.holdout_error["p50"] == pytest.approx(900 / 500 - 1)
+
+
+def test_given_phases_that_are_slow_together_when_calibrated_then_the_total_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    slow = [i % 5 == 0 for i in range(200)]
+    path.write_text("\n".join(_event({p: 900.0 if s else 100.0 for p in PHASES}) for s in slow))
+    c = calibrate([path])
+    total = estimate(ColdPath(), calibration=c).total.quantiles
+    # drawn one by one, eleven phases would make 3 s the rule and 1.1 s an exception
+    assert total["p50"] == pytest.approx(1.1)
+    assert total["p95"] == pytest.approx(9.9)
+    assert c.holdout_error == {"p50": 0.0, "p95": 0.0, "p99": 0.0}
+    # a phase that is taken away is taken out of each start, not out of the average
+    left = {by: p99 for by, _, p99, _ in estimate(ColdPath(), calibration=c).removed}
+    assert left["image layers cached"] == pytest.approx(9.0)
+
+
+def test_given_starts_of_several_functions_when_calibrated_then_one_must_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = [
+        _event({"imports": 200.0 + i}, service="classify", function="classify-function-4f") for i in range(3)
+    ]
+    lines += [_event({"imports": 20.0}, service="ocr", function="ocr-function-9a") for _ in range(9)]
+    path.write_text("\n".join([*lines, _event({}, service="enrich", function="enrich-function-1")]))
+    with pytest.raises(PlannerError) as caught:
+        calibrate([path])
+    assert str(caught.value) == (
+        f"KW514 {path}: got starts of 2 functions (classify 3, ocr 9); allowed one function; because starts of"
+        " different functions are no one distribution; fix: --function classify"
+    )
+    for name in ("classify", "classify-function-4f"):
+        assert calibrate([path], function=name).laws["imports"].mean == pytest.approx(0.201)
+    assert calibrate([path], prefer="ocr").starts == 9
+    with pytest.raises(PlannerError) as caught:
+        calibrate([path], function="publish")
+    assert str(caught.value) == (
+        f"KW514 {path}: got 0 result events of 'publish', none of a first invocation; allowed a function with starts:"
+        " classify, ocr"
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,8 +260,19 @@ def test_given_useless_events_when_calibrated_then_kw514(tmp_path: Path, text: s
     assert hint in str(caught.value)
 
 
-def test_given_few_starts_when_calibrated_then_no_error_is_claimed(tmp_path: Path) -> None:
-    assert calibrate([_starts(tmp_path / "e", 5)]).holdout_error is None
+def test_given_few_starts_when_calibrated_then_only_the_median_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    path.write_text("\n".join(_event({"imports": x}) for x in (100.0, 200.0, 400.0)))
+    c = calibrate([path])
+    # against the medians 300, 250 and 150 ms of the two others
+    assert c.holdout_error == {"p50": pytest.approx((200 / 100 + 50 / 200 + 250 / 400) / 3)}
+    assert c.error_basis == (
+        "mean over 3 starts, each against the median of the others; too few to judge p95 and p99"
+    )
+    path.write_text(_event({"imports": 100.0}))
+    c = calibrate([path])
+    assert c.holdout_error is None
+    assert c.error_basis == "a single start: no error can be stated"
 
 
 def test_given_budget_when_estimated_then_phases_over_it_are_named() -> None:

@@ -193,7 +193,22 @@ def test_given_budget_when_kept_or_broken_then_0_or_1(tmp_path: Path) -> None:
     )
     out = _json("budget", "--from-events", str(events))
     assert out["calibration"]["holdout_error"] == {"p50": 0.0, "p95": 0.0, "p99": 0.0}
-    assert "measured" in _run("budget", "--from-events", str(events), "--explain")
+    text = _run("budget", "--from-events", str(events), "--explain")
+    assert "measured: 10 starts" in text
+    assert "calibrated from 10 starts in 10 events" in text
+    assert "error of the estimate on starts it has not seen: p50 +0.0%, p95 +0.0%, p99 +0.0%" in text
+    # assumed 60 ms and 600 ms are held against the 560 ms of those two phases, not against a whole start
+    assert "the assumptions alone would have been off by p50 +18%" in text
+
+
+def test_given_a_stack_when_budgeted_then_its_settings_with_their_defaults_apply() -> None:
+    pytest.importorskip("infra.settings")
+    out = _json("budget", "--stack", str(ROOT / "stacks" / "Pulumi.dev.yaml"), status=1)
+    assert out["total"]["budget_s"] == 6.0
+    assert [p["phase"] for p in out["phases"] if p["within"] is False] == ["imports"]
+    # 1,024 MB of memory are 58 % of a vCPU
+    imports = next(f for f in out["figures"] if f["name"] == "imports")
+    assert imports["inputs"]["vcpu"] == pytest.approx(1024 / 1769)
 
 
 def test_given_fit_when_asked_then_six_verdicts_or_one_in_detail() -> None:
