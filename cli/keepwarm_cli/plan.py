@@ -172,6 +172,8 @@ def _source(
     from keepwarm_planner import traces
     from keepwarm_planner.errors import PlannerError
 
+    if not max_requests > 0.0:
+        raise PlannerError("KW500", "--max-requests", max_requests, "more than 0")
     if (trace is None) == (generate is None):
         raise PlannerError(
             "KW500",
@@ -488,19 +490,35 @@ def size(
         float | None, typer.Option(help="Longest useful wait in the queue, seconds.")
     ] = None,
     max_concurrency: Annotated[int | None, typer.Option(help="Reserved concurrency that is given.")] = None,
-    memory_mb: Annotated[int, typer.Option(help="Memory of the function.")] = 1769,
-    ephemeral_mb: Annotated[int, typer.Option(help="Ephemeral storage of the function, MB.")] = 512,
-    arm: Annotated[bool, typer.Option("--arm", help="arm64 prices.")] = False,
+    memory_mb: Annotated[
+        int | None, typer.Option(help="Memory of the function. Default: the stack's, else 1769.")
+    ] = None,
+    ephemeral_mb: Annotated[
+        int | None, typer.Option(help="Ephemeral storage, MB. Default: the stack's, else 512.")
+    ] = None,
+    arm: Annotated[
+        bool, typer.Option("--arm", help="arm64 prices. Default: the stack's architecture.")
+    ] = False,
     idle_timeout_s: Annotated[float, typer.Option(help="Seconds an idle environment lives.")] = 600.0,
     downstream_s: Annotated[
         float | None, typer.Option(help="Mean time of a call to the service behind: sizes its permits.")
     ] = None,
     downstream_slots: Annotated[
-        int, typer.Option(help="Requests one task of that service works on at once.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            help="Requests one task of that service works on at once. Default: the stack's, else 4."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Function in the stack settings.")] = "classify",
+    stack: Annotated[
+        Path | None,
+        typer.Option(help="Stack file that the settings are merged into and checked against."),
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the merged sections into --stack.")] = False,
     seed: Seed = 1,
-    region: Region = "us-east-1",
+    region: Annotated[
+        str | None, typer.Option(help="Region whose prices are used. Default: the stack's, else us-east-1.")
+    ] = None,
     prices: PriceFile = None,
     plot: Plot = None,
     json: Json = False,
@@ -512,6 +530,7 @@ def size(
 
     from keepwarm_cli import plan_view
     from keepwarm_planner.engine import Design
+    from keepwarm_planner.errors import PlannerError
     from keepwarm_planner.size import Target
     from keepwarm_planner.size import size as search
 
@@ -520,6 +539,19 @@ def size(
 
         checked_path(plot)
     target = Target(cold_fraction, inf if latency_s is None else latency_s)
+    if write and stack is None:
+        raise PlannerError("KW500", "size --write", "no --stack", "a stack file to write to")
+    written: dict[str, Any] = {}
+    if stack is not None:
+        written, resolved, its_region = plan_view.stack_of(stack)
+        of_function = (resolved.get("functions") or {}).get(name) or {}
+        memory_mb = of_function.get("memory_mb") if memory_mb is None else memory_mb
+        ephemeral_mb = of_function.get("ephemeral_mb") if ephemeral_mb is None else ephemeral_mb
+        arm = arm or (resolved.get("runtime") or {}).get("architecture") == "arm64"
+        deadline_s = (resolved.get("burst") or {}).get("deadline_s") if deadline_s is None else deadline_s
+        if downstream_slots is None:
+            downstream_slots = (resolved.get("gpu") or {}).get("permits_per_task")
+        region = its_region if region is None else region
     with _Bar("searching", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests)
         workload = _workload(
@@ -533,12 +565,12 @@ def size(
         base = Design(
             "base",
             max_concurrency=max_concurrency,
-            memory_mb=memory_mb,
-            ephemeral_mb=ephemeral_mb,
+            memory_mb=1769 if memory_mb is None else memory_mb,
+            ephemeral_mb=512 if ephemeral_mb is None else ephemeral_mb,
             arm=arm,
             idle_timeout_s=idle_timeout_s,
         )
-        table = _prices(region, prices)
+        table = _prices(region or "us-east-1", prices)
         report = search(
             workload,
             table,
@@ -548,9 +580,20 @@ def size(
             function=name,
             deadline_s=deadline_s,
             downstream_s=downstream_s,
-            downstream_slots=downstream_slots,
+            downstream_slots=4 if downstream_slots is None else downstream_slots,
             progress=bar,
         )
+    change = None
+    if stack is not None:
+        from keepwarm_planner import stack as stacks
+
+        sections = stacks.merged(written, report.settings)
+        after = {**written, **sections}
+        # as written: no reader of the program was there to add the defaults
+        checked = plan_view.resolved_settings(stack, after) != after
+        if write and sections:
+            stacks.update(stack, sections)
+        change = (stack, sections, checked, write and bool(sections))
     if plot is not None:
         plan_view.plot_size(report, plot)
     if json:
@@ -561,10 +604,22 @@ def size(
                 "region": table.region,
                 "prices_dated": table.dated,
                 "prices_unchecked": table.unchecked(plan_view.price_names([report.answer])),
+                **(
+                    {
+                        "stack": {
+                            "file": str(stack),
+                            "sections": change[1],
+                            "checked": change[2],
+                            "written": change[3],
+                        }
+                    }
+                    if change
+                    else {}
+                ),
             }
         )
     else:
-        plan_view.size(report, workload, table, explain)
+        plan_view.size(report, workload, table, explain, change)
 
 
 @app.command()

@@ -437,7 +437,13 @@ def _pool_text(report: SizeReport) -> str:
     return f"{d.provisioned} environments, constant"
 
 
-def size(report: SizeReport, workload: Workload, prices: Prices, explain: bool) -> None:
+def size(
+    report: SizeReport,
+    workload: Workload,
+    prices: Prices,
+    explain: bool,
+    stack: tuple[Path, Mapping[str, Any], bool, bool] | None = None,
+) -> None:
     """The answer, what decided it, what would change it, the settings to paste."""
     console, a = _console(), report.answer
     cold = f"{percent(a.cold_fraction.mean)} cold (95 %: at most {percent(a.cold_fraction.high)})"
@@ -478,10 +484,15 @@ def size(report: SizeReport, workload: Workload, prices: Prices, explain: bool) 
             style=style,
         )
     console.print(table)
-    from keepwarm_planner.size import settings_yaml
+    from keepwarm_planner.size import POOLED, settings_yaml
 
-    console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")
-    console.print(settings_yaml(report.settings), markup=False, soft_wrap=True)
+    if stack is None:
+        console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")
+        console.print(settings_yaml(report.settings), markup=False, soft_wrap=True)
+        if len(report.settings["functions"]) == 1 and POOLED not in report.settings["functions"]:  # type: ignore[arg-type,operator]
+            console.print(f"[yellow]the stack keeps a warm pool and a queue for {POOLED} only[/yellow]")
+    else:
+        _stack_change(console, *stack)
     console.print(
         f"[dim]{report.run.requests:,} requests, {report.screened} designs; service"
         f" {escape(workload.service.text if workload.service else 'of the trace')}; cold start"
@@ -493,6 +504,25 @@ def size(report: SizeReport, workload: Workload, prices: Prices, explain: bool) 
         _explain_simulated(console, ("cold_fraction", "latency", "utilisation"))
         _explain(console, _cost_figures(_row_of(a), prices), "How the cost is formed")
         _explain_prices(console, prices, price_names([a]))
+
+
+def _stack_change(
+    console: Console, file: Path, sections: Mapping[str, Any], checked: bool, wrote: bool
+) -> None:
+    """Sections of a stack file that the answer changes."""
+    if not sections:
+        console.print(f"[bold]{escape(str(file))}[/bold] has these settings already")
+        return
+    from keepwarm_planner.stack import rendered
+
+    verdict = (
+        "the program accepts them" if checked else "not checked: the program's settings can't be read here"
+    )
+    console.print(f"[bold]sections of {escape(str(file))}[/bold] [dim]({verdict})[/dim]", soft_wrap=True)
+    console.print("config:\n" + rendered(sections), markup=False, soft_wrap=True, end="")
+    if wrote:
+        console.print(f"[green]written to {escape(str(file))}[/green]")
+    console.print()
 
 
 def plot_size(report: SizeReport, path: Path) -> None:
@@ -721,31 +751,23 @@ def checklist(answers: Sequence[Answer], stack: Path) -> None:
         console.print(f"[yellow]{left} of {len(answers)} questions are unanswered[/yellow]")
 
 
-def resolved_settings(stack: Path) -> dict[str, Any]:
-    """Settings of a stack with their defaults where the program's own reader can be imported, else as written."""
-    from importlib.util import module_from_spec, spec_from_file_location
+def resolved_settings(stack: Path, written: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Settings of a stack with their defaults where the program's own reader can be imported, else as written.
 
+    `written` is read instead of the file. Raises KW513 with everything that the program refuses.
+    """
     from keepwarm_planner.checklist import stack_settings
     from keepwarm_planner.errors import PlannerError
 
-    written = stack_settings(stack)
-    reader = stack.resolve().parent.parent / "infra" / "settings.py"
-    if not reader.is_file():
-        return written
-    spec = spec_from_file_location("keepwarm_stack_settings", reader)
-    if spec is None or spec.loader is None:
-        return written
+    read = stack_settings(stack) if written is None else written
+    reader = _reader(stack)
+    if reader is None:
+        return read
     import json
-    import sys
 
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
+    raw = {k: v if isinstance(v, str) else json.dumps(v) for k, v in read.items()}
     try:
-        spec.loader.exec_module(module)
-        raw = {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items()}
-        settings = module.Settings.load(raw, stack.stem.removeprefix("Pulumi."))
-    except ImportError:
-        return written
+        settings = reader.load(raw, stack.stem.removeprefix("Pulumi."))
     except Exception as e:
         problems = getattr(e, "problems", None)
         if problems is None:
@@ -755,6 +777,36 @@ def resolved_settings(stack: Path) -> dict[str, Any]:
         ) from e
     resolved: dict[str, Any] = settings.model_dump(mode="json")
     return resolved
+
+
+def _reader(stack: Path) -> Any:
+    """The program's `Settings`, beside whose folder the stack files lie; None where it can't be imported."""
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    file = stack.resolve().parent.parent / "infra" / "settings.py"
+    spec = spec_from_file_location("keepwarm_stack_settings", file) if file.is_file() else None
+    if spec is None or spec.loader is None:
+        return None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ImportError:
+        return None
+    return module.Settings
+
+
+def stack_of(stack: Path) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """A stack's settings as written and with their defaults, and its region."""
+    import yaml
+
+    from keepwarm_planner.checklist import stack_settings
+
+    written = stack_settings(stack)
+    document = yaml.safe_load(stack.read_text(encoding="utf-8"))
+    region = document["config"].get("aws:region")
+    return written, resolved_settings(stack, written), region if isinstance(region, str) else None
 
 
 def price_document(table: Prices) -> dict[str, Any]:

@@ -80,6 +80,12 @@ class Design:
             raise PlannerError("KW513", f"{who} schedule", starts, "rising seconds of the day, 0 to 86400")
         if min([self.provisioned, *(size for _, size in self.schedule)]) < 0:
             raise PlannerError("KW513", f"{who} provisioned", "a negative size", "0 or more")
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise PlannerError("KW513", f"{who} max_concurrency", self.max_concurrency, "1 or more")
+        if not self.idle_timeout_s >= 0.0:
+            raise PlannerError(
+                "KW513", f"{who} idle_timeout_s", self.idle_timeout_s, "seconds, 0 or more, or inf"
+            )
         if self.max_concurrency is not None and self.peak_provisioned > self.max_concurrency:
             raise PlannerError(
                 "KW513",

@@ -28,6 +28,9 @@ HEADROOM = 1.25
 PRE_START_S = 300.0
 """How much earlier than the load a scheduled size is asked for: environments take a minute or two to be ready."""
 
+POOLED = "classify"
+"""The function that the stack has a warm pool and a queue for; of others only the function itself is set."""
+
 TRACKING_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SCHEDULE_STEPS = 8
 DOWNSTREAM_UTILISATION = 0.7
@@ -45,7 +48,9 @@ class Target:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.cold_fraction < 1.0:
-            raise PlannerError("KW500", "size --cold", self.cold_fraction, "a fraction above 0 and below 1")
+            raise PlannerError(
+                "KW500", "size --cold-fraction", self.cold_fraction, "a fraction above 0 and below 1"
+            )
         if not self.latency_s > 0.0:
             raise PlannerError("KW500", "size --latency-s", self.latency_s, "more than 0 s")
 
@@ -166,7 +171,7 @@ def candidates(base: Design, rates: Sequence[float], service_mean: float, target
         return warm_target_for(rate, service_mean, cold) if rate > 0.0 else 0
 
     peak = wanted(max(rates), min(target.cold_fraction, 0.01) / 4)
-    room = limits.LAMBDA_ACCOUNT_CONCURRENCY if base.max_concurrency is None else base.max_concurrency
+    room = ROOM if base.max_concurrency is None else base.max_concurrency
     peak = min(max(peak, 1), room)
     designs = [replace(base, name="on-demand", provisioned=0, schedule=(), tracking=None)]
     step = max(1, ceil(peak * 1.3 / 90))
@@ -215,7 +220,7 @@ def size(
     base: Design | None = None,
     *,
     seed: int = 1,
-    function: str = "classify",
+    function: str = POOLED,
     deadline_s: float | None = None,
     downstream_s: float | None = None,
     downstream_slots: int = 4,
@@ -231,6 +236,7 @@ def size(
     if downstream_slots < 1:
         raise PlannerError("KW500", "size --downstream-slots", downstream_slots, "1 or more")
     base = base or Design("base")
+    _deployable(base, deadline_s)
     observed = run(
         [replace(base, name="on-demand", provisioned=0, schedule=(), tracking=None)],
         workload,
@@ -314,6 +320,40 @@ def size(
     )
 
 
+ROOM = limits.LAMBDA_ACCOUNT_CONCURRENCY - limits.LAMBDA_UNRESERVED_CONCURRENCY_MIN
+"""Concurrency that a function can reserve in an account with AWS's default."""
+
+
+def _deployable(base: Design, deadline_s: float | None) -> None:
+    """Refuses what no stack could have, before a search is paid for."""
+    for option, value, least, most, why in (
+        (
+            "--max-concurrency",
+            base.max_concurrency,
+            limits.ESM_CONCURRENCY_MIN,
+            limits.LAMBDA_ACCOUNT_CONCURRENCY,
+            "a queue hands at least two batches to its function at once",
+        ),
+        ("--memory-mb", base.memory_mb, limits.LAMBDA_MEMORY_MIN_MB, limits.LAMBDA_MEMORY_MAX_MB, ""),
+        (
+            "--ephemeral-mb",
+            base.ephemeral_mb,
+            limits.LAMBDA_EPHEMERAL_MIN_MB,
+            limits.LAMBDA_EPHEMERAL_MAX_MB,
+            "",
+        ),
+        (
+            "--deadline-s",
+            deadline_s,
+            limits.SQS_RETENTION_MIN_S,
+            limits.SQS_RETENTION_MAX_S,
+            "a queue keeps messages that long",
+        ),
+    ):
+        if value is not None and not least <= value <= most:
+            raise PlannerError("KW500", f"size {option}", f"{value:g}", f"{least} to {most}", because=why)
+
+
 def _shortlist(near: Sequence[Outcome]) -> list[Design]:
     """The cheapest overall, and of each kind the cheapest two, with the next more generous of each."""
     chosen: dict[str, Design] = {o.design.name: o.design for o in near[:CONFIRMED]}
@@ -339,7 +379,7 @@ def _impossible(outcomes: Sequence[Outcome], target: Target, workload: Workload)
         fix = "a higher --max-concurrency"
     else:
         because = f"the best, '{coldest.design.name}', reaches {coldest.cold_fraction.high:.3g} (upper end)"
-        fix = f"--cold {coldest.cold_fraction.high * 1.1:.2g}, a longer trace, or a shorter cold start"
+        fix = f"--cold-fraction {coldest.cold_fraction.high * 1.1:.2g} or a longer trace"
     raise PlannerError(
         "KW512",
         f"size {workload.source.name}",
@@ -401,14 +441,14 @@ def derive(
     peak = int(answer.max_busy)
     pool = max(d.peak_provisioned, 1)
     concurrency = d.max_concurrency or max(ceil(peak * HEADROOM), pool, limits.ESM_CONCURRENCY_MIN)
-    concurrency = min(concurrency, limits.LAMBDA_ACCOUNT_CONCURRENCY)
+    concurrency = concurrency if d.max_concurrency else min(concurrency, ROOM)
     service_top = workload.service.quantile(0.9999) if workload.service else answer.latency_s["p999"]
     cold_top = workload.cold.quantile(0.999)
     timeout = min(
         max(ceil(2.0 * service_top + cold_top), limits.LAMBDA_TIMEOUT_DEFAULT_S), limits.LAMBDA_TIMEOUT_MAX_S
     )
     visibility = limits.ESM_VISIBILITY_TIMEOUTS * timeout
-    deadline = max(int(deadline_s or 20 * timeout), limits.SQS_RETENTION_MIN_S)
+    deadline = int(deadline_s) if deadline_s is not None else max(20 * timeout, limits.SQS_RETENTION_MIN_S)
     burst = min(max(concurrency, limits.ESM_CONCURRENCY_MIN), limits.ESM_CONCURRENCY_MAX)
     settings: dict[str, object] = {
         "functions": {
@@ -418,17 +458,18 @@ def derive(
                 "ephemeral_mb": d.ephemeral_mb,
                 "reserved_concurrency": concurrency,
             }
-        },
-        "warm_pool": _warm_pool(d),
-        "burst": {"max_concurrency": burst, "deadline_s": deadline},
+        }
     }
+    if function == POOLED:
+        settings["warm_pool"] = _warm_pool(d)
+        settings["burst"] = {"max_concurrency": burst, "deadline_s": deadline}
     figures = [
         Figure(
             "reserved_concurrency",
             concurrency,
             "requests in flight",
-            "max(ceil(busiest simulated moment x 1.25), pool), at most the account's limit",
-            {"busiest": peak, "pool": pool, "limit": limits.LAMBDA_ACCOUNT_CONCURRENCY},
+            "as given, else max(ceil(busiest simulated moment x 1.25), pool), at most what an account can reserve",
+            {"busiest": peak, "pool": pool, "limit": ROOM},
         ),
         Figure(
             "timeout_s",
