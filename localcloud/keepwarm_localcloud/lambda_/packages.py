@@ -1,7 +1,8 @@
 """Where a package comes from: the request itself, or an object in S3."""
 
-import base64
 from typing import TYPE_CHECKING
+
+import pybase64
 
 from keepwarm import limits
 from keepwarm_localcloud.lambda_.code import CodeStore, Package
@@ -27,7 +28,7 @@ class Packages:
         """
         if code.get("ZipFile") is not None:
             try:
-                return self._store.add(base64.b64decode(code["ZipFile"], validate=True), direct=True)
+                return self._store.add(pybase64.b64decode(code["ZipFile"], validate=True), direct=True)
             except ValueError as error:
                 raise invalid("Could not unzip uploaded file: the ZipFile is not base64.") from error
         if not code.get("S3Bucket") or not code.get("S3Key"):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from keepwarm_localcloud.resources import package_upload
 from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
 
 T = TypeVar("T")
@@ -100,12 +101,13 @@ class Aws:
             read_timeout=70,
             max_pool_connections=32,
             s3={"addressing_style": "path"},
-            # The endpoint is on this machine: a token is a string compared, not a secret to protect on a wire.
-            parameter_validation=True,
         )
-        return _session().create_client(
+        client = _session().create_client(
             service, region_name=region, endpoint_url=self.endpoint, config=config
         )
+        if service == "lambda":
+            package_upload.install(client)
+        return client
 
     def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
         """Build an ARN of this account; pass `region=''` for a global service."""
