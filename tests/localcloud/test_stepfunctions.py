@@ -5,6 +5,7 @@ Does not prove the integrations with functions and tasks (test_stepfunctions_int
 """
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,9 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.stepfunctions import StepFunctionsService
+from keepwarm_localcloud.stepfunctions import StepFunctionsService, service
+from keepwarm_localcloud.stepfunctions.execution import MAX_EVENTS, Execution
+from keepwarm_localcloud.stepfunctions.interpreter import timestamp
 
 ROLE = "arn:aws:iam::123456789021:role/flow"
 
@@ -112,13 +115,23 @@ END = {"Type": "Pass", "End": True}
         ({"Parameters": {"t.$": "States.ArrayRange(1, 9, 4)"}}, {}, {"t": [1, 5, 9]}),
         ({"Parameters": {"t.$": "States.Hash('a', 'SHA-256')"}}, {},
          {"t": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}),
+        ({"Parameters": {
+            "state.$": "$$.State.Name", "retries.$": "$$.State.RetryCount", "execution.$": "$$.Execution.Name",
+            "role.$": "$$.Execution.RoleArn", "machine.$": "$$.StateMachine.Name",
+            "same.$": "States.ArrayContains(States.Array($$.Execution.StartTime), $$.State.EnteredTime)",
+         }}, {}, {"state": "A", "retries": 0, "execution": "named", "role": ROLE, "machine": "m{}", "same": True}),
         ({"Parameters": {"t.$": "States.Format('it\\'s \\{\\} {}', 1)"}}, {}, {"t": "it's {} 1"}),
     ],
 )  # fmt: skip
 def test_given_a_pass_state_when_run_then_data_flows_as_documented(
     flow: Flow, state: dict[str, Any], value: Any, expected: Any
 ) -> None:
-    assert flow.output(flow.states("A", A={**END, **state}), value) == expected
+    machine = flow.states("A", A={**END, **state})
+    answer = flow.closed(flow.start(machine, value, name="named"))
+    assert answer["status"] == "SUCCEEDED", answer
+    if isinstance(expected, dict) and "machine" in expected:
+        expected = {**expected, "machine": machine.rpartition(":")[2]}
+    assert json.loads(answer["output"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -135,6 +148,20 @@ def test_given_a_pass_state_when_run_then_data_flows_as_documented(
         ({"Variable": "$.a", "StringMatches": "log-*.txt"}, {"a": "log-1.txt"}, True),
         ({"Variable": "$.a", "StringMatches": "a\\*"}, {"a": "ab"}, False),
         ({"Variable": "$.a", "TimestampLessThan": "2030-01-01T00:00:00Z"}, {"a": "2029-01-01T00:00:00Z"}, True),
+        ({"Variable": "$.a", "TimestampEquals": "2029-01-01T00:00:00Z"}, {"a": "2029-01-01T01:00:00+01:00"}, True),
+        ({"Variable": "$.a", "TimestampGreaterThanPath": "$.b"},
+         {"a": "2029-01-01T00:00:01Z", "b": "2029-01-01T00:00:00Z"}, True),
+        ({"Variable": "$.a", "TimestampGreaterThanEquals": "2030-01-01T00:00:00Z"}, {"a": "2029"}, False),
+        ({"Variable": "$.a", "StringLessThan": "b"}, {"a": "a"}, True),
+        ({"Variable": "$.a", "StringGreaterThanEqualsPath": "$.b"}, {"a": "b", "b": "b"}, True),
+        ({"Variable": "$.a", "StringGreaterThan": "b"}, {"a": "B"}, False),
+        ({"Variable": "$.a", "NumericEquals": 1}, {"a": True}, False),
+        ({"Variable": "$.a", "NumericGreaterThanEquals": 1.5}, {"a": 1}, False),
+        ({"Variable": "$.a", "BooleanEqualsPath": "$.b"}, {"a": False, "b": False}, True),
+        ({"Variable": "$.a", "IsNumeric": True}, {"a": True}, False),
+        ({"Variable": "$.a", "IsBoolean": True}, {"a": False}, True),
+        ({"Variable": "$.a", "IsTimestamp": True}, {"a": "2029-01-01T00:00:00Z"}, True),
+        ({"Variable": "$.a", "IsTimestamp": False}, {"a": "soon"}, True),
         ({"Not": {"Variable": "$.a", "IsString": True}}, {"a": 1}, True),
         ({"And": [{"Variable": "$.a", "IsPresent": True}, {"Variable": "$.a", "NumericEquals": 1}]}, {}, False),
         ({"Or": [{"Variable": "$.a", "NumericEquals": 0}, {"Variable": "$.a", "NumericEquals": 1}]}, {"a": 1}, True),
@@ -165,6 +192,54 @@ def test_given_a_wait_of_an_hour_when_the_clock_moves_then_it_continues_only_the
     assert flow.api.describe_execution(executionArn=arn)["status"] == "RUNNING"
     flow.clock.advance(1)
     assert flow.closed(arn)["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("field", ["SecondsPath", "Timestamp", "TimestampPath"])
+def test_given_a_wait_for_a_computed_moment_when_the_clock_reaches_it_then_it_continues(
+    flow: Flow, field: str
+) -> None:
+    moment = timestamp(flow.clock.now_s() + 60)
+    given = {"SecondsPath": "$.seconds", "TimestampPath": "$.at", "Timestamp": moment}[field]
+    arn = flow.start(
+        flow.states("W", W={"Type": "Wait", field: given, "End": True}), {"seconds": 60, "at": moment}
+    )
+    flow.until(arn, "WaitStateEntered")
+    flow.clock.advance(60)
+    answer = flow.closed(arn)
+    assert answer["status"] == "SUCCEEDED", answer
+    assert (answer["stopDate"] - answer["startDate"]).total_seconds() == pytest.approx(60, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("wait", "cause"),
+    [
+        ({"SecondsPath": "$.x"}, "The SecondsPath parameter does not reference a valid number: soon"),
+        ({"TimestampPath": "$.x"}, "The TimestampPath parameter does not reference a valid timestamp: soon"),
+    ],
+)
+def test_given_a_wait_for_no_moment_when_entered_then_states_runtime(
+    flow: Flow, wait: dict[str, Any], cause: str
+) -> None:
+    answer = flow.run(flow.states("W", W={"Type": "Wait", **wait, "End": True}), {"x": "soon"})
+    assert (answer["status"], answer["error"], answer["cause"]) == ("FAILED", "States.Runtime", cause)
+
+
+def test_given_a_result_selector_when_a_state_succeeds_then_it_shapes_the_result_before_result_path(
+    flow: Flow,
+) -> None:
+    branches = [{"StartAt": n, "States": {n: {**END, "Result": n}}} for n in ("One", "Two")]
+    machine = flow.states(
+        "P",
+        P={
+            "Type": "Parallel",
+            "Branches": branches,
+            "ResultSelector": {"second.$": "$[1]", "machine.$": "$$.StateMachine.Name"},
+            "ResultPath": "$.out",
+            "End": True,
+        },
+    )
+    expected = {"second": "Two", "machine": machine.rpartition(":")[2]}
+    assert flow.output(machine, {"a": 1}) == {"a": 1, "out": expected}
 
 
 def test_given_parallel_branches_when_they_wait_then_they_wait_together(flow: Flow) -> None:
@@ -210,6 +285,103 @@ def test_given_a_map_when_run_then_items_are_selected_and_results_keep_their_ord
     assert flow.output(machine, {"items": ["a", "b", "c"], "k": 9}) == expected
 
 
+def test_given_max_concurrency_2_when_five_items_wait_then_never_more_than_two_run(flow: Flow) -> None:
+    machine = flow.states(
+        "M",
+        M={
+            "Type": "Map",
+            "MaxConcurrencyPath": "$.most",
+            "ItemsPath": "$.items",
+            "ItemProcessor": {
+                "StartAt": "W",
+                "States": {"W": {"Type": "Wait", "Seconds": 60, "End": True}},
+            },
+            "End": True,
+        },
+    )
+    arn = flow.start(machine, {"items": [1, 2, 3, 4, 5], "most": 2})
+    for entered in (2, 4, 5):
+        flow.until(arn, "WaitStateEntered", entered)
+        flow.clock.advance(60)
+    assert json.loads(flow.closed(arn)["output"]) == [1, 2, 3, 4, 5]
+    running, most = 0, 0
+    for kind in flow.events(arn):
+        running += {"MapIterationStarted": 1, "MapIterationSucceeded": -1}.get(kind, 0)
+        most = max(most, running)
+    assert most == 2
+
+
+@pytest.mark.parametrize(
+    ("batcher", "expected"),
+    [
+        ({"MaxItemsPerBatch": 2}, [{"Items": ["aa", "bb"]}, {"Items": ["cc"]}]),
+        ({"MaxItemsPerBatchPath": "$.size"}, [{"Items": ["aa", "bb", "cc"]}]),
+        # {"Items":["aa","bb"]} is 21 bytes.
+        ({"MaxInputBytesPerBatch": 21}, [{"Items": ["aa", "bb"]}, {"Items": ["cc"]}]),
+        ({"MaxInputBytesPerBatchPath": "$.bytes"}, [{"Items": ["aa"]}, {"Items": ["bb"]}, {"Items": ["cc"]}]),
+        (
+            {"MaxItemsPerBatch": 3, "MaxInputBytesPerBatch": 20},
+            [{"Items": ["aa"]}, {"Items": ["bb"]}, {"Items": ["cc"]}],
+        ),
+        (
+            {"MaxItemsPerBatch": 3, "BatchInput": {"k.$": "$.size", "fixed": 1}},
+            [{"BatchInput": {"k": 3, "fixed": 1}, "Items": ["aa", "bb", "cc"]}],
+        ),
+    ],
+)  # fmt: skip
+def test_given_an_item_batcher_when_a_map_runs_then_each_iteration_gets_a_batch(
+    flow: Flow, batcher: dict[str, Any], expected: Any
+) -> None:
+    processor = {"StartAt": "A", "States": {"A": END}}
+    spec = {"Type": "Map", "ItemsPath": "$.items", "ItemBatcher": batcher, "ItemProcessor": processor}
+    value = {"items": ["aa", "bb", "cc"], "size": 3, "bytes": 20}
+    assert flow.output(flow.states("M", M={**spec, "End": True}), value) == expected
+
+
+def test_given_an_item_larger_than_a_batch_may_be_when_batched_then_states_runtime(flow: Flow) -> None:
+    spec = {
+        "Type": "Map",
+        "ItemBatcher": {"MaxInputBytesPerBatch": 15},
+        "ItemProcessor": {"StartAt": "A", "States": {"A": END}},
+        "End": True,
+    }
+    answer = flow.run(flow.states("M", M=spec), ["a", "too long"])
+    assert (answer["error"], answer["cause"]) == (
+        "States.Runtime",
+        "Item 1 does not fit into a batch of at most 15 bytes (state 'M')",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tolerated", "items", "outcome"),
+    [
+        ({"ToleratedFailurePercentage": 50}, [1, 2, 2, 3], [1, 3]),
+        ({"ToleratedFailurePercentage": 49}, [1, 2, 2, 3], "States.ExceedToleratedFailureThreshold"),
+        ({"ToleratedFailurePercentagePath": "$[4]"}, [1, 2, 2, 3, 40], [1, 3, 40]),
+        ({"ToleratedFailureCountPath": "$[0]"}, [1, 2, 3], [1, 3]),
+        ({"ToleratedFailureCount": 1}, [1, 2, 2], "States.ExceedToleratedFailureThreshold"),
+    ],
+)
+def test_given_more_failures_than_tolerated_when_a_map_runs_then_exceed_tolerated_failure_threshold(
+    flow: Flow, tolerated: dict[str, Any], items: list[int], outcome: Any
+) -> None:
+    states = {
+        "C": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}],
+            "Default": "A",
+        },
+        "F": {"Type": "Fail", "Error": "Bad"},
+        "A": END,
+    }
+    spec = {"Type": "Map", **tolerated, "ItemProcessor": {"StartAt": "C", "States": states}, "End": True}
+    answer = flow.run(flow.states("M", M=spec), items)
+    if isinstance(outcome, str):
+        assert (answer["status"], answer["error"]) == ("FAILED", outcome)
+    else:
+        assert json.loads(answer["output"]) == outcome
+
+
 def test_given_tolerated_failures_when_items_fail_then_the_map_succeeds_without_them(flow: Flow) -> None:
     states = {
         "C": {
@@ -252,7 +424,7 @@ def test_given_a_retrier_when_a_state_fails_then_it_backs_off_up_to_max_delay_on
 
 def test_given_full_jitter_when_retried_then_the_pause_is_drawn_from_zero_to_the_interval(flow: Flow) -> None:
     flow.service.random.seed(7)
-    expected = __import__("random").Random(7).uniform(0, 100)
+    expected = random.Random(7).uniform(0, 100)
     arn = flow.start(
         flow.states("P", P=_failing({"IntervalSeconds": 100, "MaxAttempts": 1, "JitterStrategy": "FULL"}))
     )
@@ -301,6 +473,152 @@ def test_given_a_path_that_finds_nothing_when_it_is_an_input_path_then_states_ru
     assert flow.run(machine)["error"] == "States.Runtime"
 
 
+def test_given_a_machine_that_never_ends_when_it_reaches_25_000_events_then_it_fails_with_the_last_one(
+    flow: Flow,
+) -> None:
+    assert MAX_EVENTS == 25_000
+    machine = flow.states("W", W={"Type": "Wait", "Seconds": 1, "Next": "P"}, P=END)
+    arn = flow.start(machine)
+    flow.until(arn, "WaitStateEntered")
+    # A real loop of that length would take most of a second.
+    known = flow.service.executions[arn].events
+    known.extend({**known[-1], "id": number} for number in range(3, MAX_EVENTS - 1))
+    flow.clock.advance(1)
+    answer = flow.closed(arn)
+    assert (answer["status"], answer["error"], answer["cause"]) == (
+        "FAILED",
+        "States.Runtime",
+        "The execution reached the maximum number of history events (25000).",
+    )
+    assert [(e["id"], e["type"]) for e in known[-2:]] == [
+        (24_999, "WaitStateExited"),
+        (25_000, "ExecutionFailed"),
+    ]
+
+
+def test_given_an_express_machine_when_it_passes_25_000_events_then_it_goes_on(flow: Flow) -> None:
+    machine = flow.create(
+        {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 1, "Next": "P"}, "P": END}},
+        type="EXPRESS",
+    )
+    arn = flow.start(machine)
+    flow.until(arn, "WaitStateEntered")
+    known = flow.service.executions[arn].events
+    known.extend({**known[-1], "id": number} for number in range(3, MAX_EVENTS + 1))
+    flow.clock.advance(1)
+    assert flow.service.wait_closed(arn, 10).status == "SUCCEEDED"
+    assert known[-1]["id"] == MAX_EVENTS + 4
+    assert len(known) < MAX_EVENTS
+
+
+def test_given_an_express_machine_when_five_minutes_pass_then_timed_out(flow: Flow) -> None:
+    states = {"W": {"Type": "Wait", "Seconds": 1000, "End": True}}
+    arn = flow.start(flow.create({"StartAt": "W", "TimeoutSeconds": 900, "States": states}, type="EXPRESS"))
+    flow.until(arn, "WaitStateEntered")
+    flow.clock.advance(300)
+    execution = flow.service.wait_closed(arn, 10)
+    assert (execution.status, execution.error) == ("TIMED_OUT", "States.Timeout")
+    assert execution.stopped_s == execution.started_s + 300
+    with pytest.raises(ClientError, match="ExecutionDoesNotExist"):
+        flow.api.describe_execution(executionArn=arn)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("ALL", None),
+        ("ERROR", ["FailStateEntered", "ParallelStateFailed", "ExecutionFailed"]),
+        ("FATAL", ["ExecutionFailed"]),
+        ("OFF", []),
+    ],
+)
+def test_given_a_logging_level_when_an_execution_fails_then_the_log_group_has_the_events_of_that_level(
+    flow: Flow, level: str, expected: list[str] | None
+) -> None:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/cloudwatch-log-level.html"""
+    logs, group = flow.cloud.boto("logs"), f"/aws/vendedlogs/states/{level}"
+    logs.create_log_group(logGroupName=group)
+    arn = f"arn:aws:logs:us-east-1:123456789021:log-group:{group}:*"
+    fail = {"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "Bad", "Cause": "secret"}}}
+    definition = {
+        "StartAt": "P",
+        "States": {"P": {"Type": "Parallel", "Branches": [fail], "End": True}},
+    }
+    for data in (False, True):
+        machine = flow.create(
+            definition,
+            loggingConfiguration={
+                "level": level,
+                "includeExecutionData": data,
+                "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}],
+            },
+        )
+        execution = flow.start(machine)
+        flow.closed(execution)
+        found = [
+            json.loads(e["message"])
+            for e in logs.filter_log_events(logGroupName=group)["events"]
+            if json.loads(e["message"])["execution_arn"] == execution
+        ]
+        assert [line["type"] for line in found] == (flow.events(execution) if expected is None else expected)
+        assert ("secret" in json.dumps(found)) is (data and level != "OFF")
+
+
+@pytest.mark.parametrize(
+    ("logging", "message"),
+    [
+        ({"level": "ALL"}, "Must specify exactly one Log Destination."),
+        (
+            {"level": "ALL", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": "arn:aws:logs:x"}}]},
+            "Log Destination 'arn:aws:logs:x' must end with ':*'",
+        ),
+    ],
+)
+def test_given_a_log_destination_that_cannot_be_when_created_then_invalid_logging_configuration(
+    flow: Flow, logging: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        flow.create({"StartAt": "A", "States": {"A": END}}, loggingConfiguration=logging)
+    assert refused.value.response["Error"] == {
+        "Code": "InvalidLoggingConfiguration",
+        "Message": f"Invalid Logging Configuration: {message}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("caught", "status"), [("States.ALL", "FAILED"), ("States.DataLimitExceeded", "SUCCEEDED")]
+)
+def test_given_too_much_data_when_caught_then_only_by_its_own_name(
+    flow: Flow, caught: str, status: str
+) -> None:
+    branch = {"StartAt": "A", "States": {"A": {**END, "Parameters": {"a.$": "$", "b.$": "$"}}}}
+    machine = flow.states(
+        "P",
+        P={
+            "Type": "Parallel",
+            "Branches": [branch],
+            "Catch": [{"ErrorEquals": [caught], "ResultPath": None, "Next": "E"}],
+            "End": True,
+        },
+        E=END,
+    )
+    answer = flow.run(machine, "x" * 140_000)
+    assert answer["status"] == status
+    assert answer.get("error") == ("States.DataLimitExceeded" if status == "FAILED" else None)
+
+
+def test_given_an_input_over_256_kib_when_started_then_validation_exception(flow: Flow) -> None:
+    machine = flow.states("A", A=END)
+    assert flow.run(machine, "x" * (262_144 - 2))["status"] == "SUCCEEDED"
+    with pytest.raises(ClientError) as refused:
+        flow.start(machine, "x" * (262_144 - 1))
+    assert refused.value.response["Error"] == {
+        "Code": "ValidationException",
+        "Message": "1 validation error detected: Value at 'input' failed to satisfy constraint: "
+        "Member must have length less than or equal to 262144",
+    }
+
+
 def test_given_a_state_output_over_256_kib_when_it_ends_then_data_limit_exceeded(flow: Flow) -> None:
     machine = flow.states("A", A={**END, "Parameters": {"a.$": "$", "b.$": "$"}})
     assert flow.run(machine, "x" * 140_000)["error"] == "States.DataLimitExceeded"
@@ -323,6 +641,15 @@ def test_given_a_state_output_over_256_kib_when_it_ends_then_data_limit_exceeded
         ({"StartAt": "A", "States": {"A": {**END, "InputPath": "$.a["}}}, "INVALID_JSON_PATH"),
         ({"StartAt": "A", "States": {"A": {"Type": "Choice", "Choices": [{"Variable": "$.a", "Next": "A"}]}}},
          "SCHEMA_VALIDATION_FAILED"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Map", "ItemBatcher": {"BatchInput": {}}, "End": True,
+                                           "ItemProcessor": {"StartAt": "B", "States": {"B": END}}}}},
+         "SCHEMA_VALIDATION_FAILED"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Map", "ItemBatcher": {"MaxItemsPerBatch": 0}, "End": True,
+                                           "ItemProcessor": {"StartAt": "B", "States": {"B": END}}}}},
+         "SCHEMA_VALIDATION_FAILED"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Map", "ToleratedFailurePercentage": 101, "End": True,
+                                           "ItemProcessor": {"StartAt": "B", "States": {"B": END}}}}},
+         "SCHEMA_VALIDATION_FAILED"),
         ({"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": END}}, "SCHEMA_VALIDATION_FAILED"),
     ],
 )  # fmt: skip
@@ -335,6 +662,47 @@ def test_given_bad_asl_when_created_then_invalid_definition_names_it(
     assert code in [d["code"] for d in answer["diagnostics"]]
     with pytest.raises(ClientError, match=f"InvalidDefinition.*{code}"):
         flow.api.create_state_machine(name="bad", definition=text, roleArn=ROLE)
+
+
+@pytest.mark.parametrize(
+    ("extra", "got", "allowed"),
+    [
+        ({"ItemReader": {"Resource": "arn:aws:states:::s3:getObject"}}, "ItemReader", "ItemsPath and the state output"),
+        ({"ResultWriter": {"Resource": "arn:aws:states:::s3:putObject"}}, "ResultWriter",
+         "ItemsPath and the state output"),
+        ({"QueryLanguage": "JSONata"}, "QueryLanguage JSONata", "QueryLanguage JSONPath"),
+    ],
+)  # fmt: skip
+def test_given_what_does_not_run_here_when_created_then_kw610_says_what_does(
+    flow: Flow, extra: dict[str, Any], got: str, allowed: str
+) -> None:
+    state = {"Type": "Map", "ItemProcessor": {"StartAt": "A", "States": {"A": END}}, "End": True, **extra}
+    wrong = flow.api.validate_state_machine_definition(
+        definition=json.dumps({"StartAt": "M", "States": {"M": state}})
+    )["diagnostics"]
+    assert [d["message"] for d in wrong] == [
+        f"KW610 state machine: got {got}; allowed {allowed}; because it isn't implemented here; "
+        "fix: use what is allowed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "operation"),
+    [
+        ("create_activity", {"name": "a"}, "CreateActivity"),
+        ("redrive_execution", {"executionArn": "arn:aws:states:x"}, "RedriveExecution"),
+        ("test_state", {"definition": "{}", "roleArn": ROLE}, "TestState"),
+    ],
+)
+def test_given_an_operation_that_is_not_built_when_asked_then_unknown_operation(
+    flow: Flow, call: str, arguments: dict[str, str], operation: str
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        getattr(flow.api, call)(**arguments)
+    assert refused.value.response["Error"] == {
+        "Code": "UnknownOperationException",
+        "Message": f"Step Functions has no operation '{operation}' here",
+    }
 
 
 def test_given_a_callback_in_an_express_machine_when_created_then_refused(flow: Flow) -> None:
@@ -378,6 +746,45 @@ def test_given_versions_and_an_alias_when_started_then_the_version_runs(flow: Fl
         flow.api.delete_state_machine_version(stateMachineVersionArn=one)
 
 
+def test_given_an_alias_with_weights_when_started_often_then_both_versions_run_their_share(
+    flow: Flow,
+) -> None:
+    machine = flow.states("A", A={**END, "Result": 1})
+    versions = [flow.api.publish_state_machine_version(stateMachineArn=machine)["stateMachineVersionArn"]]
+    flow.api.update_state_machine(
+        stateMachineArn=machine,
+        definition=json.dumps({"StartAt": "A", "States": {"A": {**END, "Result": 2}}}),
+    )
+    versions.append(flow.api.publish_state_machine_version(stateMachineArn=machine)["stateMachineVersionArn"])
+    routes = [{"stateMachineVersionArn": v, "weight": w} for v, w in zip(versions, (75, 25), strict=True)]
+    alias = flow.api.create_state_machine_alias(name="live", routingConfiguration=routes)
+    flow.service.random.seed(5)
+    expected = random.Random(5)
+    for _ in range(12):
+        answer = flow.run(alias["stateMachineAliasArn"])
+        version = expected.choices(versions, [75, 25])[0]
+        assert answer["stateMachineVersionArn"] == version
+        assert answer["output"] == str(versions.index(version) + 1)
+    assert flow.service.random.random() == expected.random()
+
+
+@pytest.mark.parametrize("weights", [(50, 40), (100, 100)])
+def test_given_weights_that_are_not_100_when_an_alias_is_made_then_validation_exception(
+    flow: Flow, weights: tuple[int, int]
+) -> None:
+    machine = flow.states("A", A=END)
+    version = flow.api.publish_state_machine_version(stateMachineArn=machine)["stateMachineVersionArn"]
+    with pytest.raises(ClientError) as refused:
+        flow.api.create_state_machine_alias(
+            name="live",
+            routingConfiguration=[{"stateMachineVersionArn": version, "weight": w} for w in weights],
+        )
+    assert refused.value.response["Error"] == {
+        "Code": "ValidationException",
+        "Message": "An alias routes to one or two versions of one state machine whose weights add up to 100",
+    }
+
+
 def test_given_bad_names_and_unknown_things_when_asked_then_refused_as_aws_does(flow: Flow) -> None:
     machine = flow.states("A", A=END)
     with pytest.raises(ClientError, match="InvalidName"):
@@ -399,6 +806,107 @@ def test_given_assigned_variables_when_read_later_then_they_keep_their_value(flo
         B={**END, "Parameters": {"x.$": "$kept"}},
     )
     assert flow.output(machine) == {"x": 1}
+
+
+def test_given_variables_when_a_choice_a_catch_or_an_iteration_assigns_then_the_scopes_are_as_documented(
+    flow: Flow,
+) -> None:
+    """A branch or iteration reads the outer variables; what it assigns itself ends with it."""
+    inner = {
+        "StartAt": "I",
+        "States": {"I": {"Type": "Pass", "Assign": {"inner.$": "$"}, "Next": "J"},
+                   "J": {**END, "Parameters": {"outer.$": "$chosen", "inner.$": "$inner"}}},
+    }  # fmt: skip
+    machine = flow.states(
+        "C",
+        C={
+            "Type": "Choice",
+            "Choices": [{"Variable": "$[0]", "IsNumeric": True, "Assign": {"chosen.$": "$[0]"}, "Next": "M"}],
+        },
+        M={"Type": "Map", "ItemProcessor": inner, "Next": "R"},
+        R={
+            "Type": "Parallel",
+            "Branches": [
+                {
+                    "StartAt": "F",
+                    "States": {"F": {**END, "Parameters": {"x.$": "$inner"}}},
+                }
+            ],
+            "Catch": [
+                {
+                    "ErrorEquals": ["States.ParameterPathFailure"],
+                    "Assign": {"error.$": "$.Error"},
+                    "ResultPath": None,
+                    "Next": "E",
+                }
+            ],
+            "End": True,
+        },
+        E={**END, "Parameters": {"items.$": "$", "error.$": "$error", "chosen.$": "$chosen"}},
+    )
+    assert flow.output(machine, [7, 8]) == {
+        "items": [{"outer": 7, "inner": 7}, {"outer": 7, "inner": 8}],
+        "error": "States.ParameterPathFailure",
+        "chosen": 7,
+    }
+
+
+@pytest.mark.parametrize("end", ["abort", "timeout"])
+def test_given_a_synchronous_child_when_the_parent_gives_up_then_the_child_is_stopped(
+    flow: Flow, end: str
+) -> None:
+    child = flow.states("W", W={"Type": "Wait", "Seconds": 5000, "End": True})
+    allow = {"Statement": [{"Effect": "Allow", "Action": "states:*", "Resource": "*"}]}
+    flow.cloud.boto("iam").put_role_policy(
+        RoleName="flow", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", **allow})
+    )
+    parent = flow.states(
+        "T",
+        T={
+            "Type": "Task",
+            "Resource": "arn:aws:states:::states:startExecution.sync",
+            "Parameters": {"StateMachineArn": child, "Name": end},
+            "TimeoutSeconds": 10,
+            "End": True,
+        },
+    )
+    arn = flow.start(parent)
+    name = f"{child.replace(':stateMachine:', ':execution:')}:{end}"
+    deadline_s = time.monotonic() + 10
+    while name not in flow.service.executions:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.002)
+    flow.until(name, "WaitStateEntered")
+    # The job is followed once its start was answered; stopping it earlier would be another case.
+    while not flow.service.executions[name].followers:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.002)
+    if end == "abort":
+        flow.api.stop_execution(executionArn=arn)
+    else:
+        flow.clock.advance(10)
+    answer = flow.closed(name)
+    assert (answer["status"], answer["error"], answer["cause"]) == (
+        "ABORTED",
+        "States.Aborted",
+        "The parent execution no longer waits for it",
+    )
+    closed = flow.closed(arn)
+    assert (closed["status"], closed.get("error")) == (
+        ("ABORTED", None) if end == "abort" else ("FAILED", "States.Timeout")
+    )
+
+
+def test_given_as_many_executions_as_are_kept_when_another_starts_then_the_oldest_closed_one_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert service.KEPT_EXECUTIONS == 50_000
+    monkeypatch.setattr(service, "KEPT_EXECUTIONS", 3)
+    kept = StepFunctionsService()
+    for name, status in (("old", "RUNNING"), ("closed", "FAILED"), ("late", "SUCCEEDED")):
+        kept.executions[name] = Execution(name, name, "m", {}, "STANDARD", ROLE, "{}", 0.0, status=status)
+    kept._forget_oldest()
+    assert list(kept.executions) == ["old", "late"]
 
 
 def test_given_a_thousand_executions_when_started_then_all_run_and_each_transition_is_cheap(

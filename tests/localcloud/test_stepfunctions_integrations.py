@@ -281,6 +281,23 @@ def test_given_a_child_execution_when_synchronous_then_its_output_or_failure_com
     assert json.loads(answer["cause"])["Error"] == "Bad"
 
 
+def test_given_a_task_that_gives_over_256_kib_when_its_result_is_dropped_then_data_limit_exceeded_all_the_same(
+    world: World,
+) -> None:
+    child = world.machine(P={"Type": "Pass", "End": True})
+    task = {
+        "Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync", "End": True, "ResultPath": None,
+        "Parameters": {"StateMachineArn": child, "Input.$": "$"},
+    }  # fmt: skip
+    # The child's description has its input and its output, which are one and the same text here.
+    assert world.run(world.machine(T=task), {"x": "x" * 120_000})["status"] == "SUCCEEDED"
+    answer = world.run(world.machine(T=task), {"x": "x" * 140_000})
+    assert (answer["error"], answer["cause"]) == (
+        "States.DataLimitExceeded",
+        "The state/task 'T' returned a result with a size exceeding the maximum number of bytes service limit.",
+    )
+
+
 def test_given_an_ecs_job_when_synchronous_then_its_exit_code_decides_and_an_abort_stops_it(
     world: World, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ Does not prove agreement with AWS on every exotic path.
 """
 
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,75 @@ def test_given_any_text_as_a_path_when_read_then_a_value_or_a_step_functions_err
     text: str, data: Any
 ) -> None:
     assert error_of(lambda: paths.read(text, data, {"Execution": {}}, {})) in (None, "States.Runtime")
+
+
+CALLS: list[tuple[str, Any]] = [
+    ("States.Format('{} and {}', 'a', $.n)", "a and 3"),
+    ("States.StringToJson('{\"a\":[1]}')", {"a": [1]}),
+    ("States.JsonToString($.o)", '{"x":1}'),
+    ("States.Array(1, 'b', $.o, null, true)", [1, "b", {"x": 1}, None, True]),
+    ("States.ArrayPartition($.l, 2)", [[1, 2], [2, 3]]),
+    ("States.ArrayPartition($.l, 2.6)", [[1, 2, 2], [3]]),
+    ("States.ArrayContains($.l, 2)", True),
+    ("States.ArrayContains($.l, '2')", False),
+    ("States.ArrayContains(States.Array(1), true)", False),
+    ("States.ArrayRange(1, 9, 2)", [1, 3, 5, 7, 9]),
+    ("States.ArrayRange(3, 1, -1)", [3, 2, 1]),
+    ("States.ArrayGetItem($.l, 3)", 3),
+    ("States.ArrayLength($.l)", 4),
+    ("States.ArrayUnique($.l)", [1, 2, 3]),
+    ("States.Base64Encode('Data to encode')", "RGF0YSB0byBlbmNvZGU="),
+    ("States.Base64Decode('RGVjb2RlZCBkYXRh')", "Decoded data"),
+    ("States.Hash('input data', 'SHA-1')", "aaff4a450a104cd177d28d18d74485e8cae074b7"),
+    ("States.JsonMerge($.o, $.p, false)", {"x": 1, "y": 2}),
+    ("States.MathRandom(5, 6)", 5),
+    ("States.MathAdd(111, -1)", 110),
+    ("States.MathAdd(1.5, -2.5)", -1),
+    ("States.StringSplit('This.is+a,test=string', '.+,=')", ["This", "is", "a", "test", "string"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "expected"), CALLS)
+def test_given_an_intrinsic_function_when_called_then_the_result_that_aws_documents(
+    call: str, expected: Any
+) -> None:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/intrinsic-functions.html"""
+    data = {"n": 3, "o": {"x": 1}, "p": {"y": 2}, "l": [1, 2, 2, 3]}
+    assert intrinsics.evaluate(call, lambda path: paths.read(path, data, {}, {})) == expected
+
+
+def test_given_every_intrinsic_function_of_aws_when_looked_up_then_it_is_there_and_has_a_case() -> None:
+    cased = {call.partition("(")[0] for call, _ in CALLS}
+    assert cased | {"States.UUID"} == set(intrinsics._FUNCTIONS)
+    assert len(cased) + 1 == 18
+    made = intrinsics.evaluate("States.UUID()", lambda _: None)
+    assert uuid.UUID(made).version == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "cause"),
+    [
+        ("States.Format('{} {}', 1)", "States.Format has 2 places and 1 arguments"),
+        (
+            "States.ArrayRange(1, 2000, 1)",
+            "States.ArrayRange needs a step other than 0 and gives at most 1000 elements",
+        ),
+        (
+            "States.ArrayRange(1, 2, 0)",
+            "States.ArrayRange needs a step other than 0 and gives at most 1000 elements",
+        ),
+        (
+            "States.JsonMerge($, $, true)",
+            "States.JsonMerge supports shallow merging only: the third argument must be false",
+        ),
+        ("States.Hash('a', 'CRC')", "States.Hash allows MD5, SHA-1, SHA-256, SHA-384, SHA-512, got CRC"),
+        ("States.Nope()", "The intrinsic function 'States.Nope' does not exist"),
+    ],
+)
+def test_given_a_wrong_call_when_evaluated_then_intrinsic_failure(call: str, cause: str) -> None:
+    with pytest.raises(StateFailure) as failed:
+        intrinsics.evaluate(call, lambda _: {})
+    assert (failed.value.error, failed.value.cause) == ("States.IntrinsicFailure", cause)
 
 
 @given(text=st.text(alphabet="States.FormatAry('{}\\$,1 -)", max_size=30))

@@ -11,7 +11,8 @@ from keepwarm_localcloud.stepfunctions.fibers import Fiber
 from keepwarm_localcloud.tasking.timers import Timer
 
 MAX_EVENTS = 25_000
-"""Events of one history. https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
+"""Events of one history of a Standard workflow; an Express one has no limit.
+https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
 
 
 @dataclass(slots=True)
@@ -50,11 +51,14 @@ class Execution:
                 return previous
             terminal = kind.startswith("Execution") and kind != "ExecutionStarted"
             if len(self.events) >= MAX_EVENTS - 1 and not terminal:
-                raise StateFailure(
-                    "States.Runtime",
-                    f"The execution reached the maximum number of history events ({MAX_EVENTS}).",
-                )
-            number = len(self.events) + 1
+                if self.machine_type == "STANDARD":
+                    raise StateFailure(
+                        "States.Runtime",
+                        f"The execution reached the maximum number of history events ({MAX_EVENTS}).",
+                    )
+                # No operation reads the history of an Express execution, so the old half need not be kept.
+                del self.events[: MAX_EVENTS // 2]
+            number = self.events[-1]["id"] + 1 if self.events else 1
             self.events.append(
                 {"id": number, "previousEventId": previous, "timestamp": now_s, "type": kind, **details}
             )

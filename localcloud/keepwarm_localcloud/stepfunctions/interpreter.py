@@ -79,6 +79,16 @@ def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def _check_size(name: str, value: Any) -> None:
+    """Refuse what no state may give on; by its own name, but not by States.ALL, that can be caught."""
+    if len(compact(value).encode()) > MAX_PAYLOAD_BYTES:
+        raise StateFailure(
+            "States.DataLimitExceeded",
+            f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes"
+            " service limit.",
+        )
+
+
 @dataclass(slots=True)
 class _Visit:
     """One stay in one state."""
@@ -155,12 +165,6 @@ class Interpreter:
                 },
             )
             value, following = yield from self._state(visit)
-            if len(compact(value).encode()) > MAX_PAYLOAD_BYTES:
-                raise StateFailure(
-                    "States.DataLimitExceeded",
-                    f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes"
-                    " service limit.",
-                )
             previous = self.host.event(
                 f"{kind}StateExited",
                 visit.event_id,
@@ -180,7 +184,9 @@ class Interpreter:
             try:
                 visit.input = self._narrow(visit, state.get("InputPath", "$"), visit.raw)
                 handler: Callable[[_Visit], Steps] = getattr(self, f"_{state['Type'].lower()}")
-                return (yield from handler(visit))
+                value, following = yield from handler(visit)
+                _check_size(visit.name, value)
+                return value, following
             except StateFailure as failure:
                 pause_s = self._retry(visit, failure)
                 if pause_s is None:
@@ -353,6 +359,8 @@ class Interpreter:
             visit.event_id = log.failed(event, failure)
             raise
         visit.event_id = log.succeeded(event, result)
+        # What a task gives is limited as it comes: dropping it (ResultPath null) is too late.
+        _check_size(visit.name, result)
         return self._output(visit, result)
 
     def _parallel(self, visit: _Visit) -> Steps:
@@ -387,23 +395,70 @@ class Interpreter:
         event = self.host.event(
             "MapStateStarted", visit.event_id, mapStateStartedEventDetails={"length": len(items)}
         )
-        batch = state.get("ItemBatcher", {}).get("MaxItemsPerBatch")
-        children = []
         selected = [self._item(visit, template, index, item) for index, item in enumerate(items)]
-        if batch:
-            selected = [{"Items": selected[i : i + batch]} for i in range(0, len(selected), batch)]
-        for index, item in enumerate(selected):
-            children.append(self._iteration(visit, processor, index, item, event))
-        share, count = state.get("ToleratedFailurePercentage", 0), state.get("ToleratedFailureCount", 0)
+        if "ItemBatcher" in state:
+            selected = self._batches(visit, state["ItemBatcher"], selected)
+        children = [
+            self._iteration(visit, processor, index, item, event) for index, item in enumerate(selected)
+        ]
+        share = self._number(visit, state, "ToleratedFailurePercentage")
+        count = self._number(visit, state, "ToleratedFailureCount")
         try:
             results = yield Gather(
-                children, limit, lambda failed, total: failed <= count or failed * 100 <= share * total
+                children,
+                limit,
+                lambda failed, total: failed <= (count or 0) or failed * 100 <= (share or 0) * total,
             )
-        except StateFailure as failure:
+        except StateFailure as error:
+            failure = error
+            if share is not None or count is not None:
+                failure = StateFailure(
+                    "States.ExceedToleratedFailureThreshold",
+                    "The specified tolerated failure threshold was exceeded",
+                )
             visit.event_id = self.host.event("MapStateFailed", event, failure=failure)
-            raise
+            raise failure from error.__cause__
         visit.event_id = self.host.event("MapStateSucceeded", event)
         return self._output(visit, [result for result in results if result is not FAILED])
+
+    @staticmethod
+    def _number(visit: _Visit, holder: dict[str, Any], key: str) -> int | None:
+        if f"{key}Path" not in holder:
+            return holder.get(key)
+        value = visit.read(holder[f"{key}Path"])
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise StateFailure(
+                "States.Runtime", f"{key}Path must reference a non-negative integer, got {value!r}"
+            )
+        return value
+
+    def _batches(self, visit: _Visit, batcher: dict[str, Any], items: list[Any]) -> list[Any]:
+        """Group items as ItemBatcher says.
+
+        https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
+        """
+        most = self._number(visit, batcher, "MaxItemsPerBatch") or len(items)
+        limit = self._number(visit, batcher, "MaxInputBytesPerBatch") or MAX_PAYLOAD_BYTES
+        common = (
+            {"BatchInput": visit.fill(batcher["BatchInput"], visit.input)} if "BatchInput" in batcher else {}
+        )
+        batches: list[list[Any]] = []
+        empty = len(compact({**common, "Items": []}).encode())
+        size = 0
+        for index, item in enumerate(items):
+            bytes_ = len(compact(item).encode())
+            if empty + bytes_ > limit:
+                raise StateFailure(
+                    "States.Runtime",
+                    f"Item {index} does not fit into a batch of at most {limit} bytes (state '{visit.name}')",
+                )
+            # A further item costs its comma too.
+            if not batches or len(batches[-1]) >= most or size + 1 + bytes_ > limit:
+                batches.append([])
+                size = empty - 1
+            batches[-1].append(item)
+            size += 1 + bytes_
+        return [{**common, "Items": batch} for batch in batches]
 
     @staticmethod
     def _item(visit: _Visit, template: Any, index: int, item: Any) -> Any:

@@ -7,6 +7,7 @@ import base64
 import functools
 import hashlib
 import json
+import math
 import random
 import re
 import uuid
@@ -119,7 +120,25 @@ def _format(template: str, *values: Any) -> str:
     return "".join(p + t for p, t in zip(plain, [*texts, ""], strict=True))
 
 
+def _whole(number: int | float) -> int:
+    """Functions of whole numbers round others to the nearest one, halves away from zero."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError(f"{json.dumps(number)} is not a number")
+    return int(math.copysign(math.floor(abs(number) + 0.5), number))
+
+
+def _partition(values: list[Any], size: int) -> list[Any]:
+    size = _whole(size)
+    return [values[i : i + size] for i in range(0, len(values), size)]
+
+
+def _contains(values: list[Any], value: Any) -> bool:
+    # Python holds 1, 1.0 and True for the same; JSON has a number and a boolean.
+    return any(item == value and isinstance(item, bool) is isinstance(value, bool) for item in values)
+
+
 def _range(first: int, last: int, step: int) -> list[int]:
+    first, last, step = _whole(first), _whole(last), _whole(step)
     out = list(range(first, last + (1 if step > 0 else -1), step)) if step else []
     if not step or len(out) > 1000:
         raise IntrinsicError("States.ArrayRange needs a step other than 0 and gives at most 1000 elements")
@@ -151,7 +170,8 @@ def _hash(data: Any, algorithm: str) -> str:
 
 def _random(low: int, high: int, seed: int | None = None) -> int:
     # Workflow randomness, not a secret.
-    return (random.Random(seed) if seed is not None else random.Random()).randrange(low, high)  # noqa: S311
+    source = random.Random(seed) if seed is not None else random.Random()  # noqa: S311
+    return source.randrange(_whole(low), _whole(high))
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -159,8 +179,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "States.StringToJson": json.loads,
     "States.JsonToString": lambda value: json.dumps(value, separators=(",", ":")),
     "States.Array": lambda *values: list(values),
-    "States.ArrayPartition": lambda values, size: [values[i : i + size] for i in range(0, len(values), size)],
-    "States.ArrayContains": lambda values, value: value in values,
+    "States.ArrayPartition": _partition,
+    "States.ArrayContains": _contains,
     "States.ArrayRange": _range,
     "States.ArrayGetItem": lambda values, index: values[index],
     "States.ArrayLength": len,
@@ -170,7 +190,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "States.Hash": _hash,
     "States.JsonMerge": _merge,
     "States.MathRandom": _random,
-    "States.MathAdd": lambda left, right: left + right,
+    "States.MathAdd": lambda left, right: _whole(left) + _whole(right),
     "States.StringSplit": lambda text, splitter: [p for p in re.split(f"[{re.escape(splitter)}]", text) if p],
     "States.UUID": lambda: str(uuid.uuid4()),
 }
@@ -196,5 +216,5 @@ def _evaluate(call: Call, read: Callable[[str], Any], text: str) -> Any:
     ]
     try:
         return _FUNCTIONS[call.name](*values)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise IntrinsicError(f"The function '{text}' had the following error: {error}") from error

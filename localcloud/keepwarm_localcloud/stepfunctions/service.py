@@ -28,10 +28,11 @@ CONTENT_TYPE = "application/x-amz-json-1.0"
 KEPT_EXECUTIONS = 50_000
 LOG_LEVELS: dict[str, Callable[[str], bool]] = {
     "ALL": lambda kind: True,
-    "ERROR": lambda kind: kind.endswith(("Failed", "TimedOut", "Aborted")),
+    "ERROR": lambda kind: kind.endswith(("Failed", "TimedOut", "Aborted")) or kind == "FailStateEntered",
     "FATAL": lambda kind: kind in ("ExecutionFailed", "ExecutionTimedOut", "ExecutionAborted"),
     "OFF": lambda kind: False,
 }
+"""https://docs.aws.amazon.com/step-functions/latest/dg/cloudwatch-log-level.html"""
 
 
 @dataclass(slots=True)

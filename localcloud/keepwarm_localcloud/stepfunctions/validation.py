@@ -50,7 +50,9 @@ FIELDS: dict[str, set[str]] = {
         "MaxConcurrency",
         "MaxConcurrencyPath",
         "ToleratedFailurePercentage",
+        "ToleratedFailurePercentagePath",
         "ToleratedFailureCount",
+        "ToleratedFailureCountPath",
         "Label",
     },
 }
@@ -65,6 +67,13 @@ RETRIER = {
     "Comment",
 }
 CATCHER = {"ErrorEquals", "Next", "ResultPath", "Comment", "Assign"}
+BATCHER = {
+    "BatchInput",
+    "MaxItemsPerBatch",
+    "MaxItemsPerBatchPath",
+    "MaxInputBytesPerBatch",
+    "MaxInputBytesPerBatchPath",
+}
 COMPARISONS = re.compile(
     r"(String|Numeric|Timestamp)(Equals|LessThan|GreaterThan|LessThanEquals|GreaterThanEquals)(Path)?"
     r"|BooleanEquals(Path)?|StringMatches|Is(Null|Present|Numeric|String|Boolean|Timestamp)"
@@ -353,12 +362,32 @@ class _Check:
             return
         if "MaxConcurrency" in state and not _whole(state["MaxConcurrency"], 0):
             self.wrong(f"{at}/MaxConcurrency", "Value is not a non-negative integer")
+        for name, most in (("ToleratedFailurePercentage", 100), ("ToleratedFailureCount", 99_999_999)):
+            if name in state and not (_whole(state[name], 0) and state[name] <= most):
+                self.wrong(f"{at}/{name}", f"Value is not an integer from 0 to {most}")
+            self.path(state.get(f"{name}Path"), f"{at}/{name}Path", reference=True)
+        if "ItemBatcher" in state:
+            self.batcher(state["ItemBatcher"], f"{at}/ItemBatcher")
         for unsupported_key in ("ResultWriter", "ItemReader"):
             if unsupported_key in state:
                 self.wrong(
                     f"{at}/{unsupported_key}", _unsupported(unsupported_key, "ItemsPath and the state output")
                 )
         self.machine(state[key], f"{at}/{key}")
+
+    def batcher(self, batcher: Any, at: str) -> None:
+        if not isinstance(batcher, dict):
+            self.wrong(at, "Value is not an object")
+            return
+        for key in sorted(set(batcher) - BATCHER):
+            self.wrong(f"{at}/{key}", f"Field '{key}' is not supported")
+        if not set(batcher) & (BATCHER - {"BatchInput"}):
+            self.wrong(at, "ItemBatcher needs 'MaxItemsPerBatch' or 'MaxInputBytesPerBatch'")
+        for key in ("MaxItemsPerBatch", "MaxInputBytesPerBatch"):
+            if key in batcher and not _whole(batcher[key], 1):
+                self.wrong(f"{at}/{key}", "Value is not a positive integer")
+            self.path(batcher.get(f"{key}Path"), f"{at}/{key}Path", reference=True)
+        self.template(batcher.get("BatchInput"), f"{at}/BatchInput")
 
 
 def _unsupported(got: str, allowed: str) -> str:
