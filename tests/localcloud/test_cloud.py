@@ -413,6 +413,62 @@ def test_given_a_manual_clock_when_advanced_before_the_wait_then_the_wait_is_ove
         assert clock.wait_until(condition, at_s) is False
 
 
+class _EndsByItself(threading.Condition):
+    """Any bounded wait may end by itself in the very instant of a notification, which then reaches nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.notified = threading.Event(), threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout is None or self.notified.is_set():
+            self.waiting.set()
+            return super().wait(timeout)
+        self.release()
+        self.waiting.set()
+        self.notified.wait()
+        self.acquire()
+        return False
+
+
+def test_given_a_manual_clock_when_a_waiter_is_notified_at_any_instant_then_it_is_awake() -> None:
+    clock, condition, awake = ManualClock(), _EndsByItself(), threading.Event()
+
+    def wait() -> None:
+        with condition:
+            clock.wait(condition, 3600)
+        awake.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    assert condition.waiting.wait(10)
+    with condition:
+        condition.notify_all()
+        condition.notified.set()
+    assert awake.wait(10)
+
+
+def test_given_two_waiters_on_one_condition_when_the_first_left_then_an_advance_still_wakes_the_second() -> (
+    None
+):
+    clock, condition = ManualClock(), threading.Condition()
+    at_s = clock.now_s()
+    over: list[int] = []
+
+    def wait(after_s: int) -> None:
+        with condition:
+            while clock.now_s() < at_s + after_s:
+                clock.wait_until(condition, at_s + after_s)
+        over.append(after_s)
+
+    waiters = [threading.Thread(target=wait, args=(after_s,), daemon=True) for after_s in (1, 2)]
+    for waiter in waiters:
+        waiter.start()
+    for waiter in waiters:
+        clock.advance(1)
+        waiter.join(10)
+    assert over == [1, 2]
+
+
 def test_given_a_real_clock_when_waiting_for_a_past_moment_then_at_once() -> None:
     condition = threading.Condition()
     with condition:

@@ -5,9 +5,12 @@ Step Functions behind them (their own tests do).
 """
 
 import json
+import random
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from hypothesis import strategies as st
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.scheduler import SchedulerService
-from keepwarm_localcloud.service import Service
+from keepwarm_localcloud.service import Request, Response, Service
 from keepwarm_localcloud.sqs import SqsService
 from keepwarm_localcloud.stepfunctions import StepFunctionsService
 from keepwarm_localcloud.tasking.schedules import ExpressionError, parse
@@ -61,7 +64,9 @@ def test_given_a_past_at_when_asked_then_never() -> None:
 @pytest.mark.parametrize(
     "expression",
     ["", "rate(0 minutes)", "rate(5 weeks)", "cron(0 8 * * * *)", "cron(0 8 ? * ? *)", "cron(60 8 * * ? *)",
-     "cron(0 8 * * ?)", "at(tomorrow)", "cron(0 8 32 * ? *)", "cron(0 8 ? * FOO *)"],
+     "cron(0 8 * * ?)", "at(tomorrow)", "at(2024-01-01)",
+     "at(2024-01-01T00:00:00+01:00)", "at(2024-01-01T00:00:00.5)", "rate(5 seconds)",
+     "cron(0 8 32 * ? *)", "cron(0 8 ? * FOO *)"],
 )  # fmt: skip
 def test_given_a_bad_expression_when_parsed_then_refused(expression: str) -> None:
     with pytest.raises(ExpressionError, match="Invalid Schedule Expression"):
@@ -92,16 +97,51 @@ def until(condition: Callable[[], Any], limit_s: float = 10) -> Any:
     return value
 
 
+class Recorder:
+    """A service that keeps what it was asked and answers like the real one."""
+
+    def __init__(self, name: str, answer: bytes) -> None:
+        self.name, self.answer = name, answer
+        self.asked: list[dict[str, Any]] = []
+
+    def start(self, cloud: Cloud) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def inventory(self) -> dict[str, list[str]]:
+        return {}
+
+    def handle(self, request: Request) -> Response:
+        if request.target():
+            self.asked.append({"Action": request.target(), **request.json()})
+        else:
+            self.asked.append(dict(urllib.parse.parse_qsl(request.body.decode())))
+        return Response(body=self.answer)
+
+    def invoke(self, function: str, payload: bytes, **options: Any) -> Any:
+        self.asked.append({"function": function, "payload": json.loads(payload), "kind": options["kind"]})
+        return SimpleNamespace(status=202, payload=b"", function_error="", executed_version="$LATEST")
+
+
+ACTIONS = [
+    "sqs:SendMessage", "states:StartExecution", "lambda:InvokeFunction", "sns:Publish", "events:PutEvents",
+    "ecs:RunTask",
+]  # fmt: skip
+PUBLISHED = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
+
+
 class Scheduler:
     """A cloud with a queue and a role that may send to it."""
 
-    def __init__(self, cloud: Cloud, clock: ManualClock) -> None:
+    def __init__(self, cloud: Cloud, clock: ManualClock, recorders: list[Recorder]) -> None:
         self.cloud, self.clock, self.api = cloud, clock, cloud.boto("scheduler")
-        self.role = self.make_role("sched", ["sqs:SendMessage", "states:StartExecution"])
+        self.recorders = {r.name: r for r in recorders}
+        self.service = cloud.service("scheduler", SchedulerService)
+        self.role = self.make_role("sched", ACTIONS)
         self.queue, self.queue_arn = self.make_queue("q")
 
-    def make_queue(self, name: str) -> tuple[str, str]:
-        url = self.cloud.boto("sqs").create_queue(QueueName=name)["QueueUrl"]
+    def make_queue(self, name: str, **attributes: str) -> tuple[str, str]:
+        url = self.cloud.boto("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
         return url, f"arn:aws:sqs:us-east-1:{ACCOUNT}:{name}"
 
     def make_role(self, name: str, actions: list[str], *principals: str) -> str:
@@ -123,9 +163,28 @@ class Scheduler:
         options = {"FlexibleTimeWindow": {"Mode": "OFF"}, **options}
         self.api.create_schedule(Name=name, ScheduleExpression=expression, Target=target, **options)
 
+    def now(self, **later: float) -> datetime:
+        """A moment this much after the clock's."""
+        return datetime.fromtimestamp(self.clock.now_s(), UTC) + timedelta(**later)
+
+    def invoked(self, name: str = "s") -> list[float]:
+        """When each invocation of a schedule succeeded."""
+        entries = self.cloud.journal.since(kind="schedule")
+        return [e.at_s for e in entries if e.facts["schedule"] == name and e.facts["state"] == "INVOKED"]
+
+    def passed(self) -> None:
+        """Wait until whatever was due before now has been handed out: a later schedule ran."""
+        self.count = getattr(self, "count", 0) + 1
+        name = f"barrier{self.count}"
+        url, arn = self.make_queue(name)
+        self.create("rate(1 day)", arn, name)
+        until(lambda: self.received(url))
+
     def received(self, url: str | None = None) -> list[dict[str, Any]]:
         sqs, url = self.cloud.boto("sqs"), url or self.queue
-        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+        answer = sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], AttributeNames=["All"]
+        )
         messages = list(answer.get("Messages", []))
         for message in messages:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
@@ -135,24 +194,91 @@ class Scheduler:
 @pytest.fixture
 def scheduler() -> Iterator[Scheduler]:
     clock = ManualClock(1_700_000_040.0)
-    services: list[Service] = [SqsService(), StepFunctionsService(), SchedulerService()]
+    recorders = [
+        Recorder("lambda", b""), Recorder("sns", PUBLISHED), Recorder("events", b'{"FailedEntryCount": 0}'),
+        Recorder("ecs", b'{"tasks": [{}], "failures": []}'),
+    ]  # fmt: skip
+    services: list[Service] = [SqsService(), StepFunctionsService(), SchedulerService(), *recorders]
     with Cloud(CloudSettings(account_id=ACCOUNT, clock=clock), services) as cloud:
-        yield Scheduler(cloud, clock)
+        yield Scheduler(cloud, clock, recorders)
 
 
-def test_given_a_rate_when_time_passes_then_each_run_reaches_the_queue_with_its_context(
+def test_given_a_rate_without_a_start_when_created_then_it_runs_at_once_and_each_interval_with_its_context(
     scheduler: Scheduler,
 ) -> None:
+    """https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#rate-based"""
     text = json.dumps({"at": "<aws.scheduler.scheduled-time>", "n": "<aws.scheduler.attempt-number>"})
     scheduler.create("rate(5 minutes)", scheduler.queue_arn, target={"Input": text})
+    first = until(scheduler.received)
+    assert [json.loads(m["Body"]) for m in first] == [{"at": "2023-11-14T22:14:00Z", "n": "1"}]
     scheduler.clock.advance(299)
-    time.sleep(0.1)
+    scheduler.passed()
+    assert scheduler.received() == []
+    scheduler.clock.advance(1)
+    second = until(scheduler.received)
+    assert [json.loads(m["Body"]) for m in second] == [{"at": "2023-11-14T22:19:00Z", "n": "1"}]
+
+
+def test_given_start_and_end_when_time_passes_then_a_rate_runs_from_the_start_and_ends_and_is_deleted(
+    scheduler: Scheduler,
+) -> None:
+    scheduler.create(
+        "rate(1 hour)",
+        scheduler.queue_arn,
+        StartDate=scheduler.now(minutes=30),
+        EndDate=scheduler.now(minutes=165),
+        ActionAfterCompletion="DELETE",
+        target={"Input": "<aws.scheduler.scheduled-time>"},
+    )
+    scheduler.clock.advance(6 * 3600)
+    until(lambda: scheduler.api.list_schedules()["Schedules"] == [])
+    until(lambda: len(scheduler.invoked()) == 3)
+    bodies = sorted(m["Body"] for m in scheduler.received())
+    assert bodies == ["2023-11-14T22:44:00Z", "2023-11-14T23:44:00Z", "2023-11-15T00:44:00Z"]
+
+
+def test_given_a_start_when_a_cron_comes_earlier_then_its_first_run_is_the_one_after_the_start(
+    scheduler: Scheduler,
+) -> None:
+    scheduler.create(
+        "cron(0/20 * * * ? *)",
+        scheduler.queue_arn,
+        StartDate=scheduler.now(minutes=50),
+        EndDate=scheduler.now(minutes=90),
+        target={"Input": "<aws.scheduler.scheduled-time>"},
+    )
+    scheduler.clock.advance(6 * 3600)
+    until(lambda: len(scheduler.invoked()) == 2)
+    scheduler.passed()
+    assert sorted(m["Body"] for m in scheduler.received()) == ["2023-11-14T23:20:00Z", "2023-11-14T23:40:00Z"]
+    assert [s["Name"] for s in scheduler.api.list_schedules(NamePrefix="s")["Schedules"]] == ["s"]
+
+
+def test_given_start_and_end_when_a_schedule_runs_once_then_they_are_ignored(scheduler: Scheduler) -> None:
+    scheduler.create(
+        "at(2023-11-14T22:30:00)",
+        scheduler.queue_arn,
+        StartDate=scheduler.now(hours=1),
+        EndDate=scheduler.now(minutes=1),
+    )
+    scheduler.clock.advance(16 * 60)
+    assert len(until(scheduler.received)) == 1
+
+
+def test_given_a_flexible_window_when_due_then_it_runs_within_the_window(scheduler: Scheduler) -> None:
+    scheduler.service.random.seed(3)
+    expected = random.Random(3).random() * 60 * 60
+    assert 60 < expected < 3000
+    scheduler.create(
+        "at(2023-11-14T23:14:00)",
+        scheduler.queue_arn,
+        FlexibleTimeWindow={"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 60},
+    )
+    scheduler.clock.advance(3600 + expected - 1)
+    scheduler.passed()
     assert scheduler.received() == []
     scheduler.clock.advance(2)
-    first = until(scheduler.received)
-    assert json.loads(first[0]["Body"]) == {"at": "2023-11-14T22:19:00Z", "n": "1"}
-    scheduler.clock.advance(300)
-    assert len(until(scheduler.received)) == 1
+    until(scheduler.received)
 
 
 def test_given_a_one_time_schedule_when_it_ran_then_it_deletes_itself(scheduler: Scheduler) -> None:
@@ -169,11 +295,126 @@ def test_given_a_state_machine_target_when_due_then_an_execution_starts(schedule
         definition=json.dumps({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}),
     )["stateMachineArn"]
     scheduler.create("rate(1 hour)", arn, target={"Input": '{"a":1}'})
-    scheduler.clock.advance(3600)
     executions = until(
         lambda: scheduler.cloud.boto("stepfunctions").list_executions(stateMachineArn=arn)["executions"]
     )
     assert len(executions) == 1
+
+
+@pytest.mark.parametrize(
+    ("arn", "target", "asked"),
+    [
+        (
+            f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f:live",
+            {"Input": '{"a":1}'},
+            {"function": f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f:live", "payload": {"a": 1}, "kind": "Event"},
+        ),
+        (
+            f"arn:aws:sns:us-east-1:{ACCOUNT}:t",
+            {"Input": "hello"},
+            {"Action": "Publish", "Version": "2010-03-31", "TopicArn": f"arn:aws:sns:us-east-1:{ACCOUNT}:t",
+             "Message": "hello"},
+        ),
+        (
+            f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/b",
+            {"Input": '{"a":1}', "EventBridgeParameters": {"DetailType": "evaluation", "Source": "keepwarm"}},
+            {"Action": "PutEvents", "Entries": [{
+                "DetailType": "evaluation", "Source": "keepwarm", "Detail": '{"a":1}',
+                "EventBusName": f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/b",
+            }]},
+        ),
+        (
+            f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/c",
+            {"EcsParameters": {
+                "TaskDefinitionArn": f"arn:aws:ecs:us-east-1:{ACCOUNT}:task-definition/t:1", "TaskCount": 2,
+                "LaunchType": "FARGATE",
+                "NetworkConfiguration": {
+                    "awsvpcConfiguration": {"Subnets": ["subnet-1"], "AssignPublicIp": "DISABLED"},
+                },
+            }},
+            {"Action": "RunTask", "cluster": f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/c", "count": 2,
+             "launchType": "FARGATE", "taskDefinition": f"arn:aws:ecs:us-east-1:{ACCOUNT}:task-definition/t:1",
+             "networkConfiguration": {
+                 "awsvpcConfiguration": {"subnets": ["subnet-1"], "assignPublicIp": "DISABLED"},
+             }},
+        ),
+    ],
+    ids=["lambda", "sns", "events", "ecs"],
+)  # fmt: skip
+def test_given_a_target_when_due_then_it_is_called_with_its_parameters(
+    scheduler: Scheduler, arn: str, target: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    scheduler.create("rate(1 hour)", arn, target=target)
+    until(scheduler.invoked)
+    (seen,) = scheduler.recorders[arn.split(":")[2]].asked
+    # boto3 makes one for each call of ECS.
+    seen.pop("clientToken", None)
+    assert seen == asked
+
+
+def test_given_a_fifo_queue_as_target_when_due_then_the_message_is_in_its_group(scheduler: Scheduler) -> None:
+    url, arn = scheduler.make_queue("q.fifo", FifoQueue="true", ContentBasedDeduplication="true")
+    scheduler.create("rate(1 hour)", arn, target={"Input": "x", "SqsParameters": {"MessageGroupId": "g"}})
+    message = until(lambda: scheduler.received(url))[0]
+    assert (message["Body"], message["Attributes"]["MessageGroupId"]) == ("x", "g")
+
+
+def test_given_any_aws_action_as_target_when_due_then_it_is_called(scheduler: Scheduler) -> None:
+    text = json.dumps({"QueueUrl": scheduler.queue, "MessageBody": "at <aws.scheduler.scheduled-time>"})
+    scheduler.create("rate(1 hour)", "arn:aws:scheduler:::aws-sdk:sqs:sendMessage", target={"Input": text})
+    assert until(scheduler.received)[0]["Body"] == "at 2023-11-14T22:14:00Z"
+
+
+def test_given_a_role_without_the_permission_when_due_then_the_dead_letter_says_access_denied(
+    scheduler: Scheduler,
+) -> None:
+    dead, dead_arn = scheduler.make_queue("dead")
+    scheduler.role = scheduler.make_role("poor", ["sqs:SendMessage"])
+    topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:t"
+    scheduler.create(
+        "rate(1 hour)", topic,
+        target={"RetryPolicy": {"MaximumRetryAttempts": 0}, "DeadLetterConfig": {"Arn": dead_arn}, "Input": "lost"},
+    )  # fmt: skip
+    message = until(lambda: scheduler.received(dead))[0]
+    attributes = {k: v["StringValue"] for k, v in message["MessageAttributes"].items()}
+    assert "is not authorized to perform: sns:Publish on resource" in attributes.pop("ERROR_MESSAGE")
+    assert attributes.pop("EXECUTION_ID")
+    assert (message["Body"], attributes) == (
+        "lost",
+        {
+            "ERROR_CODE": "AuthorizationError",
+            "EXHAUSTED_RETRY_CONDITION": "MaximumRetryAttempts",
+            "IS_PAYLOAD_TRUNCATED": "false",
+            "RETRY_ATTEMPTS": "0",
+            "SCHEDULED_TIME": "2023-11-14T22:14:00Z",
+            "SCHEDULE_ARN": f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/default/s",
+            "TARGET_ARN": topic,
+        },
+    )
+    assert scheduler.recorders["sns"].asked == []
+
+
+def test_given_a_target_that_refuses_when_the_event_is_too_old_then_the_dead_letter_says_so(
+    scheduler: Scheduler,
+) -> None:
+    dead, dead_arn = scheduler.make_queue("dead")
+    scheduler.create(
+        "rate(1 hour)", f"arn:aws:sqs:us-east-1:{ACCOUNT}:gone",
+        target={"RetryPolicy": {"MaximumEventAgeInSeconds": 60}, "DeadLetterConfig": {"Arn": dead_arn}},
+    )  # fmt: skip
+
+    def retrying() -> int:
+        entries = scheduler.cloud.journal.since(kind="schedule")
+        return sum(e.facts["state"] == "RETRYING" for e in entries)
+
+    # Pauses double from a second on; the sixth would end after a minute.
+    for attempt, pause_s in enumerate((1, 2, 4, 8, 16), start=1):
+        until(lambda wanted=attempt: retrying() == wanted)  # type: ignore[misc]
+        scheduler.clock.advance(pause_s)
+    message = until(lambda: scheduler.received(dead))[0]
+    attributes = {k: v["StringValue"] for k, v in message["MessageAttributes"].items()}
+    assert attributes["EXHAUSTED_RETRY_CONDITION"] == "MaximumEventAgeInSeconds"
+    assert attributes["RETRY_ATTEMPTS"] == "5"
 
 
 def test_given_a_target_that_refuses_when_retries_are_spent_then_the_dead_letter_queue_says_why(
@@ -184,7 +425,6 @@ def test_given_a_target_that_refuses_when_retries_are_spent_then_the_dead_letter
         "rate(1 hour)", f"arn:aws:sqs:us-east-1:{ACCOUNT}:gone",
         target={"RetryPolicy": {"MaximumRetryAttempts": 1}, "DeadLetterConfig": {"Arn": dead_arn}, "Input": "lost"},
     )  # fmt: skip
-    scheduler.clock.advance(3600)
     until(
         lambda: [e for e in scheduler.cloud.journal.since(kind="schedule") if e.facts["state"] == "RETRYING"]
     )
@@ -199,8 +439,14 @@ def test_given_a_target_that_refuses_when_retries_are_spent_then_the_dead_letter
 def test_given_a_disabled_schedule_when_time_passes_then_nothing_until_enabled(scheduler: Scheduler) -> None:
     scheduler.create("rate(1 minute)", scheduler.queue_arn, State="DISABLED")
     scheduler.clock.advance(120)
-    time.sleep(0.1)
+    scheduler.passed()
     assert scheduler.received() == []
+    scheduler.api.update_schedule(
+        Name="s", ScheduleExpression="rate(1 minute)", FlexibleTimeWindow={"Mode": "OFF"}, State="ENABLED",
+        Target={"Arn": scheduler.queue_arn, "RoleArn": scheduler.role},
+    )  # fmt: skip
+    scheduler.clock.advance(60)
+    assert len(until(scheduler.received)) == 1
 
 
 @pytest.mark.parametrize(
@@ -210,6 +456,23 @@ def test_given_a_disabled_schedule_when_time_passes_then_nothing_until_enabled(s
         ({"ScheduleExpressionTimezone": "Mars/Base"}, "Timezone"),
         ({"FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 1441}}, "between 1 and 1440"),
         ({"Target": {"Arn": "arn:aws:glue:us-east-1:1:job/x"}}, "KW614"),
+        ({"StartDate": datetime(2023, 11, 14, 22, 8, tzinfo=UTC)}, "cannot be earlier than 5 minutes ago"),
+        (
+            {"Target": {"Arn": "arn:aws:ecs:us-east-1:1:cluster/c"}},
+            "EcsParameters is required for an ECS target",
+        ),
+        (
+            {"Target": {"Arn": "arn:aws:lambda:us-east-1:1:function:f", "Input": "{"}},
+            "Invalid RequestJson provided",
+        ),
+        (
+            {"Target": {"DeadLetterConfig": {"Arn": "arn:aws:sqs:us-east-1:1:q.fifo"}}},
+            "ARN of a standard SQS queue",
+        ),
+        (
+            {"Target": {"RetryPolicy": {"MaximumRetryAttempts": 186}}},
+            "RetryPolicy MaximumRetryAttempts must be between 0 and 185",
+        ),
         (
             {"Target": {"RoleArn": "arn:aws:iam::123456789026:role/none"}},
             "allow AWS EventBridge Scheduler to assume",

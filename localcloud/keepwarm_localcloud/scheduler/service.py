@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 DEFAULT_ATTEMPTS = 185
 DEFAULT_AGE_S = 86_400
+"""Defaults, which are the most that can be asked for too.
+https://docs.aws.amazon.com/scheduler/latest/APIReference/API_RetryPolicy.html"""
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 3600.0
 TARGETS = ("lambda", "states", "sqs", "sns", "ecs", "events")
@@ -85,6 +87,7 @@ class SchedulerService:
         self._timers = Timers(cloud.clock, "scheduler")
         self._timers.start()
         cloud.moto.before("scheduler", lambda _request: self._poke())
+        cloud.moto.before("scheduler", _leave_dates_to_us)
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
         self._thread.start()
 
@@ -126,11 +129,14 @@ class SchedulerService:
 
     def _check(self, body: dict[str, Any]) -> None:
         try:
-            schedules.parse(
+            schedule = schedules.parse(
                 body.get("ScheduleExpression", ""), zone=body.get("ScheduleExpressionTimezone"), start_s=0.0
             )
         except schedules.ExpressionError as error:
             raise _invalid(str(error)) from error
+        start_s, now_s = _stamp(body.get("StartDate")), self.cloud.clock.now_s()
+        if start_s is not None and start_s < now_s - 300 and not isinstance(schedule, schedules.Once):
+            raise _invalid("The StartDate you specify cannot be earlier than 5 minutes ago.")
         window = body.get("FlexibleTimeWindow") or {}
         minutes = window.get("MaximumWindowInMinutes")
         if window.get("Mode") not in ("OFF", "FLEXIBLE"):
@@ -168,8 +174,14 @@ class SchedulerService:
             except ValueError as error:
                 raise _invalid(f"Invalid RequestJson provided. Reason {error}") from error
         queue = target.get("DeadLetterConfig", {}).get("Arn", "")
-        if queue and not queue.startswith("arn:aws:sqs:"):
-            raise _invalid("DeadLetterConfig.Arn must be the ARN of an SQS queue.")
+        if queue and (not queue.startswith("arn:aws:sqs:") or queue.endswith(".fifo")):
+            raise _invalid("DeadLetterConfig.Arn must be the ARN of a standard SQS queue.")
+        policy = target.get("RetryPolicy", {})
+        for key, low, high in (
+            ("MaximumRetryAttempts", 0, DEFAULT_ATTEMPTS), ("MaximumEventAgeInSeconds", 60, DEFAULT_AGE_S)
+        ):  # fmt: skip
+            if not low <= policy.get(key, high) <= high:
+                raise _invalid(f"RetryPolicy {key} must be between {low} and {high}.")
 
     def _check_role(self, arn: str) -> None:
         if ROLE.fullmatch(arn) is None:
@@ -233,15 +245,20 @@ class SchedulerService:
             schedule = schedules.parse(
                 record.schedule_expression, zone=record.schedule_expression_timezone, start_s=begin_s
             )
-            plan = self._plans[arn] = Plan(
-                fingerprint, schedule, self._following(record, schedule, written_s)
-            )
+            # A new rate without a start date invokes its target immediately; an updated one after its interval.
+            # https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#rate-based
+            at_once = plan is None and isinstance(schedule, schedules.Rate)
+            following = self._following(record, schedule, written_s - 0.001 if at_once else written_s)
+            plan = self._plans[arn] = Plan(fingerprint, schedule, following)
         return plan
 
     @staticmethod
     def _following(record: Any, schedule: schedules.Schedule, after_s: float) -> float | None:
         if record.state != "ENABLED":
             return None
+        if isinstance(schedule, schedules.Once):
+            # StartDate and EndDate are ignored for one-time schedules.
+            return schedule.after(after_s)
         start_s, end_s = _stamp(record.start_date), _stamp(record.end_date)
         following = schedule.after(after_s if start_s is None else max(after_s, start_s - 0.001))
         return None if following is None or (end_s is not None and following > end_s) else following
@@ -288,9 +305,8 @@ class SchedulerService:
 
     def _input(self, run: Run) -> str:
         text = run.target.get("Input") or "{}"
-        at = datetime.fromtimestamp(run.scheduled_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for name, value in (
-            ("schedule-arn", run.arn), ("scheduled-time", at), ("execution-id", run.identity),
+            ("schedule-arn", run.arn), ("scheduled-time", _time(run.scheduled_s)), ("execution-id", run.identity),
             ("attempt-number", str(run.attempt)),
         ):  # fmt: skip
             text = text.replace(f"<aws.scheduler.{name}>", value)
@@ -362,7 +378,7 @@ class SchedulerService:
         facts = {
             "ERROR_CODE": code, "ERROR_MESSAGE": str(error), "EXHAUSTED_RETRY_CONDITION": condition,
             "RETRY_ATTEMPTS": str(run.attempt - 1), "SCHEDULE_ARN": run.arn, "TARGET_ARN": run.target["Arn"],
-            "EXECUTION_ID": run.identity,
+            "EXECUTION_ID": run.identity, "SCHEDULED_TIME": _time(run.scheduled_s), "IS_PAYLOAD_TRUNCATED": "false",
         }  # fmt: skip
         parts = queue.split(":")
         try:
@@ -373,6 +389,17 @@ class SchedulerService:
             )
         except (client_error(), botocore_error()) as problem:
             self._note(run, "DEAD_LETTER_FAILED", str(problem))
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _leave_dates_to_us(_request: Request) -> None:
+    # moto compares StartDate with the machine's clock; `_check` has done it with the cloud's.
+    from moto.scheduler.models import Schedule
+
+    Schedule._validate_start_date = lambda _schedule, date: date
 
 
 def _stamp(value: Any) -> float | None:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+UNITS_S = {"minute": 60, "hour": 3600, "day": 86_400}
 MONTHS = {
     n: i
     for i, n in enumerate(
@@ -186,12 +186,13 @@ def parse(expression: str, *, zone: str | None = None, start_s: float) -> Schedu
     kind, inside = found.groups()
     if kind == "at":
         try:
-            moment = datetime.fromisoformat(inside)
+            # fromisoformat() takes dates alone, fractions and offsets too, which AWS refuses.
+            moment = datetime.strptime(inside, "%Y-%m-%dT%H:%M:%S")
         except ValueError as error:
             raise ExpressionError(f"Invalid Schedule Expression {expression}.") from error
-        return Once(moment.replace(tzinfo=moment.tzinfo or where).timestamp())
+        return Once(moment.replace(tzinfo=where).timestamp())
     if kind == "rate":
-        rate = re.fullmatch(r"(\d+) (second|minute|hour|day)(s?)", inside)
+        rate = re.fullmatch(r"(\d+) (minute|hour|day)(s?)", inside)
         if rate is None or int(rate[1]) < 1:
             raise ExpressionError(f"Invalid Schedule Expression {expression}.")
         return Rate(int(rate[1]) * UNITS_S[rate[2]], start_s)
