@@ -7,7 +7,7 @@ arithmetic itself (keepwarm_runtime.scaling has its own tests) nor AWS's exact a
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.autoscaling import AutoscalingService
+from keepwarm_localcloud.autoscaling.metrics import ExpressionError, evaluate
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.ecs import EcsService
@@ -64,8 +65,19 @@ class Scaling:
     def desired(self) -> int:
         return int(self.ecs.describe_services(cluster="c", services=["web"])["services"][0]["desiredCount"])
 
-    def register(self, low: int, high: int) -> None:
-        self.api.register_scalable_target(**RESOURCE, MinCapacity=low, MaxCapacity=high)
+    def register(self, low: int, high: int, **options: Any) -> None:
+        self.api.register_scalable_target(**RESOURCE, MinCapacity=low, MaxCapacity=high, **options)
+
+    def scaled(self) -> list[tuple[float, str]]:
+        """When (seconds after the start) and to what the target was set, oldest first."""
+        found = self.api.describe_scaling_activities(ServiceNamespace="ecs")["ScalingActivities"]
+        return [(a["StartTime"].timestamp() - START_S, a["Description"]) for a in reversed(found)]
+
+    def refusal(self, call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
+        with pytest.raises(ClientError) as refused:
+            call(**{**RESOURCE, **arguments})
+        error = refused.value.response["Error"]
+        return error["Code"], error["Message"]
 
     def put(self, value: float, name: str = "Backlog") -> None:
         stamp = datetime.fromtimestamp(self.clock.now_s(), UTC)
@@ -217,6 +229,57 @@ def test_given_no_data_when_evaluated_then_missing_data_is_treated_as_asked(
     scaling.becomes("a", state)
 
 
+@pytest.mark.parametrize(
+    ("treat", "state"),
+    [
+        ("missing", "INSUFFICIENT_DATA"),
+        ("notBreaching", "OK"),
+        ("breaching", "ALARM"),
+        ("ignore", "ALARM"),
+    ],
+)
+def test_given_an_alarm_when_its_data_stops_then_missing_data_is_treated_as_asked(
+    scaling: Scaling, treat: str, state: str
+) -> None:
+    scaling.put(5)
+    scaling.alarm("a", [], TreatMissingData=treat)
+    scaling.clock.advance(60)
+    scaling.becomes("a", "ALARM")
+    # An alarm that is made now is evaluated in the same pass as the other one.
+    scaling.alarm("later", [], TreatMissingData="notBreaching")
+    scaling.clock.advance(60)
+    scaling.becomes("later", "OK")
+    assert scaling.state("a") == state
+
+
+def test_given_an_alarm_when_put_then_it_starts_with_insufficient_data_and_keeps_its_state_when_put_again(
+    scaling: Scaling,
+) -> None:
+    scaling.alarm("a", [])
+    assert scaling.state("a") == "INSUFFICIENT_DATA"
+    scaling.put(5)
+    scaling.clock.advance(60)
+    scaling.becomes("a", "ALARM")
+    scaling.alarm("a", [], Threshold=4.0)
+    assert scaling.state("a") == "ALARM"
+
+
+def test_given_actions_disabled_when_an_alarm_changes_then_nothing_is_called_until_enabled(
+    scaling: Scaling,
+) -> None:
+    scaling.register(0, 3)
+    arn = scaling.steps("out", "ExactCapacity", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}])
+    # An alarm that keeps its state without data asks its scaling policy again like any other.
+    scaling.alarm("backlog", [arn], ActionsEnabled=False, TreatMissingData="ignore")
+    scaling.put(5)
+    scaling.clock.advance(60)
+    scaling.becomes("backlog", "ALARM")
+    scaling.watch.enable_alarm_actions(AlarmNames=["backlog"])
+    scaling.clock.advance(60)
+    until(lambda: scaling.desired == 1)
+    assert scaling.scaled() == [(120, "Setting desired count to 1.")]
+
+
 def test_given_m_of_n_when_fewer_datapoints_breach_then_no_alarm(scaling: Scaling) -> None:
     scaling.alarm("a", [], EvaluationPeriods=3, DatapointsToAlarm=2, TreatMissingData="notBreaching")
     scaling.put(5)
@@ -255,15 +318,76 @@ def test_given_metric_math_when_evaluated_then_the_expression_decides(scaling: S
     scaling.becomes("math", "ALARM")
 
 
+VALUES = {"a": 6.0, "b": 4.0, "zero": 0.0, "none": None}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("a + b", 10), ("a - b", 2), ("a * b", 24), ("a / b", 1.5), ("-a", -6), ("a / zero", None), ("a + none", None),
+        ("a > b", 1), ("a < b", 0), ("a >= 6", 1), ("a <= 5", 0), ("a == 6", 1), ("a != 6", 0),
+        ("IF(a > b, a, b)", 6), ("IF(a < b, a)", None), ("IF(none > 1, a, b)", None), ("FILL(none, 3)", 3),
+        ("FILL(a, 3)", 6), ("SUM([a, b, none])", 10), ("MAX(a, b)", 6), ("MIN([a, b])", 4), ("AVG([a, b])", 5),
+        ("SUM([none])", None), ("ABS(b - a)", 2), ("CEIL(a / b)", 2), ("FLOOR(a / b)", 1),
+    ],
+)  # fmt: skip
+def test_given_metric_math_when_evaluated_then_as_documented(expression: str, expected: float | None) -> None:
+    assert evaluate(expression, VALUES) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "got"),
+    [
+        ("RATE(a)", "the function RATE"),
+        ("ANOMALY_DETECTION_BAND(a, 2)", "the function ANOMALY_DETECTION_BAND"),
+        ("a ^ 2", "BinOp"),
+        ("c + 1", "the unknown id 'c'"),
+        ("a and b", "BoolOp"),
+    ],
+)
+def test_given_other_metric_math_when_evaluated_then_kw613(expression: str, got: str) -> None:
+    with pytest.raises(ExpressionError) as refused:
+        evaluate(expression, VALUES)
+    assert str(refused.value) == (
+        f"KW613 metric expression '{expression}': got {got}; allowed ids, numbers, + - * /, comparisons, IF, FILL, "
+        "SUM, MAX, MIN, AVG, ABS, CEIL, FLOOR; because nothing else of metric math is implemented; "
+        "fix: write it with these"
+    )
+
+
+def test_given_other_metric_math_when_an_alarm_or_a_policy_has_it_then_it_says_so(scaling: Scaling) -> None:
+    metric = {"Namespace": "Keepwarm", "MetricName": "Backlog"}
+    queries = [
+        {"Id": "b", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}, "ReturnData": False},
+        {"Id": "e", "Expression": "RATE(b)", "ReturnData": True},
+    ]
+    scaling.watch.put_metric_alarm(
+        AlarmName="math", EvaluationPeriods=1, Threshold=4.0, ComparisonOperator="GreaterThanThreshold",
+        Metrics=queries,
+    )  # fmt: skip
+
+    def reason() -> str:
+        return str(scaling.watch.describe_alarms(AlarmNames=["math"])["MetricAlarms"][0]["StateReason"])
+
+    scaling.clock.advance(1)
+    until(lambda: reason().startswith("KW613 metric expression 'RATE(b)': got the function RATE; "))
+    assert scaling.state("math") == "INSUFFICIENT_DATA"
+    scaling.register(0, 1)
+    del queries[0]["MetricStat"]["Period"]  # type: ignore[attr-defined]
+    code, message = scaling.refusal(
+        scaling.api.put_scaling_policy, PolicyName="p", PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 1.0, "CustomizedMetricSpecification": {"Metrics": queries},
+        },
+    )  # fmt: skip
+    assert code == "ValidationException"
+    assert message.startswith("KW613 metric expression 'RATE(b)': got the function RATE; ")
+
+
 def test_given_an_alarm_with_a_topic_when_set_by_hand_then_it_publishes_and_returns_to_its_own_state(
     scaling: Scaling,
 ) -> None:
-    queue = scaling.cloud.boto("sqs").create_queue(QueueName="q")["QueueUrl"]
-    arn = scaling.cloud.boto("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])[
-        "Attributes"
-    ]["QueueArn"]
     topic = scaling.cloud.boto("sns").create_topic(Name="t")["TopicArn"]
-    assert arn
     scaling.alarm("a", [topic], TreatMissingData="notBreaching")
     scaling.clock.advance(1)
     scaling.becomes("a", "OK")
@@ -274,6 +398,17 @@ def test_given_an_alarm_with_a_topic_when_set_by_hand_then_it_publishes_and_retu
     assert "error" not in facts[-1]
     scaling.clock.advance(1)
     scaling.becomes("a", "OK")
+    ((_, message, subject, *_),) = until(
+        lambda: scaling.cloud.moto_backend("sns").topics[topic].sent_notifications
+    )
+    told = json.loads(message)
+    assert subject == 'ALARM: "a"'
+    assert (told["AlarmName"], told["OldStateValue"], told["NewStateValue"], told["NewStateReason"]) == (
+        "a",
+        "OK",
+        "ALARM",
+        "drill",
+    )
 
 
 def test_given_target_tracking_when_the_metric_is_above_for_three_minutes_then_capacity_in_proportion(
@@ -305,6 +440,260 @@ def test_given_target_tracking_when_the_metric_is_above_for_three_minutes_then_c
     until(lambda: scaling.desired == 5)
     scaling.api.delete_scaling_policy(PolicyName="track", **RESOURCE)
     assert scaling.watch.describe_alarms()["MetricAlarms"] == []
+
+
+def test_given_target_tracking_when_the_metric_is_below_90_percent_for_15_minutes_then_capacity_in_proportion(
+    scaling: Scaling,
+) -> None:
+    scaling.register(1, 10)
+    scaling.ecs.update_service(cluster="c", service="web", desiredCount=4)
+    metric = {
+        "Namespace": "Keepwarm", "MetricName": "Backlog", "Statistic": "Average",
+        "Dimensions": [{"Name": "Service", "Value": "s"}],
+    }  # fmt: skip
+    config = {"TargetValue": 10.0, "CustomizedMetricSpecification": metric}
+    scaling.api.put_scaling_policy(
+        PolicyName="track", PolicyType="TargetTrackingScaling", TargetTrackingScalingPolicyConfiguration=config,
+        **RESOURCE,
+    )  # fmt: skip
+    alarms = {
+        a["ComparisonOperator"]: (a["Threshold"], a["EvaluationPeriods"])
+        for a in scaling.watch.describe_alarms()["MetricAlarms"]
+    }
+    assert alarms == {"GreaterThanThreshold": (10.0, 3), "LessThanThreshold": (9.0, 15)}
+    for _ in range(15):
+        scaling.put(4)
+        scaling.clock.advance(60)
+    until(lambda: scaling.desired == 2)
+    assert scaling.scaled() == [(900, "Setting desired count to 2.")]
+
+
+def test_given_target_tracking_without_scale_in_when_put_then_only_the_high_alarm(scaling: Scaling) -> None:
+    scaling.register(1, 10)
+    answer = scaling.api.put_scaling_policy(
+        PolicyName="cpu", PolicyType="TargetTrackingScaling", **RESOURCE,
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 60.0, "DisableScaleIn": True,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
+        },
+    )  # fmt: skip
+    assert len(answer["Alarms"]) == 1
+    (alarm,) = scaling.watch.describe_alarms()["MetricAlarms"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == (
+        "AWS/ECS",
+        "CPUUtilization",
+        "Average",
+        60.0,
+    )
+    assert {d["Name"]: d["Value"] for d in alarm["Dimensions"]} == {"ClusterName": "c", "ServiceName": "web"}
+
+
+RUNNING = {
+    "DynamicScalingInSuspended": False,
+    "DynamicScalingOutSuspended": False,
+    "ScheduledScalingSuspended": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("suspended", "adjustment", "wanted"),
+    [("DynamicScalingOutSuspended", 3, 3), ("DynamicScalingInSuspended", 0, 0)],
+)
+def test_given_dynamic_scaling_suspended_when_an_alarm_fires_then_nothing_until_it_is_resumed(
+    scaling: Scaling, suspended: str, adjustment: int, wanted: int
+) -> None:
+    scaling.register(0, 3, SuspendedState={suspended: True})
+    scaling.ecs.update_service(cluster="c", service="web", desiredCount=1)
+    target = scaling.api.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"][0]
+    assert target["SuspendedState"] == {**RUNNING, suspended: True}
+    steps = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": adjustment}]
+    scaling.alarm(
+        "a", [scaling.steps("p", "ExactCapacity", steps)], ComparisonOperator="LessThanThreshold",
+        TreatMissingData="breaching",
+    )  # fmt: skip
+    scaling.clock.advance(60)
+    until(lambda: scaling.cloud.journal.since(kind="alarm"))
+    scaling.register(0, 3, SuspendedState={suspended: False})
+    scaling.clock.advance(60)
+    until(lambda: scaling.desired == wanted)
+    assert scaling.scaled() == [(120, f"Setting desired count to {wanted}.")]
+
+
+def test_given_the_other_direction_suspended_when_an_alarm_fires_then_it_acts(scaling: Scaling) -> None:
+    scaling.register(0, 3, SuspendedState={**RUNNING, "DynamicScalingInSuspended": True})
+    steps = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
+    scaling.alarm("a", [scaling.steps("p", "ExactCapacity", steps)])
+    scaling.put(5)
+    scaling.clock.advance(60)
+    until(lambda: scaling.desired == 1)
+
+
+def test_given_scheduled_scaling_suspended_when_an_action_is_due_then_nothing_until_it_is_resumed(
+    scaling: Scaling,
+) -> None:
+    service = scaling.cloud.service("application-autoscaling", AutoscalingService)
+    scaling.register(0, 5, SuspendedState={"ScheduledScalingSuspended": True})
+    scaling.api.put_scheduled_action(
+        ScheduledActionName="often", Schedule="cron(* * * * ? *)", ScalableTargetAction={"MinCapacity": 2}, **RESOURCE
+    )  # fmt: skip
+    (action,) = service.planned.values()
+    scaling.clock.advance(60)
+    until(lambda: action.next_s == START_S + 120)
+    scaling.register(0, 5, SuspendedState={"ScheduledScalingSuspended": False})
+    scaling.clock.advance(60)
+    until(lambda: scaling.desired == 2)
+    assert scaling.scaled() == [(120, "Setting desired count to 2.")]
+
+
+def test_given_a_scheduled_action_when_put_again_then_it_is_the_same_one_and_runs_once(
+    scaling: Scaling,
+) -> None:
+    scaling.register(0, 5)
+    action = {"ScheduledActionName": "up", "ScalableTargetAction": {"MinCapacity": 2}, **RESOURCE}
+
+    def shown() -> dict[str, Any]:
+        (found,) = scaling.api.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"]
+        return dict(found)
+
+    scaling.api.put_scheduled_action(**action, Schedule="cron(20 22 * * ? *)")
+    first = shown()
+    scaling.clock.advance(60)
+    scaling.api.put_scheduled_action(**action, Schedule="cron(20 22 * * ? *)")
+    assert shown() == first
+    scaling.clock.advance(300)
+    until(lambda: scaling.desired == 2)
+    # What is left out keeps its value, but for the times.
+    scaling.api.put_scheduled_action(
+        ScheduledActionName="up", ScalableTargetAction={"MinCapacity": 3}, **RESOURCE
+    )
+    assert shown() == {**first, "ScalableTargetAction": {"MinCapacity": 3}}
+    scaling.clock.advance(24 * 3600)
+    until(lambda: scaling.desired == 3)
+    assert scaling.scaled() == [
+        (360, "Setting desired count to 2."),
+        (360 + 24 * 3600, "Setting desired count to 3."),
+    ]
+
+
+def test_given_start_and_end_when_a_scheduled_action_recurs_then_it_runs_between_them_only(
+    scaling: Scaling,
+) -> None:
+    scaling.register(0, 5)
+    start = datetime.fromtimestamp(START_S, UTC)
+    scaling.api.put_scheduled_action(
+        ScheduledActionName="up", Schedule="cron(0/10 * * * ? *)", ScalableTargetAction={"MinCapacity": 1},
+        StartTime=start + timedelta(minutes=20), EndTime=start + timedelta(minutes=35), **RESOURCE,
+    )  # fmt: skip
+    scaling.clock.advance(26 * 60)
+    until(lambda: scaling.desired == 1)
+    scaling.register(0, 5)
+    scaling.ecs.update_service(cluster="c", service="web", desiredCount=0)
+    scaling.api.put_scheduled_action(
+        ScheduledActionName="later", Schedule="at(2023-11-15T00:00:00)", ScalableTargetAction={"MinCapacity": 3},
+        **RESOURCE,
+    )  # fmt: skip
+    scaling.clock.advance(2 * 3600)
+    until(lambda: scaling.desired == 3)
+    assert scaling.scaled()[0] == (26 * 60, "Setting desired count to 1.")
+    assert [what for _, what in scaling.scaled()[1:]] == ["Setting desired count to 3."]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"Schedule": "rate(5 seconds)"}, "Invalid Schedule Expression rate(5 seconds)."),
+        ({"Schedule": "daily"}, "Invalid Schedule Expression daily."),
+        ({"Timezone": "Mars/Base"}, "Invalid Schedule Expression Timezone 'Mars/Base'"),
+        (
+            {"ScalableTargetAction": {}},
+            "ScalableTargetAction with MinCapacity or MaxCapacity is required",
+        ),
+        (
+            {"ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 2}},
+            "Maximum capacity cannot be less than minimum capacity: 3, 2",
+        ),
+    ],
+)
+def test_given_a_bad_scheduled_action_when_put_then_validation_exception(
+    scaling: Scaling, change: dict[str, Any], message: str
+) -> None:
+    scaling.register(0, 5)
+    good = {
+        "ScheduledActionName": "x", "Schedule": "rate(1 day)", "ScalableTargetAction": {"MinCapacity": 1}
+    }  # fmt: skip
+    refused = scaling.refusal(scaling.api.put_scheduled_action, **{**good, **change})
+    assert refused == ("ValidationException", message)
+
+
+def test_given_policies_and_actions_when_the_target_is_deregistered_then_they_and_their_alarms_are_gone(
+    scaling: Scaling,
+) -> None:
+    scaling.register(0, 5)
+    scaling.api.put_scheduled_action(
+        ScheduledActionName="up", Schedule="rate(1 day)", ScalableTargetAction={"MinCapacity": 1}, **RESOURCE
+    )
+    scaling.api.put_scaling_policy(
+        PolicyName="cpu", PolicyType="TargetTrackingScaling", **RESOURCE,
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 60.0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
+        },
+    )  # fmt: skip
+    assert len(scaling.watch.describe_alarms()["MetricAlarms"]) == 2
+    scaling.api.deregister_scalable_target(**RESOURCE)
+    assert scaling.watch.describe_alarms()["MetricAlarms"] == []
+    assert scaling.api.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"] == []
+    assert scaling.api.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"] == []
+    gone = "No scalable target registered for service namespace: ecs, resource ID: service/c/web, scalable dimension: "
+    for call, name in (
+        (scaling.api.deregister_scalable_target, {}),
+        (scaling.api.put_scaling_policy, {"PolicyName": "p"}),
+    ):
+        assert scaling.refusal(call, **name) == (
+            "ObjectNotFoundException",
+            f"{gone}ecs:service:DesiredCount",
+        )
+    for call, name, message in (
+        (scaling.api.delete_scaling_policy, {"PolicyName": "cpu"}, "No scaling policy found for policy name: cpu"),
+        (scaling.api.delete_scheduled_action, {"ScheduledActionName": "up"}, "No scheduled action found for name: up"),
+    ):  # fmt: skip
+        assert scaling.refusal(call, **name) == ("ObjectNotFoundException", message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        ("TargetTrackingScaling", {"TargetValue": 0.0}, "TargetValue must be greater than 0"),
+        (
+            "TargetTrackingScaling",
+            {"TargetValue": 1.0},
+            "A target tracking policy needs a predefined or a customized metric",
+        ),
+        (
+            "TargetTrackingScaling",
+            {
+                "TargetValue": 1.0,
+                "PredefinedMetricSpecification": {
+                    "PredefinedMetricType": "LambdaProvisionedConcurrencyUtilization"
+                },
+            },
+            "Unsupported metric type for the service namespace: LambdaProvisionedConcurrencyUtilization",
+        ),
+        (
+            "PredictiveScaling",
+            {"MetricSpecifications": []},
+            "Policy type PredictiveScaling does not run in the embedded cloud",
+        ),
+        ("StepScaling", None, "StepScalingPolicyConfiguration is required for a policy of type StepScaling"),
+    ],
+)
+def test_given_a_bad_policy_when_put_then_validation_exception(
+    scaling: Scaling, kind: str, config: dict[str, Any] | None, message: str
+) -> None:
+    scaling.register(0, 1)
+    arguments = {} if config is None else {f"{kind}PolicyConfiguration": config}
+    refused = scaling.refusal(scaling.api.put_scaling_policy, PolicyName="p", PolicyType=kind, **arguments)
+    assert refused == ("ValidationException", message)
 
 
 def test_given_a_scheduled_action_when_its_local_time_comes_then_the_bounds_and_the_capacity_move(
@@ -341,22 +730,43 @@ def test_given_a_bad_target_when_registered_then_validation_exception(
 
 
 @pytest.mark.parametrize(
-    "steps",
+    ("steps", "message"),
     [
-        [],
-        [{"MetricIntervalLowerBound": 5, "MetricIntervalUpperBound": 1, "ScalingAdjustment": 1}],
-        [
-            {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 10, "ScalingAdjustment": 1},
-            {"MetricIntervalLowerBound": 5, "ScalingAdjustment": 2},
-        ],
+        ([], "A step scaling policy needs AdjustmentType and StepAdjustments"),
+        (
+            [{"MetricIntervalLowerBound": 5, "MetricIntervalUpperBound": 1, "ScalingAdjustment": 1}],
+            "MetricIntervalLowerBound must be less than MetricIntervalUpperBound",
+        ),
+        (
+            [
+                {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 10, "ScalingAdjustment": 1},
+                {"MetricIntervalLowerBound": 5, "ScalingAdjustment": 2},
+            ],
+            "The step adjustments must not overlap",
+        ),
+        (
+            [
+                {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 5, "ScalingAdjustment": 1},
+                {"MetricIntervalLowerBound": 10, "ScalingAdjustment": 2},
+            ],
+            "The step adjustments must not have a gap",
+        ),
+        (
+            [
+                {"MetricIntervalLowerBound": i, "MetricIntervalUpperBound": i + 1, "ScalingAdjustment": i}
+                for i in range(21)
+            ],
+            "A step scaling policy has at most 20 step adjustments",
+        ),
     ],
 )
 def test_given_bad_steps_when_put_then_validation_exception(
-    scaling: Scaling, steps: list[dict[str, Any]]
+    scaling: Scaling, steps: list[dict[str, Any]], message: str
 ) -> None:
     scaling.register(0, 1)
-    with pytest.raises(ClientError, match="ValidationException"):
+    with pytest.raises(ClientError) as refused:
         scaling.steps("x", "ChangeInCapacity", steps)
+    assert refused.value.response["Error"] == {"Code": "ValidationException", "Message": message}
 
 
 def test_given_a_running_service_when_a_minute_passes_then_ecs_publishes_its_metrics(

@@ -48,6 +48,11 @@ class Alarms:
         self.metrics, self._act = metrics, act
         self.seen: dict[str, Seen] = {}
 
+    def adopt(self, backend: Any) -> None:
+        """Give new and changed alarms the state that they have on AWS, before anybody reads moto's."""
+        for alarm in list(backend.alarms.values()):
+            self._known(alarm)
+
     def tick(self, backend: Any, now_s: float) -> None:
         """Look at every alarm once."""
         self.metrics.refresh()
@@ -58,6 +63,9 @@ class Alarms:
                 self._one(alarm, now_s)
             except ExpressionError as error:
                 self._become(self._known(alarm), "INSUFFICIENT_DATA", str(error), None, now_s)
+                if alarm.state_reason != str(error):
+                    # An alarm that can never fire says why, though its state is the one it began with.
+                    alarm.update_state(str(error), "{}", "INSUFFICIENT_DATA")
             except Exception:
                 LOG.exception("alarm %s could not be evaluated", alarm.name)
 
@@ -91,7 +99,7 @@ class Alarms:
         seen.value = value if value is not None else seen.value
         if state is not None and state != seen.state:
             self._become(seen, state, self._reason(alarm, state, values), value, now_s)
-        elif state == "ALARM" and seen.acted_s is not None and now_s >= seen.acted_s + max(period_s, 60):
+        elif seen.state == "ALARM" and seen.acted_s is not None and now_s >= seen.acted_s + max(period_s, 60):
             # Scaling policies are asked again every minute while the alarm lasts.
             self._actions(alarm, seen, seen.state, now_s, repeated=True)
 

@@ -137,6 +137,7 @@ class AutoscalingService:
         self.cloud = cloud
         metrics = Metrics(lambda: cloud.moto.existing_backend("cloudwatch"))
         self.alarms = Alarms(metrics, lambda *facts: self._pending.append(facts))
+        cloud.moto.before("monitoring", lambda _request: self.alarms.adopt(cloud.moto_backend("cloudwatch")))
         self._thread = threading.Thread(target=self._loop, name="autoscaling", daemon=True)
         self._thread.start()
 
