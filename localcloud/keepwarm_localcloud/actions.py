@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
 
+import functools
 import json
 import re
 import urllib.parse
@@ -14,6 +15,7 @@ from keepwarm_localcloud.service import AwsError, Request
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
+    from keepwarm_localcloud.lambda_.rest import Api
 
 
 @dataclass(slots=True)
@@ -32,7 +34,6 @@ _BATCHES: Final = {
     "DeleteMessageBatch": "DeleteMessage",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
 }
-_LAMBDA = re.compile(r"/(?P<date>[0-9-]+)/functions/(?P<name>[^/]+)(?:/(?P<rest>.*))?\Z")
 _CBOR = re.compile(r"/service/[^/]+/operation/(\w+)\Z")
 
 
@@ -290,24 +291,43 @@ def _sts(request: Request) -> list[Ask]:
     return [Ask(f"sts:{action}", form.get("RoleArn", ["*"]))]
 
 
+_LAMBDA_ACTIONS: Final = {
+    "Invoke": "InvokeFunction",
+    "InvokeAsync": "InvokeFunction",
+    "InvokeWithResponseStream": "InvokeFunction",
+    "GetLayerVersionByArn": "GetLayerVersion",
+}
+"""Operations whose action has another name.
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html"""
+
+
+@functools.cache
+def lambda_api() -> "Api":
+    """Lambda's routes, read once for whoever asks which operation a request means."""
+    from keepwarm_localcloud.lambda_.rest import Api
+
+    return Api()
+
+
 def _lambda(request: Request, names: Names) -> list[Ask]:
-    match = _LAMBDA.match(request.raw_path.partition("?")[0])
-    if match is None:
+    try:
+        operation, uri = lambda_api().match(request)
+    except AwsError:
         return [Ask(f"lambda:{request.method.title()}")]
-    name = urllib.parse.unquote(match.group("name"))
-    rest = match.group("rest") or ""
-    qualifier = request.query.get("Qualifier", [""])[0]
-    arn = name if name.startswith("arn:") else names.arn("lambda", f"function:{name}")
-    if qualifier and arn.count(":") == 6:
-        arn = f"{arn}:{qualifier}"
-    if rest in ("invocations", "invoke-async", "response-streaming-invocations"):
-        return [Ask("lambda:InvokeFunction", [arn])]
-    if not rest and request.method == "GET":
-        return [Ask("lambda:GetFunction", [arn])]
-    if rest == "configuration":
-        verb = "Get" if request.method == "GET" else "Update"
-        return [Ask(f"lambda:{verb}FunctionConfiguration", [arn])]
-    return [Ask(f"lambda:{request.method.title()}{rest.partition('/')[0].title()}", [arn])]
+    action = f"lambda:{_LAMBDA_ACTIONS.get(operation.name, operation.name)}"
+    if operation.name == "CreateFunction":
+        uri = {"FunctionName": str(request.json().get("FunctionName") or "*")}
+    if (name := uri.get("FunctionName")) is not None:
+        arn = name if name.startswith("arn:") else names.arn("lambda", f"function:{name}")
+        qualifier = request.query.get("Qualifier", [""])[0]
+        return [Ask(action, [f"{arn}:{qualifier}" if qualifier and arn.count(":") == 6 else arn])]
+    if (layer := uri.get("LayerName")) is not None:
+        arn = layer if layer.startswith("arn:") else names.arn("lambda", f"layer:{layer}")
+        version = uri.get("VersionNumber")
+        return [Ask(action, [f"{arn}:{version}" if version else arn])]
+    if (mapping := uri.get("UUID")) is not None:
+        return [Ask(action, [names.arn("lambda", f"event-source-mapping:{mapping}")])]
+    return [Ask(action)]
 
 
 # --- S3 ----------------------------------------------------------------------------------------------------

@@ -584,6 +584,8 @@ def test_given_start_and_end_when_a_scheduled_action_recurs_then_it_runs_between
         ScheduledActionName="up", Schedule="cron(0/10 * * * ? *)", ScalableTargetAction={"MinCapacity": 1},
         StartTime=start + timedelta(minutes=20), EndTime=start + timedelta(minutes=35), **RESOURCE,
     )  # fmt: skip
+    (action,) = scaling.cloud.service("application-autoscaling", AutoscalingService).planned.values()
+    assert action.next_s == START_S + 26 * 60
     scaling.clock.advance(26 * 60)
     until(lambda: scaling.desired == 1)
     scaling.register(0, 5)

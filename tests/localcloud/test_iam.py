@@ -4,6 +4,7 @@ Proves: how statements match and add up, which action and resource a request ask
 Does not prove: service control policies, session policies, tags as conditions: the cloud has none of them.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -211,7 +212,9 @@ class Role:
             endpoint_url=self.cloud.endpoint,
             region_name="us-east-1",
             config=Config(
-                retries={"total_max_attempts": 1}, signature_version="s3v4" if service == "s3" else None
+                retries={"total_max_attempts": 1},
+                signature_version="s3v4" if service == "s3" else None,
+                inject_host_prefix=False,
             ),
             **{**keys, **more},
         )
@@ -373,6 +376,147 @@ def test_given_dynamodb_when_used_by_a_role_then_table_index_and_leading_keys_ar
         table.transact_write_items,
         TransactItems=[put, {"Delete": {"TableName": name, "Key": {"pk": {"S": "mine"}}}}],
     )
+
+
+BASE = f"us-east-1:{ACCOUNT}"
+MACHINE = f"arn:aws:states:{BASE}:stateMachine:m"
+F = {"FunctionName": "f"}
+UUID = "0" * 36
+EVENT = {"timestamp": 0, "message": "x"}
+CODE = {
+    "Runtime": "python3.11",
+    "Role": f"arn:aws:iam::{ACCOUNT}:role/r",
+    "Code": {"S3Bucket": "bbb", "S3Key": "k"},
+}
+REGISTER = {"ServiceId": "srv-1", "InstanceId": "i", "Attributes": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "arguments", "action", "resource"),
+    [
+        ("lambda", "invoke", {**F, "Qualifier": "live"}, "InvokeFunction", f"arn:aws:lambda:{BASE}:function:f:live"),
+        ("lambda", "get_function", F, "GetFunction", f"arn:aws:lambda:{BASE}:function:f"),
+        ("lambda", "get_function_configuration", F, "GetFunctionConfiguration", f"arn:aws:lambda:{BASE}:function:f"),
+        ("lambda", "create_function", {**F, **CODE}, "CreateFunction", f"arn:aws:lambda:{BASE}:function:f"),
+        ("lambda", "publish_version", F, "PublishVersion", f"arn:aws:lambda:{BASE}:function:f"),
+        ("lambda", "put_provisioned_concurrency_config",
+         {**F, "Qualifier": "live", "ProvisionedConcurrentExecutions": 1}, "PutProvisionedConcurrencyConfig",
+         f"arn:aws:lambda:{BASE}:function:f:live"),
+        ("lambda", "get_layer_version", {"LayerName": "l", "VersionNumber": 3}, "GetLayerVersion",
+         f"arn:aws:lambda:{BASE}:layer:l:3"),
+        ("lambda", "delete_event_source_mapping", {"UUID": UUID}, "DeleteEventSourceMapping",
+         f"arn:aws:lambda:{BASE}:event-source-mapping:{UUID}"),
+        ("lambda", "list_functions", {}, "ListFunctions", "*"),
+        ("stepfunctions", "start_execution", {"stateMachineArn": MACHINE}, "StartExecution", MACHINE),
+        ("stepfunctions", "send_task_success", {"taskToken": "t", "output": "{}"}, "SendTaskSuccess", "*"),
+        ("logs", "put_log_events", {"logGroupName": "g", "logStreamName": "s", "logEvents": [EVENT]}, "PutLogEvents",
+         f"arn:aws:logs:{BASE}:log-group:g:log-stream:s"),
+        ("logs", "create_log_stream", {"logGroupName": "g", "logStreamName": "s"}, "CreateLogStream",
+         f"arn:aws:logs:{BASE}:log-group:g:*"),
+        ("logs", "describe_log_groups", {}, "DescribeLogGroups", "*"),
+        ("cloudwatch", "put_metric_data", {"Namespace": "n", "MetricData": []}, "PutMetricData", "*"),
+        ("ssm", "get_parameter", {"Name": "/a/b"}, "GetParameter", f"arn:aws:ssm:{BASE}:parameter/a/b"),
+        ("secretsmanager", "get_secret_value", {"SecretId": "s"}, "GetSecretValue",
+         f"arn:aws:secretsmanager:{BASE}:secret:s"),
+        ("kms", "create_key", {}, "CreateKey", "*"),
+        ("servicediscovery", "register_instance", REGISTER, "RegisterInstance",
+         f"arn:aws:servicediscovery:{BASE}:service/srv-1"),
+        ("ecs", "run_task", {"taskDefinition": "t:1", "cluster": "c"}, "RunTask",
+         f"arn:aws:ecs:{BASE}:task-definition/t:1"),
+        ("ecs", "stop_task", {"task": "x", "cluster": "c"}, "StopTask", f"arn:aws:ecs:{BASE}:task/c/x"),
+        ("ecs", "update_service", {"service": "w", "cluster": "c"}, "UpdateService", f"arn:aws:ecs:{BASE}:service/c/w"),
+        ("ecs", "describe_services", {"services": ["w"]}, "DescribeServices", f"arn:aws:ecs:{BASE}:service/default/w"),
+        ("ecs", "list_tasks", {"cluster": "c"}, "ListTasks", f"arn:aws:ecs:{BASE}:cluster/c"),
+        ("sns", "publish", {"TopicArn": f"arn:aws:sns:{BASE}:t", "Message": "x"}, "Publish", f"arn:aws:sns:{BASE}:t"),
+        ("events", "put_events", {"Entries": [{"EventBusName": "b"}]}, "PutEvents",
+         f"arn:aws:events:{BASE}:event-bus/b"),
+        ("sts", "assume_role", {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/none", "RoleSessionName": "me"}, "AssumeRole",
+         f"arn:aws:iam::{ACCOUNT}:role/none"),
+        ("s3", "list_buckets", {}, "ListAllMyBuckets", "*"),
+        ("s3", "create_bucket", {"Bucket": "b"}, "CreateBucket", "arn:aws:s3:::b"),
+        ("s3", "list_object_versions", {"Bucket": "b"}, "ListBucketVersions", "arn:aws:s3:::b"),
+        ("s3", "list_multipart_uploads", {"Bucket": "b"}, "ListBucketMultipartUploads", "arn:aws:s3:::b"),
+        ("s3", "get_bucket_versioning", {"Bucket": "b"}, "GetBucketVersioning", "arn:aws:s3:::b"),
+        ("s3", "delete_bucket_policy", {"Bucket": "b"}, "DeleteBucketPolicy", "arn:aws:s3:::b"),
+        ("s3", "delete_bucket_encryption", {"Bucket": "b"}, "PutEncryptionConfiguration", "arn:aws:s3:::b"),
+        ("s3", "create_multipart_upload", {"Bucket": "b", "Key": "k"}, "PutObject", "arn:aws:s3:::b/k"),
+        ("s3", "abort_multipart_upload", {"Bucket": "b", "Key": "k", "UploadId": "u"}, "AbortMultipartUpload",
+         "arn:aws:s3:::b/k"),
+        ("s3", "list_parts", {"Bucket": "b", "Key": "k", "UploadId": "u"}, "ListMultipartUploadParts",
+         "arn:aws:s3:::b/k"),
+        ("s3", "get_object_tagging", {"Bucket": "b", "Key": "k"}, "GetObjectTagging", "arn:aws:s3:::b/k"),
+        ("s3", "delete_object", {"Bucket": "b", "Key": "k", "VersionId": "v"}, "DeleteObjectVersion",
+         "arn:aws:s3:::b/k"),
+        ("s3", "get_object_retention", {"Bucket": "b", "Key": "k"}, "GetObjectRetention", "arn:aws:s3:::b/k"),
+        ("s3", "get_object_legal_hold", {"Bucket": "b", "Key": "k"}, "GetObjectLegalHold", "arn:aws:s3:::b/k"),
+        # Other services: the operation, or the method and the path, on everything.
+        ("autoscaling", "describe_auto_scaling_groups", {}, "DescribeAutoScalingGroups", "*"),
+        ("scheduler", "get_schedule", {"Name": "x"}, "GetSchedules", "*"),
+    ],
+)  # fmt: skip
+def test_given_a_request_when_a_role_without_rights_makes_it_then_its_action_and_resource_are_asked(
+    cloud: Cloud, role: Role, service: str, call: str, arguments: dict[str, Any], action: str, resource: str
+) -> None:
+    role.grant(allow("iam:GetUser"))
+    refused(getattr(role.client(service), call), **arguments)
+    facts = cloud.journal.since(kind="access_denied")[-1].facts
+    prefix = {"stepfunctions": "states"}.get(service, service)
+    assert (facts["role"], facts["action"], facts["resource"]) == (
+        role.arn,
+        f"{prefix}:{action}",
+        resource,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action"),
+    [
+        ({"Tagging": "a=b"}, "PutObjectTagging"),
+        ({"ObjectLockLegalHoldStatus": "ON"}, "PutObjectLegalHold"),
+        (
+            {
+                "ObjectLockMode": "GOVERNANCE",
+                "ObjectLockRetainUntilDate": "2040-01-01T00:00:00Z",
+            },
+            "PutObjectRetention",
+        ),
+        ({"CopySource": {"Bucket": "other", "Key": "o"}}, "GetObject"),
+    ],
+)
+def test_given_an_upload_with_more_than_data_when_only_put_object_is_allowed_then_refused(
+    cloud: Cloud, role: Role, bucket: str, arguments: dict[str, Any], action: str
+) -> None:
+    role.grant(allow("s3:PutObject"))
+    s3 = role.client("s3")
+    call = s3.copy_object if "CopySource" in arguments else s3.put_object
+    refused(call, Bucket=bucket, Key="k", **arguments)
+    facts = cloud.journal.since(kind="access_denied")[-1].facts
+    resource = "other/o" if action == "GetObject" else f"{bucket}/k"
+    assert (facts["action"], facts["resource"]) == (f"s3:{action}", f"arn:aws:s3:::{resource}")
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "service", "call", "arguments"),
+    [
+        ("cloudwatch:namespace", "Keepwarm", "cloudwatch", "put_metric_data",
+         lambda v: {"Namespace": v, "MetricData": []}),
+        ("servicediscovery:NamespaceName", "ns", "servicediscovery", "discover_instances",
+         lambda v: {"NamespaceName": v, "ServiceName": "s"}),
+        ("ecs:cluster", f"arn:aws:ecs:{BASE}:cluster/c", "ecs", "run_task",
+         lambda v: {"cluster": v.rpartition("/")[2], "taskDefinition": "t"}),
+    ],
+)  # fmt: skip
+def test_given_a_condition_of_a_service_when_the_request_differs_then_denied(
+    cloud: Cloud, role: Role, key: str, good: str, service: str, call: str, arguments: Any
+) -> None:
+    role.grant(allow("*", Condition={"StringEquals": {key: good}}))
+    denied = len(cloud.journal.since(kind="access_denied"))
+    with contextlib.suppress(ClientError):
+        # Allowed is enough: what was named does not exist.
+        getattr(role.client(service), call)(**arguments(good))
+    assert len(cloud.journal.since(kind="access_denied")) == denied
+    refused(getattr(role.client(service), call), **arguments(f"{good}x"))
+    assert len(cloud.journal.since(kind="access_denied")) == denied + 1
 
 
 def test_given_an_aws_managed_policy_when_attached_then_its_actions_are_allowed(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from keepwarm_localcloud.actions import lambda_api
 from keepwarm_localcloud.lambda_.aliases import Aliases
 from keepwarm_localcloud.lambda_.capacity import CapacityProviders
 from keepwarm_localcloud.lambda_.code import CodeStore
@@ -143,7 +144,7 @@ class LambdaService:
 
     @cached_property
     def _api(self) -> Api:
-        return Api()
+        return lambda_api()
 
     def handle(self, request: Request) -> Response:
         """Answer one request of the REST API.
