@@ -410,9 +410,11 @@ def documents_table(follower: Follower, width: int) -> Table:
     """The live table: a row per document; phases where the terminal has room for them."""
     wide = width >= WIDE_COLUMNS
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("document", no_wrap=True, overflow="ellipsis", max_width=32)
+    # Of a narrow terminal's 80 columns only names give way: a figure that is cut off says nothing.
+    table.add_column("document", no_wrap=True, overflow="ellipsis", max_width=32 if wide else 25)
     for name in ("type", "outcome", "start"):
         table.add_column(name, no_wrap=True)
+    table.add_column("prevented", justify="right", no_wrap=True)
     if wide:
         table.add_column("cold start phases, ms", no_wrap=True, overflow="ellipsis")
     table.add_column("ms", justify="right", no_wrap=True)
@@ -431,12 +433,7 @@ def documents_table(follower: Follower, width: int) -> Table:
         if document.waiting:
             outcome = Text(document.stage, style="dim")
         elif document.outcome == "succeeded":
-            extra = (
-                f", {document.duplicates_prevented} duplicate prevented"
-                if document.duplicates_prevented
-                else ""
-            )
-            outcome = Text("succeeded" + extra, style="green")
+            outcome = Text("succeeded", style="green")
         else:
             outcome = Text(f"failed {document.code}", style="red")
         ended = document.ended_s or time.time()
@@ -445,6 +442,7 @@ def documents_table(follower: Follower, width: int) -> Table:
             document.label or "",
             outcome,
             start,
+            str(document.duplicates_prevented or ""),
             *([phases] if wide else []),
         ]
         table.add_row(*cells, f"{(ended - document.uploaded_s) * 1000:,.0f}")
@@ -473,7 +471,8 @@ def _conclude(
         console.print(f"{d['name']}: {d['code']} {d['reason']}", style="red", markup=False)
     console.print(
         f"{summary['succeeded']} of {summary['documents']} documents succeeded, {summary['effects']} side effects,"
-        f" {summary['duplicates']} duplicates prevented, {summary['cold_starts']} cold and"
+        f" {summary['duplicates']} duplicate{'' if summary['duplicates'] == 1 else 's'} prevented,"
+        f" {summary['cold_starts']} cold and"
         f" {summary['provisioned_hits']} provisioned starts; left behind: {summary['leftovers']}"
     )
     console.print(f"report: {options.out / 'report.html'}")
