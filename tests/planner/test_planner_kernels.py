@@ -53,6 +53,26 @@ def test_given_plain_scenario_when_run_on_both_kernels_then_rows_are_equal_bit_f
     assert c.plain(*scenario, "7", ends) == PYTHON.plain(*scenario, "7", ends)
 
 
+CHANGING = [
+    # some hundred environments: a cap, expiry in their midst, and growth into many thousands of arrivals
+    (100.0, 1.0, 6.0, 0, 110),
+    (200.0, 1.0, 0.05, 0, 2**62),
+    (600.0, 1.0, 0.002, 0, 620),
+    (900.0, 1.0, 600.0, 0, 2**62),
+    (1500.0, 1.0, 0.3, 0, 2**62),
+    (400.0, 0.3, inf, 0, 2**62),
+]
+
+
+@pytest.mark.parametrize("scenario", CHANGING)
+def test_given_changing_numbers_of_environments_when_run_on_both_kernels_then_rows_are_equal(
+    c: Kernel, scenario: tuple[float, float, float, int, int]
+) -> None:
+    horizon = 12_000 / scenario[0]
+    ends = [horizon * x for x in (0.01, 0.2, 0.2001, 0.7, 1.0)]
+    assert c.plain(*scenario, "3", ends) == PYTHON.plain(*scenario, "3", ends)
+
+
 @pytest.mark.parametrize("scenario", PLAIN)
 def test_given_plain_scenario_when_scanned_or_heaped_then_rows_are_equal(
     scenario: tuple[float, float, float, int, int],
