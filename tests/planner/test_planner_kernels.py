@@ -8,7 +8,7 @@ one: closed forms (test_planner_accuracy) and the embedded cloud do.
 import random
 from dataclasses import replace
 from functools import partial
-from math import inf
+from math import inf, log
 
 import pytest
 from hypothesis import given, settings
@@ -207,6 +207,39 @@ def test_given_random_events_when_placed_then_each_decision_is_the_runtimes(
             core.resize(now, size)
             reference.size = size
     assert {Placement.WARM, Placement.COLD} <= seen
+
+
+@pytest.mark.parametrize("kernel_name", ["c", "python"])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        (0.9, 2.0, 3.0, 0, 2**62),
+        (30.0, 1.0, 1.0, 0, 2**62),
+        (80.0, 1.0, 2.0, 0, 90),
+        (20.0, 1.0, 0.5, 6, 18),
+        (40.0, 1.0, inf, 30, 0),
+    ],
+)
+def test_given_the_plain_model_when_run_then_its_counts_are_those_of_the_runtimes_decisions(
+    kernel_name: str, scenario: tuple[float, float, float, int, int], c: Kernel
+) -> None:
+    rate, mean, timeout, provisioned, limit = scenario
+    end = 3000.0 / rate
+    row = (c if kernel_name == "c" else PYTHON).plain(*scenario, "5", [end])[0]
+    gaps, services = random.Random("5/gaps"), random.Random("5/services")
+    # the plain model's cap is of the environments beside the pool
+    reference = _Reference(
+        CoreDesign(timeout=timeout, limit=min(limit, 10**9) + provisioned, provisioned=provisioned)
+    )
+    seen = []
+    now = log(1.0 - gaps.random()) * (-1.0 / rate)
+    while now < end:
+        seen.append(reference.arrive(now, log(1.0 - services.random()) * -mean))
+        now += log(1.0 - gaps.random()) * (-1.0 / rate)
+    assert row[0] == len(seen) > 2500
+    assert row[1] == seen.count(Placement.COLD) > 0 or limit == 0
+    assert row[2] == seen.count(Placement.THROTTLE_CONCURRENCY)
+    assert row[5] == seen.count(Placement.PROVISIONED)
 
 
 @pytest.mark.parametrize("kernel_name", ["c", "python"])

@@ -1,14 +1,19 @@
 """Many designs on one trace, and the full model with queue, retries and downstream.
 
-Proves: the full model, whose every decision is a call of keepwarm_runtime.scaling, gives the very figures of the core
-kernel where both apply; requests are conserved; designs see the same arrivals; queue, retries, admission and the
-service that scales from zero behave as their rules say, and monotonically. Does not prove that AWS behaves so.
+Proves: every decision of the full model and of the embedded cloud is a call of keepwarm_runtime.scaling (the kernels
+are held to it decision by decision in test_planner_kernels); the full model gives the very figures of the core kernel
+where both apply; requests are conserved; designs see the same arrivals; queue, retries, admission and the service that
+scales from zero behave as their rules say, and monotonically. Does not prove that AWS behaves so.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keepwarm import _gpu_size
 from keepwarm_planner import law, prices, traces
@@ -25,6 +30,7 @@ from keepwarm_planner.system import (
     backlog_steps,
     simulate,
 )
+from keepwarm_runtime import scaling
 
 P = prices.load()
 STEADY = Workload(traces.poisson(5.0, 2700.0), law.exponential(1.0), law.constant(0.5), target_s=3.0)
@@ -208,17 +214,6 @@ def test_given_designs_when_run_together_or_alone_then_each_sees_the_same_arriva
     assert len({o.requests for o in together}) == 1
 
 
-@pytest.mark.parametrize(
-    ("per_task", "least", "most"), [(30, 0, 4), (1, 0, 1), (10, 2, 2), (5, 1, 60), (30, 0, 1000)]
-)
-def test_given_a_service_when_stepped_then_the_steps_are_the_components(
-    per_task: int, least: int, most: int
-) -> None:
-    ours = [(s.lower, s.upper, s.adjustment) for s in backlog_steps(per_task, least, most)]
-    theirs = [(s.lower, s.upper, s.tasks) for s in _gpu_size.steps(per_task, least, most)]
-    assert ours == theirs
-
-
 def test_given_target_tracking_when_load_rises_then_the_pool_follows_after_its_lag() -> None:
     rising = Workload(
         traces.spike(2.0, 20.0, 3600.0, 7200.0, 4 * 3600.0), law.exponential(1.0), law.constant(1.0)
@@ -250,6 +245,87 @@ def test_given_known_use_when_costed_then_each_part_is_its_product() -> None:
             "ephemeral": 170 * 1 * P.ephemeral_gb_s,
         }
     )
+
+
+# ---- one code for every decision: the runtime's, the cloud's, the planner's
+
+EVERYTHING = System(
+    Design("all", schedule=((0.0, 1), (600.0, 2)), tracking=Tracking(0.5, 1, 8), idle_timeout_s=60.0),
+    Queue(max_concurrency=40, visibility_s=60.0),
+    SERVICE,
+)
+DECISIONS = {
+    "place",
+    "on_demand_limit",
+    "newest_idle",
+    "expired",
+    "track",
+    "scheduled_size",
+    "step_capacity",
+    "BurstRate.try_take",
+}
+
+
+def test_given_a_run_when_each_call_of_the_runtime_is_counted_then_every_kind_of_decision_is_among_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = dict.fromkeys(DECISIONS, 0)
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return real(*args, **options)
+
+        return call
+
+    for name in DECISIONS - {"BurstRate.try_take"}:
+        monkeypatch.setattr(scaling, name, counted(name, getattr(scaling, name)))
+    monkeypatch.setattr(
+        scaling.BurstRate, "try_take", counted("BurstRate.try_take", scaling.BurstRate.try_take)
+    )
+    outcome = simulate(EVERYTHING, SPIKE, P, replications=1)
+    assert all(counts.values()), counts
+    # an invocation is placed once, be it the first or one after a refusal
+    assert counts["place"] >= outcome.requests * (1.0 + outcome.retries_per_request.mean) * 0.99
+    assert counts["BurstRate.try_take"] == round(outcome.cold_fraction.mean * outcome.requests)
+
+
+def test_given_another_decision_in_the_runtime_when_asked_then_planner_and_cloud_follow_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    placement = pytest.importorskip("keepwarm_localcloud.lambda_.placement")
+    demand = placement.Demand(None, 0, 0, 1000, 0, 0, 0, 5, True)
+    assert placement.decide(demand)[0] is scaling.Placement.WARM
+    system = System(Design("d"), retry=NO_RETRY)
+    assert simulate(system, STEADY, P, replications=1).failed_fraction.mean == 0.0
+    monkeypatch.setattr(scaling, "place", lambda **_: scaling.Placement.THROTTLE_RATE)
+    assert placement.decide(demand)[0] is scaling.Placement.THROTTLE_RATE
+    assert simulate(system, STEADY, P, replications=1).failed_fraction.mean == 1.0
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("keepwarm_localcloud.lambda_.pools", ("expired", "newest_idle", "Placement")),
+        ("keepwarm_localcloud.lambda_.model", ("BurstRate",)),
+        ("keepwarm_localcloud.autoscaling.service", ("track", "step_capacity", "TargetTracking", "Step")),
+    ],
+)
+def test_given_the_cloud_when_looked_at_then_its_decisions_are_the_runtimes_objects(
+    module: str, names: tuple[str, ...]
+) -> None:
+    loaded = pytest.importorskip(module)
+    for name in names:
+        assert getattr(loaded, name) is getattr(scaling, name)
+
+
+@given(per_task=st.integers(1, 500), least=st.integers(0, 60), more=st.integers(0, 500))
+def test_given_any_service_when_stepped_then_the_steps_are_the_components(
+    per_task: int, least: int, more: int
+) -> None:
+    ours = [(s.lower, s.upper, s.adjustment) for s in backlog_steps(per_task, least, least + more)]
+    theirs = [(s.lower, s.upper, s.tasks) for s in _gpu_size.steps(per_task, least, least + more)]
+    assert ours == theirs
 
 
 def test_given_trace_too_long_for_the_full_model_when_simulated_then_kw509() -> None:
