@@ -302,7 +302,8 @@ def results(
     console.print(
         f"[dim]{total:,} requests x {replications} replications; service {escape(service)}; cold start"
         f" {escape(workload.cold.text or 'measured')}; {escape(prices.stamp(price_names(outcomes)))};"
-        f" {'95 % intervals' if replications > 1 else 'one replication: no intervals'}[/dim]"
+        f" {'95 % intervals' if replications > 1 else 'one replication: no intervals'}[/dim]",
+        soft_wrap=True,
     )
     if front is not None:
         console.print(
@@ -322,7 +323,7 @@ def results(
                 f" {full.task_utilisation.mean:.0%})",
                 f"{full.wakes.mean:.1f} wake-ups",
             ]
-        console.print(f"[dim]{escape(full.name)}: {', '.join(notes)}[/dim]")
+        console.print(f"[dim]{escape(full.name)}: {', '.join(notes)}[/dim]", soft_wrap=True)
     if explain:
         names = [
             "cold_fraction",
@@ -497,7 +498,8 @@ def size(
         f"[dim]{report.run.requests:,} requests, {report.screened} designs; service"
         f" {escape(workload.service.text if workload.service else 'of the trace')}; cold start"
         f" {escape(workload.cold.text or 'measured')}; {escape(prices.stamp(price_names([a])))};"
-        f" {report.run.kernel} kernel, {report.run.wall_s:.1f} s[/dim]"
+        f" {report.run.kernel} kernel, {report.run.wall_s:.1f} s[/dim]",
+        soft_wrap=True,
     )
     if explain:
         _explain(console, report.figures)

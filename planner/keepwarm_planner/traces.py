@@ -567,7 +567,22 @@ def columns_of(header: Sequence[str], path: Path, time_unit: str | None) -> _Col
     """Which columns a header names. Raises KW507 or KW508."""
     durations = {f"duration_{u}": s for u, s in UNITS.items()}
     duration = next((n for n in header if n in durations), None)
-    named = next((n for n in header if n.startswith("time_") and n[5:] in UNITS), None)
+    times = [n for n in header if n.startswith("time_") and n[5:] in UNITS]
+    for kind in (times, [n for n in header if n in durations]):
+        if len(kind) > 1:
+            raise PlannerError(
+                "KW507", str(path), f"columns {', '.join(kind)}", f"one {kind[0].rpartition('_')[0]}", line=1
+            )
+    named = times[0] if times else None
+    if named is not None and time_unit is not None and named[5:] != time_unit:
+        raise PlannerError(
+            "KW507",
+            str(path),
+            f"column {named} and --time-unit {time_unit}",
+            "one unit",
+            fix="leave --time-unit out",
+            line=1,
+        )
     position = header.index(duration) if duration else None
     scale_of_duration = durations[duration] if duration else 1.0
     if named is not None:

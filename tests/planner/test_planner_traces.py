@@ -5,6 +5,7 @@ its line, memory stays flat, generators have the rate they claim and obey their 
 """
 
 import random
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,8 @@ BAD = [
     ("time_s\n1\n2 3\n", "KW505", 3),
     ("time_s\n1\n200ms\n", "KW507", 3),
     ("time_s\n1700000000\n1700000001000\n", "KW507", 3),
+    ("time_s,time_ms\n1,1000\n", "KW507", 1),
+    ("time_s,duration_s,duration_ms\n1,1,1000\n", "KW507", 1),
     ("1\n2\n", "KW507", 1),
     ("time\n2026-01-01T00:00:00Z\n5\n", "KW507", 3),
     ("time\nyesterday\n", "KW505", 2),
@@ -93,6 +96,45 @@ def test_given_bad_trace_when_read_then_code_and_line(
     assert caught.value.line == line
     assert str(caught.value).startswith(f"{code} ")
     assert "\n" not in str(caught.value)
+
+
+def test_given_a_unit_that_the_header_contradicts_when_loaded_then_kw507(
+    write: Callable[[str], Path],
+) -> None:
+    path = write("time_s\n1\n")
+    with pytest.raises(PlannerError) as caught:
+        traces.load(path, time_unit="ms")
+    assert str(caught.value) == (
+        f"KW507 {path} line 1: got column time_s and --time-unit ms; allowed one unit; fix: leave --time-unit out"
+    )
+    assert _times(traces.load(path, time_unit="s")) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (
+            "pyarrow",
+            "KW516 a Parquet trace: got no pyarrow; allowed pyarrow 20 or later; fix: pip install"
+            " keepwarm-planner[parquet]",
+        ),
+        (
+            "matplotlib",
+            "KW516 plots: got no matplotlib; allowed matplotlib 3.10 or later; fix: pip install keepwarm-planner[plot]",
+        ),
+    ],
+)
+def test_given_an_optional_package_is_missing_when_needed_then_kw516(
+    module: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from keepwarm_planner import plots
+
+    monkeypatch.setitem(sys.modules, module, None)
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(PlannerError) as caught:
+        traces.load(path) if module == "pyarrow" else plots.pyplot()
+    assert str(caught.value) == message
 
 
 def test_given_times_beyond_the_first_block_when_unsorted_then_its_own_line(tmp_path: Path) -> None:
