@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keepwarm_cli.plan_view import StackChange
     from keepwarm_planner.checklist import Facts
     from keepwarm_planner.engine import Workload
     from keepwarm_planner.law import Law
@@ -409,6 +412,20 @@ def _designs(
     )
 
 
+def _merge(stack: Path, answer: "Mapping[str, Any]", write: bool) -> "StackChange":
+    """An answer's settings laid into a stack, checked by the program's reader, and written if asked."""
+    from keepwarm_cli import plan_view
+    from keepwarm_planner import stack as stacks
+    from keepwarm_planner.checklist import stack_settings
+
+    written = stack_settings(stack)
+    sections = stacks.merged(written, answer)
+    checked = plan_view.accepted(stack, {**written, **sections})
+    if write and sections:
+        stacks.update(stack, sections)
+    return plan_view.StackChange(stack, sections, checked, write and bool(sections))
+
+
 @app.command()
 @_reporting
 def compare(
@@ -541,9 +558,8 @@ def size(
     target = Target(cold_fraction, inf if latency_s is None else latency_s)
     if write and stack is None:
         raise PlannerError("KW500", "size --write", "no --stack", "a stack file to write to")
-    written: dict[str, Any] = {}
     if stack is not None:
-        written, resolved, its_region = plan_view.stack_of(stack)
+        resolved, its_region = plan_view.stack_of(stack)
         of_function = (resolved.get("functions") or {}).get(name) or {}
         memory_mb = of_function.get("memory_mb") if memory_mb is None else memory_mb
         ephemeral_mb = of_function.get("ephemeral_mb") if ephemeral_mb is None else ephemeral_mb
@@ -583,17 +599,7 @@ def size(
             downstream_slots=4 if downstream_slots is None else downstream_slots,
             progress=bar,
         )
-    change = None
-    if stack is not None:
-        from keepwarm_planner import stack as stacks
-
-        sections = stacks.merged(written, report.settings)
-        after = {**written, **sections}
-        # as written: no reader of the program was there to add the defaults
-        checked = plan_view.resolved_settings(stack, after) != after
-        if write and sections:
-            stacks.update(stack, sections)
-        change = (stack, sections, checked, write and bool(sections))
+    change = None if stack is None else _merge(stack, report.settings, write)
     if plot is not None:
         plan_view.plot_size(report, plot)
     if json:
@@ -604,22 +610,38 @@ def size(
                 "region": table.region,
                 "prices_dated": table.dated,
                 "prices_unchecked": table.unchecked(plan_view.price_names([report.answer])),
-                **(
-                    {
-                        "stack": {
-                            "file": str(stack),
-                            "sections": change[1],
-                            "checked": change[2],
-                            "written": change[3],
-                        }
-                    }
-                    if change
-                    else {}
-                ),
+                **({"stack": plan_view.change_document(change)} if change else {}),
             }
         )
     else:
         plan_view.size(report, workload, table, explain, change)
+
+
+def _given(phase: list[str] | None) -> "dict[str, Law]":
+    from keepwarm_planner.errors import PlannerError
+
+    given = {}
+    for item in phase or []:
+        key, eq, text = item.partition("=")
+        if not eq:
+            raise PlannerError("KW500", "budget --phase", repr(item), "PHASE=LAW")
+        given[key] = _law(text, f"budget --phase {key}")
+    return given
+
+
+def _budgets(limit: list[str] | None) -> dict[str, float]:
+    from keepwarm_planner.errors import PlannerError
+
+    budgets = {}
+    for item in limit or []:
+        key, _, text = item.partition("=")
+        try:
+            budgets[key] = float(text)
+        except ValueError:
+            raise PlannerError("KW500", "budget --budget", repr(item), "PHASE=SECONDS") from None
+        if not budgets[key] > 0.0:
+            raise PlannerError("KW500", "budget --budget", repr(item), "seconds above 0")
+    return budgets
 
 
 @app.command()
@@ -658,6 +680,12 @@ def budget(
     function: Annotated[
         str | None, typer.Option(help="Only events of this function or service, e.g. classify.")
     ] = None,
+    headroom: Annotated[
+        float, typer.Option(help="Of the budget that the stack settings get, over the 99th percentile.")
+    ] = 1.25,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write that budget into --stack, in place of its own.")
+    ] = False,
     plot: Plot = None,
     json: Json = False,
     explain: Explain = False,
@@ -671,32 +699,21 @@ def budget(
         from keepwarm_planner.plots import checked_path
 
         checked_path(plot)
-    given = {}
-    for item in phase or []:
-        key, eq, text = item.partition("=")
-        if not eq:
-            raise PlannerError("KW500", "budget --phase", repr(item), "PHASE=LAW")
-        given[key] = _law(text, f"budget --phase {key}")
+    if write and stack is None:
+        raise PlannerError("KW500", "budget --write", "no --stack", "a stack file to write to")
+    given = _given(phase)
     budgets: dict[str, float] = {}
     if stack is not None:
         settings = plan_view.resolved_settings(stack)
         section = settings.get("budget") or {}
         budgets |= {k.removesuffix("_ms"): float(v) / 1000.0 for k, v in section.items() if k.endswith("_ms")}
         if memory_mb is None:
-            classify = (settings.get("functions") or {}).get("classify") or {}
-            memory_mb = classify.get("memory_mb")
-        if not budgets:
+            memory_mb = ((settings.get("functions") or {}).get("classify") or {}).get("memory_mb")
+        if not budgets and not write:
             raise PlannerError(
                 "KW513", str(stack), "no keepwarm:budget", "a budget section", fix="--budget total=6"
             )
-    for item in limit or []:
-        key, eq, text = item.partition("=")
-        try:
-            budgets[key] = float(text)
-        except ValueError:
-            raise PlannerError("KW500", "budget --budget", repr(item), "PHASE=SECONDS") from None
-        if not budgets[key] > 0.0:
-            raise PlannerError("KW500", "budget --budget", repr(item), "seconds above 0")
+    budgets |= _budgets(limit)
     path = ColdPath(
         artifact_mb=artifact_mb,
         container_image=image,
@@ -718,16 +735,21 @@ def budget(
     )
     report = estimate(path, budgets, calibration=calibration)
     assumed = calibration.assumed_total(path) if calibration else None
+    settings_of = {"budget": report.settings(headroom)}
+    change = None if stack is None else _merge(stack, settings_of, write)
     if plot is not None:
         plan_view.plot_budget(report, plot)
     if json:
-        document = report.as_dict()
+        document = {**report.as_dict(), "settings": settings_of}
+        if change is not None:
+            document["stack"] = plan_view.change_document(change)
         if assumed is not None:
             document["assumed_total_of_measured_phases_s"] = assumed
         _emit_json(document)
     else:
-        plan_view.budget(report, assumed, explain)
-    if not report.ok:
+        plan_view.budget(report, assumed, settings_of, headroom, explain, change)
+    # a budget that was just replaced is not broken
+    if not report.ok and not write:
         raise typer.Exit(CHECK_FAILED)
 
 

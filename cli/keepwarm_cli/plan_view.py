@@ -1,6 +1,7 @@
 """How `keepwarm plan` shows its answers: tables with rich, files with matplotlib, JSON documents."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,17 @@ from keepwarm_planner.plain import PlainFigures, PlainReport
 from keepwarm_planner.prices import Prices
 from keepwarm_planner.size import SizeReport
 from keepwarm_planner.system import SystemOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StackChange:
+    """What an answer changes in a stack file."""
+
+    file: Path
+    sections: Mapping[str, Any]
+    checked: bool
+    """The program's own reader accepted the whole; False where it can't be imported."""
+    written: bool
 
 
 def finite(value: Any) -> Any:
@@ -443,7 +455,7 @@ def size(
     workload: Workload,
     prices: Prices,
     explain: bool,
-    stack: tuple[Path, Mapping[str, Any], bool, bool] | None = None,
+    stack: StackChange | None = None,
 ) -> None:
     """The answer, what decided it, what would change it, the settings to paste."""
     console, a = _console(), report.answer
@@ -493,7 +505,7 @@ def size(
         if len(report.settings["functions"]) == 1 and POOLED not in report.settings["functions"]:  # type: ignore[arg-type,operator]
             console.print(f"[yellow]the stack keeps a warm pool and a queue for {POOLED} only[/yellow]")
     else:
-        _stack_change(console, *stack)
+        _stack_change(console, stack)
     console.print(
         f"[dim]{report.run.requests:,} requests, {report.screened} designs; service"
         f" {escape(workload.service.text if workload.service else 'of the trace')}; cold start"
@@ -508,10 +520,18 @@ def size(
         _explain_prices(console, prices, price_names([a]))
 
 
-def _stack_change(
-    console: Console, file: Path, sections: Mapping[str, Any], checked: bool, wrote: bool
-) -> None:
-    """Sections of a stack file that the answer changes."""
+def change_document(change: StackChange) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "file": str(change.file),
+        "sections": dict(change.sections),
+        "checked": change.checked,
+        "written": change.written,
+    }
+
+
+def _stack_change(console: Console, change: StackChange) -> None:
+    file, sections, checked = change.file, change.sections, change.checked
     if not sections:
         console.print(f"[bold]{escape(str(file))}[/bold] has these settings already")
         return
@@ -522,7 +542,7 @@ def _stack_change(
     )
     console.print(f"[bold]sections of {escape(str(file))}[/bold] [dim]({verdict})[/dim]", soft_wrap=True)
     console.print("config:\n" + rendered(sections), markup=False, soft_wrap=True, end="")
-    if wrote:
+    if change.written:
         console.print(f"[green]written to {escape(str(file))}[/green]")
     console.print()
 
@@ -544,7 +564,14 @@ def plot_size(report: SizeReport, path: Path) -> None:
 # ---- budget -----------------------------------------------------------------------------------------------
 
 
-def budget(report: BudgetReport, assumed: Mapping[str, float] | None, explain: bool) -> None:
+def budget(
+    report: BudgetReport,
+    assumed: Mapping[str, float] | None,
+    settings: Mapping[str, Any],
+    headroom: float,
+    explain: bool,
+    stack: StackChange | None = None,
+) -> None:
     """Phases against their budget. `assumed`: what the assumptions alone say of the measured phases."""
     console = _console()
     budgeted = any(row.budget_s is not None for row in [*report.rows, report.total])
@@ -589,6 +616,14 @@ def budget(report: BudgetReport, assumed: Mapping[str, float] | None, explain: b
         if assumed is not None:
             off = ", ".join(f"{q} {assumed[q] / v - 1:+.0%}" for q, v in c.measured_total.items() if v > 0.0)
             console.print(f"[dim]the assumptions alone would have been off by {off} on these phases[/dim]")
+    console.print()
+    if stack is None:
+        from keepwarm_planner.stack import rendered
+
+        console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")
+        console.print("config:\n" + rendered(settings), markup=False, soft_wrap=True)
+    else:
+        _stack_change(console, stack)
     if explain:
         figures = list(report.figures)
         figures.append(
@@ -597,6 +632,15 @@ def budget(report: BudgetReport, assumed: Mapping[str, float] | None, explain: b
                 report.total.quantiles["p99"],
                 "s (p99)",
                 "quantile of 20,000 sums: assumed and given phases drawn independently, measured ones as whole starts",
+            )
+        )
+        figures.append(
+            Figure(
+                "keepwarm:budget",
+                None,
+                "ms",
+                "p99 x headroom, two figures, rounded up; the total at least its largest phase",
+                {"headroom": headroom},
             )
         )
         figures.append(
@@ -799,8 +843,16 @@ def _reader(stack: Path) -> Any:
     return module.Settings
 
 
-def stack_of(stack: Path) -> tuple[dict[str, Any], dict[str, Any], str | None]:
-    """A stack's settings as written and with their defaults, and its region."""
+def accepted(stack: Path, written: dict[str, Any]) -> bool:
+    """Whether the program's reader took these settings; False where there is none to ask. Raises KW513."""
+    if _reader(stack) is None:
+        return False
+    resolved_settings(stack, written)
+    return True
+
+
+def stack_of(stack: Path) -> tuple[dict[str, Any], str | None]:
+    """A stack's settings with their defaults, and its region."""
     import yaml
 
     from keepwarm_planner.checklist import stack_settings
@@ -808,7 +860,7 @@ def stack_of(stack: Path) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     written = stack_settings(stack)
     document = yaml.safe_load(stack.read_text(encoding="utf-8"))
     region = document["config"].get("aws:region")
-    return written, resolved_settings(stack, written), region if isinstance(region, str) else None
+    return resolved_settings(stack, written), region if isinstance(region, str) else None
 
 
 def price_document(table: Prices) -> dict[str, Any]:

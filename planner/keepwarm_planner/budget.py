@@ -9,7 +9,7 @@ by what it takes longer.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import fsum, isfinite
+from math import ceil, fsum, isfinite
 from pathlib import Path
 from random import Random
 
@@ -37,6 +37,12 @@ ASSUMED: dict[str, tuple[float, float, str]] = {
 
 OUTSIDE = ("scheduling", "sandbox", "image_pull")
 """Phases that are over before the runtime starts: an event can only have them from the platform."""
+
+BUDGETED = ("runtime_init", "imports", "fetch", "verify", "load", "warmup")
+"""Phases that a stack budgets, beside the total."""
+
+HEADROOM = 1.25
+"""Of a stack's budget over the estimated 99th percentile."""
 
 MITIGATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "provisioned concurrency": (
@@ -247,6 +253,16 @@ class BudgetReport:
     figures: list[Figure]
     calibration: "Calibration | None" = None
 
+    def settings(self, headroom: float = HEADROOM) -> dict[str, int]:
+        """`keepwarm:budget` of a stack that holds what is estimated: 99th percentiles times the headroom, in ms, two
+        figures, rounded up."""
+        if not headroom >= 1.0:
+            raise PlannerError("KW500", "budget --headroom", headroom, "1 or more")
+        p99 = {row.name: row.quantiles["p99"] for row in self.rows}
+        limits_ms = {f"{name}_ms": _ceiling(p99[name] * headroom * 1000.0) for name in BUDGETED}
+        total = _ceiling(self.total.quantiles["p99"] * headroom * 1000.0)
+        return {**limits_ms, "total_ms": max(total, *limits_ms.values())}
+
     @property
     def ok(self) -> bool:
         """No phase and not the total is over its budget."""
@@ -274,6 +290,7 @@ class BudgetReport:
                 for by, phases, left, remark in self.removed
             ],
             "figures": [f.as_dict() for f in self.figures],
+            "settings": {"budget": self.settings()},
             "calibration": self.calibration.as_dict() if self.calibration else None,
         }
 
@@ -338,7 +355,22 @@ def estimate(
         after = _quantiles(_sample(rest, left, seed, starts, still))["p99"] if left else 0.0
         removed.append((by, phases, after, remark))
     removed.sort(key=lambda x: x[2])
-    return BudgetReport(rows, total, empirical(totals, "sum of the phases"), removed, figures, calibration)
+    return BudgetReport(
+        rows=rows,
+        total=total,
+        law=empirical(totals, "sum of the phases"),
+        removed=removed,
+        figures=figures,
+        calibration=calibration,
+    )
+
+
+def _ceiling(ms: float) -> int:
+    """The next number of two figures; a budget of nothing is 1 ms."""
+    if ms <= 10.0:
+        return max(ceil(ms), 1)
+    step = int(10 ** (len(str(int(ms))) - 2))
+    return ceil(ms / step - 1e-9) * step
 
 
 # ---- calibration ------------------------------------------------------------------------------------------

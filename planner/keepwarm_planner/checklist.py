@@ -243,7 +243,7 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
         return _missing(
             7,
             [],
-            "say what arrives: --requests-per-s and --service-s, or --trace (the saving depends on the duty cycle)",
+            "say what arrives: --requests-per-s and --service-s (the saving depends on the duty cycle)",
         )
     classify = _section(_section(settings, "functions"), "classify")
     pool = _section(settings, "warm_pool")

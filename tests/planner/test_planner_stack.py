@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from keepwarm_cli.plan import app
 from keepwarm_planner import law, prices, traces
+from keepwarm_planner.budget import ColdPath, estimate
 from keepwarm_planner.checklist import stack_settings
 from keepwarm_planner.engine import Design, Outcome, Tracking, Workload, run
 from keepwarm_planner.errors import PlannerError
@@ -171,6 +172,55 @@ def test_given_a_stack_when_sized_then_its_own_settings_are_the_defaults_and_the
     assert stack_settings(project)["warm_pool"] == sections["warm_pool"]
     again = RUNNER.invoke(app, [*SIZE, "--stack", str(project), "--write"])
     assert f"{project} has these settings already" in again.stdout
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ColdPath(),
+        ColdPath(model_mb=0.0, warmup_s=0.0),
+        ColdPath(model_mb=4000.0, compile_s=30.0, memory_mb=512),
+    ],
+    ids=["usual", "no model", "huge"],
+)
+def test_given_an_estimate_when_made_a_budget_then_it_keeps_it_and_the_program_accepts_it(
+    path: ColdPath,
+) -> None:
+    infra = pytest.importorskip("infra.settings")
+    found = estimate(path).settings()
+    settings = infra.Settings.load(_raw({"budget": found}))
+    assert settings.budget.model_dump() == found
+    budgets = {name.removesuffix("_ms"): ms / 1000.0 for name, ms in found.items()}
+    assert estimate(path, budgets).ok
+    # a quarter above the 99th percentile, rounded up by less than a tenth
+    p99 = estimate(path).total.quantiles["p99"]
+    assert 1.25 * p99 <= budgets["total"] <= 1.25 * p99 * 1.1
+    with pytest.raises(PlannerError) as caught:
+        estimate(path).settings(0.9)
+    assert str(caught.value) == "KW500 budget --headroom: got 0.9; allowed 1 or more"
+
+
+def test_given_a_stack_when_its_budget_is_written_then_it_is_kept_and_no_longer_the_default(
+    project: Path,
+) -> None:
+    over = RUNNER.invoke(
+        app, ["budget", "--stack", str(project), "--phase", "load=lognormal:p50=1,p99=3", "--json"]
+    )
+    assert over.exit_code == 1
+    assert json.loads(over.stdout)["stack"]["written"] is False
+    options = ["budget", "--stack", str(project), "--phase", "load=lognormal:p50=1,p99=3"]
+    result = RUNNER.invoke(app, [*options, "--write"])
+    assert result.exit_code == 0, result.output
+    assert f"sections of {project} (the program accepts them)" in result.stdout
+    assert stack_settings(project)["budget"]["load_ms"] == 3800
+    again = RUNNER.invoke(app, options)
+    assert again.exit_code == 0
+    assert f"{project} has these settings already" in again.stdout
+    refused = RUNNER.invoke(app, ["budget", "--write"])
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "KW500 budget --write: got no --stack; allowed a stack file to write to\n",
+    )
 
 
 def test_given_a_function_that_the_program_lacks_when_sized_then_its_words_and_nothing_is_written(
