@@ -336,6 +336,11 @@ ON_DEMAND = (
     "s x price"
 )
 
+SCALED_COST = (
+    f"up share x running x instance price x 730 h; up share = 1 - exp(-requests/s x {TASK_IDLE_S:g} s); running = mean "
+    f"load / (slots x {UTILISATION:g}), at least 1 and at most the units of the peak"
+)
+
 DENSE = 5.0
 """Requests per second beyond which the cold share is estimated: a run would take longer than its figure is worth."""
 
@@ -593,6 +598,9 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
         managed_misses.append(f"scaling from zero takes minutes ({managed_wake:.0f} s assumed)")
     always = units * hour * HOURS_PER_MONTH
     resident = {"units": units, "instance_hour": hour}
+    # a service that scales has the peak's units at the peak only: on average what the mean load needs, one while up
+    running = min(max(w.requests_per_s * w.service_s / (w.slots * UTILISATION), 1.0), float(units))
+    elastic = {"up_share": up, "running": running, "instance_hour": hour}
     return [
         Candidate(
             "lambda-managed-gpu",
@@ -600,12 +608,11 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             idle + durable + state + managed_misses,
             managed_wake,
             asleep,
-            up * units * hour * HOURS_PER_MONTH * (1.0 + prices.managed_instances_fee)
+            up * running * hour * HOURS_PER_MONTH * (1.0 + prices.managed_instances_fee)
             + _month(w) * prices.lambda_request,
             f"EC2 price plus {prices.managed_instances_fee:.0%}; a request may fail while no GPU can be had",
-            "up share x units x instance price x 730 h x (1 + fee) + requests x price; up share = 1 - exp(-requests/s "
-            f"x {TASK_IDLE_S:g} s)",
-            {"up_share": up, **resident, "fee": prices.managed_instances_fee},
+            f"{SCALED_COST} x (1 + fee) + requests x price",
+            {**elastic, "fee": prices.managed_instances_fee},
         ),
         Candidate(
             "ecs-gpu-always-on",
@@ -624,10 +631,10 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             idle + durable + state + zero_misses,
             wake,
             asleep,
-            up * always,
+            up * running * hour * HOURS_PER_MONTH,
             f"up {up:.0%} of the time: until {TASK_IDLE_S:g} s pass without a request",
-            f"up share x units x instance price x 730 h; up share = 1 - exp(-requests/s x {TASK_IDLE_S:g} s)",
-            {"up_share": up, **resident},
+            SCALED_COST,
+            elastic,
         ),
     ]
 

@@ -518,6 +518,11 @@ def test_given_a_fit_when_explained_then_each_candidates_cost_follows_from_its_f
     inputs = figures["ecs-gpu-always-on cost"].inputs
     assert figures["ecs-gpu-always-on cost"].value == pytest.approx(12 * 1.006 * 730)
     assert inputs == {"units": 12, "instance_hour": 1.006}
+    # twelve units are for the peak, twenty times the mean, for which one is enough
+    assert figures["ecs-gpu-scale-to-zero cost"].value == pytest.approx(1.006 * 730, rel=1e-6)
+    assert figures["lambda-managed-gpu cost"].value == pytest.approx(
+        1.15 * 1.006 * 730 + 525_600 * 2e-7, rel=1e-6
+    )
     inputs = figures["lambda-provisioned cost"].inputs
     month, size, gb = inputs["requests_month"], inputs["environments"], inputs["gb"]
     assert isinstance(month, float)
