@@ -7,6 +7,7 @@ order of deletion with protected instances. Does not prove container isolation: 
 import contextlib
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.ecs import EcsService
-from keepwarm_localcloud.service import Service
+from keepwarm_localcloud.ecs.definitions import check
+from keepwarm_localcloud.service import AwsError, Service
 from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
 from keepwarm_localcloud.sts import StsService
 
@@ -210,6 +213,305 @@ def test_given_a_bad_task_definition_when_registered_then_client_exception(
 ) -> None:
     with pytest.raises(ClientError, match=f"ClientException.*{message}"):
         ecs.define(**change)
+
+
+IMAGE = {"name": "m", "image": "file:///x"}
+FARGATE = {"networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512"}
+SETTING = "Invalid setting for container 'm'. "
+
+
+@pytest.mark.parametrize(
+    ("change", "container", "message"),
+    [
+        ({"family": "a b"}, {},
+         "Family should be up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens."),
+        ({"containerDefinitions": []}, {}, "Container list cannot be empty."),
+        ({"networkMode": "mesh"}, {}, "Invalid network mode 'mesh'."),
+        ({"containerDefinitions": [IMAGE, IMAGE]}, {}, "Container name 'm' is not unique in the task definition."),
+        ({}, {"image": ""}, "Container.image should not be null or empty."),
+        ({"memory": None, "requiresCompatibilities": ["EC2"]}, {},
+         f"{SETTING}At least one of 'memory' or 'memoryReservation' must be specified."),
+        ({}, {"memory": 128, "memoryReservation": 256}, f"{SETTING}'memory' must be greater than 'memoryReservation'."),
+        ({}, {"healthCheck": {"command": ["CMD", "x"], "timeout": 61}},
+         f"{SETTING}healthCheck.timeout must be between 2 and 60."),
+        ({}, {"healthCheck": {"command": ["CMD", "x"], "retries": 11}},
+         f"{SETTING}healthCheck.retries must be between 1 and 10."),
+        ({}, {"healthCheck": {"command": ["CMD", "x"], "startPeriod": 301}},
+         f"{SETTING}healthCheck.startPeriod must be between 0 and 300."),
+        ({}, {"dependsOn": [{"containerName": "n", "condition": "START"}]},
+         "Container 'm' depends on an unknown container."),
+        ({}, {"portMappings": [{"containerPort": 80, "hostPort": 81}]},
+         "When networkMode=awsvpc, the host ports and container ports in port mappings must match."),
+        ({"cpu": None}, {}, "Fargate requires that 'cpu' and 'memory' be defined at the task level."),
+        ({"cpu": "1 vCPU", "memory": "1 GB"}, {},
+         "No Fargate configuration exists for given values: 1024 CPU, 1024 memory. "
+         "See the Amazon ECS documentation for the valid values."),
+        ({"cpu": "lots"}, {}, "Invalid setting for container. Invalid value 'lots'"),
+        ({"volumes": [{"name": "v", "host": {"sourcePath": "/x"}}]}, {},
+         "Fargate compatible task definitions do not support host volumes with a sourcePath."),
+        ({}, {"privileged": True}, "Fargate compatible task definitions do not support privileged containers."),
+        ({}, {"stopTimeout": 121}, "The stopTimeout of a container must be at most 120 seconds on Fargate."),
+    ],
+)  # fmt: skip
+def test_given_a_definition_that_ecs_refuses_when_checked_then_client_exception_says_why(
+    change: dict[str, Any], container: dict[str, Any], message: str
+) -> None:
+    good = {"family": "f", "containerDefinitions": [{**IMAGE, **container}], **FARGATE}
+    assert check({"family": "f", "containerDefinitions": [IMAGE], **FARGATE})
+    with pytest.raises(AwsError) as refused:
+        check({k: v for k, v in {**good, **change}.items() if v is not None})
+    assert (refused.value.code, refused.value.message) == ("ClientException", message)
+
+
+class Shell:
+    """A cluster of shell scripts on a clock moved by hand."""
+
+    def __init__(self, cloud: Cloud, clock: ManualClock, folder: Path) -> None:
+        self.cloud, self.clock, self.api = cloud, clock, cloud.boto("ecs")
+        (folder / "config.json").write_text(json.dumps({"Entrypoint": ["/bin/sh", "-c"]}))
+        self.image = f"file://{folder}"
+        self.api.create_cluster(clusterName="c")
+
+    def define(self, *containers: dict[str, Any], **options: Any) -> str:
+        named = [{"name": "m", "image": self.image, "stopTimeout": 2, **c} for c in containers]
+        answer = self.api.register_task_definition(
+            family="t", containerDefinitions=named, **{**FARGATE, **options}
+        )
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+    def run(self, definition: str) -> str:
+        answer = self.api.run_task(
+            cluster="c", taskDefinition=definition, launchType="FARGATE", networkConfiguration=NETWORK
+        )
+        return str(answer["tasks"][0]["taskArn"])
+
+    def task(self, arn: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.describe_tasks(cluster="c", tasks=[arn])["tasks"][0]
+        return found
+
+    def serve(self, definition: str, count: int, **options: Any) -> None:
+        self.api.create_service(
+            cluster="c", serviceName="s", taskDefinition=definition, desiredCount=count, launchType="FARGATE",
+            networkConfiguration=NETWORK, **options,
+        )  # fmt: skip
+
+    def service(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.describe_services(cluster="c", services=["s"])["services"][0]
+        return found
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Let the clock go on in steps of what counts as started until something holds."""
+
+        def look() -> Any:
+            self.clock.advance(0.5)
+            return condition()
+
+        return until(look)
+
+    def steady(self, count: int) -> None:
+        def done() -> bool:
+            service = self.service()
+            states = [d["rolloutState"] for d in service["deployments"]]
+            return states == ["COMPLETED"] and service["runningCount"] == count
+
+        self.until(done)
+
+    def states(self) -> list[tuple[str, str]]:
+        return [(e.facts["task"], e.facts["state"]) for e in self.cloud.journal.since(kind="task")]
+
+
+NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    clock = ManualClock()
+    services: list[Service] = [EcsService(), ServiceDiscoveryService()]
+    with Cloud(CloudSettings(account_id="123456789028", clock=clock), services) as cloud:
+        yield Shell(cloud, clock, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("condition", "first", "output"),
+    [
+        ("SUCCESS", "sleep 0.1; echo first >> LOG", "first second"),
+        ("COMPLETE", "sleep 0.1; echo first >> LOG; exit 3", "first second"),
+        ("HEALTHY", "sleep 0.1; echo first >> LOG; sleep 60", "first second"),
+        # Started is enough: the first one goes on only when the second has written.
+        ("START", "until grep -q second LOG; do sleep 0.02; done; echo first >> LOG", "second first"),
+    ],
+)
+def test_given_a_dependency_when_its_condition_is_met_then_the_other_container_starts(
+    shell: Shell, tmp_path: Path, condition: str, first: str, output: str
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    health = {"command": ["CMD-SHELL", f"grep -q first {log}"], "interval": 5}
+    shell.run(
+        shell.define(
+            {"name": "a", "essential": False, "command": [first.replace("LOG", str(log))], "healthCheck": health},
+            {"command": [f"echo second >> {log}; sleep 60"],
+             "dependsOn": [{"containerName": "a", "condition": condition}]},
+        )
+    )  # fmt: skip
+    shell.until(lambda: log.read_text().split() == output.split())
+
+
+def test_given_a_dependency_that_fails_when_success_is_asked_then_the_task_fails_to_start(
+    shell: Shell,
+) -> None:
+    arn = shell.run(
+        shell.define(
+            {"name": "a", "essential": False, "command": ["exit 3"]},
+            {"command": ["sleep 60"], "dependsOn": [{"containerName": "a", "condition": "SUCCESS"}]},
+        )
+    )
+    task = until(lambda: shell.task(arn) if shell.task(arn)["lastStatus"] == "STOPPED" else None)
+    assert (task["stopCode"], task["stoppedReason"]) == (
+        "TaskFailedToStart",
+        "Container m dependency a exited with 3",
+    )
+
+
+@pytest.mark.parametrize(("least", "most", "fewest", "live"), [(100, 200, 2, 4), (50, 100, 1, 2)])
+def test_given_a_new_revision_when_deployed_then_never_fewer_or_more_tasks_than_the_percentages_allow(
+    shell: Shell, least: int, most: int, fewest: int, live: int
+) -> None:
+    shell.serve(
+        shell.define({"command": ["sleep 60"]}), 2,
+        deploymentConfiguration={"minimumHealthyPercent": least, "maximumPercent": most},
+    )  # fmt: skip
+    shell.steady(2)
+    before = len(shell.states())
+    shell.api.update_service(cluster="c", service="s", taskDefinition=shell.define({"command": ["sleep 61"]}))
+    shell.steady(2)
+    running = {task for task, state in shell.states()[:before] if state == "RUNNING"}
+    alive, counts = set(running), []
+    for task, state in shell.states()[before:]:
+        if state == "PROVISIONING":
+            alive.add(task)
+        elif state == "RUNNING":
+            running.add(task)
+        elif state == "DEACTIVATING":
+            # Tasks that are on their way out no longer count.
+            running.discard(task)
+            alive.discard(task)
+        counts.append((len(running), len(alive)))
+    assert min(n for n, _ in counts) == fewest
+    assert max(n for _, n in counts) == live
+
+
+def test_given_a_breaker_without_rollback_when_tasks_fail_then_the_deployment_fails_and_starts_no_more(
+    shell: Shell,
+) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+    shell.serve(shell.define({"command": ["exit 1"]}), 1, deploymentConfiguration=breaker)
+    shell.until(lambda: shell.service()["deployments"][0]["rolloutState"] == "FAILED")
+    deployment = shell.service()["deployments"][0]
+    assert (deployment["failedTasks"], deployment["rolloutStateReason"]) == (
+        3,
+        "ECS deployment circuit breaker: tasks failed to start.",
+    )
+    started = sum(state == "PROVISIONING" for _, state in shell.states())
+    shell.clock.advance(3600)
+    # A task of its own goes through its life meanwhile.
+    arn = shell.run(shell.define({"command": ["exit 0"]}))
+    until(lambda: shell.task(arn)["lastStatus"] == "STOPPED")
+    assert sum(state == "PROVISIONING" for _, state in shell.states()) == started + 1
+
+
+def test_given_a_container_port_in_use_when_run_then_another_one_and_the_health_check_goes_there(
+    shell: Shell, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        shell.serve(
+            shell.define(
+                {
+                    "command": [f"echo $KEEPWARM_PORT > {tmp_path}/port; sleep 60"],
+                    "portMappings": [{"containerPort": port}],
+                    "healthCheck": {
+                        "command": ["CMD-SHELL", f"test localhost:{port} = localhost:$KEEPWARM_PORT"],
+                        "interval": 5,
+                    },
+                }
+            ),
+            1,
+        )
+        shell.steady(1)
+        (arn,) = shell.api.list_tasks(cluster="c")["taskArns"]
+        (container,) = shell.task(arn)["containers"]
+    (binding,) = container["networkBindings"]
+    assert container["healthStatus"] == "HEALTHY"
+    assert (binding["containerPort"], binding["hostPort"] != port) == (port, True)
+    assert (tmp_path / "port").read_text().strip() == str(binding["hostPort"])
+
+
+def test_given_volumes_and_tmpfs_when_run_then_each_is_a_private_folder_that_ends_with_the_task(
+    shell: Shell, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    write = f'echo "$SHARED $SCRATCH $OTHER" >> {out}; touch $SHARED/by-$NAME; sleep 60'
+    names = {"SHARED": "/data/models", "SCRATCH": "/scratch", "OTHER": "/database"}
+
+    def container(name: str) -> dict[str, Any]:
+        environment = [{"name": k, "value": v} for k, v in {**names, "NAME": name}.items()]
+        return {
+            "name": name, "command": [f"mkdir -p $SHARED; {write}"], "environment": environment,
+            "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}],
+            "linuxParameters": {"tmpfs": [{"containerPath": "/scratch", "size": 8}]},
+        }  # fmt: skip
+
+    arn = shell.run(
+        shell.define(container("a"), container("b"), volumes=[{"name": "v"}], requiresCompatibilities=["FARGATE"])
+    )  # fmt: skip
+    until(lambda: out.exists() and len(out.read_text().splitlines()) == 2)
+    (shared, scratch, other), (shared_too, scratch_too, _) = (
+        line.split() for line in out.read_text().splitlines()
+    )
+    assert shared == shared_too
+    assert scratch != scratch_too
+    assert other == "/database", "only what is at or under a mount is rewritten"
+    until(lambda: sorted(p.name for p in Path(shared).iterdir()) == ["by-a", "by-b"])
+    shell.api.stop_task(cluster="c", task=arn)
+    until(lambda: shell.task(arn)["lastStatus"] == "STOPPED")
+    assert not Path(shared).exists()
+    assert not Path(scratch).exists()
+
+
+def test_given_a_service_registry_when_a_task_is_healthy_then_it_is_found_and_no_more_when_it_gets_sigterm(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, mark = shell.cloud.boto("servicediscovery"), tmp_path / "well"
+    operation = api.create_http_namespace(Name="ns")["OperationId"]
+    namespace = api.get_operation(OperationId=operation)["Operation"]["Targets"]["NAMESPACE"]
+    registry = api.create_service(Name="gpu", NamespaceId=namespace)["Service"]
+    instances = (
+        shell.cloud.service("servicediscovery", ServiceDiscoveryService).services[registry["Id"]].instances
+    )
+    health = {"command": ["CMD-SHELL", f"test -e {mark}"], "interval": 300, "startPeriod": 300}
+    shell.serve(
+        shell.define({"command": ["sleep 60"], "portMappings": [{"containerPort": 8080}], "healthCheck": health}),
+        1, serviceRegistries=[{"registryArn": registry["Arn"]}],
+    )  # fmt: skip
+    shell.until(lambda: shell.service()["runningCount"] == 1)
+    assert instances == {}
+    mark.touch()
+    shell.until(lambda: len(instances) == 1)
+    at_sigterm: list[int] = []
+    send = shell.cloud.processes.signal
+
+    def watch(child: Any, number: int) -> None:
+        if number == signal.SIGTERM:
+            at_sigterm.append(len(instances))
+        send(child, number)
+
+    monkeypatch.setattr(shell.cloud.processes, "signal", watch)
+    shell.api.update_service(cluster="c", service="s", desiredCount=0)
+    shell.until(lambda: shell.service()["runningCount"] == 0)
+    until(lambda: at_sigterm)
+    assert at_sigterm == [0]
 
 
 def test_given_a_mirrored_repository_when_registered_then_the_local_image_runs(ecs: Ecs) -> None:

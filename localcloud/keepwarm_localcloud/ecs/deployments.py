@@ -79,7 +79,9 @@ class Deployments:
         good = [t for t in new if self.settled(t, now_s)]
         if good:
             primary.streak = 0
-        self._start(record, len(new), len(live), now_s)
+        # maximumPercent counts what is RUNNING or PENDING: a task that was told to stop still is, until it stops.
+        present = [t for t in tasks if t.status in (*STARTING, "RUNNING")]
+        self._start(record, len(new), len(present), now_s)
         self._shrink(record, new, old, now_s)
         self._judge(record, primary, good, old, now_s)
 
