@@ -725,6 +725,174 @@ def test_given_start_after_when_listed_then_only_later_keys(s3: Any, bucket: str
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, StartAfter="a")["Contents"]] == ["b", "c"]
 
 
+def test_given_tags_when_put_read_replaced_and_deleted_then_as_asked(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="kind=model&empty=")
+
+    def tags(key: str = "k") -> dict[str, str]:
+        return {t["Key"]: t["Value"] for t in s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]}
+
+    assert tags() == {"kind": "model", "empty": ""}
+    assert s3.get_object(Bucket=bucket, Key="k")["TagCount"] == 2
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "k"})
+    s3.copy_object(
+        Bucket=bucket, Key="other", CopySource={"Bucket": bucket, "Key": "k"}, TaggingDirective="REPLACE", Tagging="a=b"
+    )  # fmt: skip
+    assert (tags("copy"), tags("other")) == ({"kind": "model", "empty": ""}, {"a": "b"})
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": [{"Key": "n", "Value": "1"}]})
+    assert tags() == {"n": "1"}
+    s3.delete_object_tagging(Bucket=bucket, Key="k")
+    assert tags() == {}
+    assert "TagCount" not in s3.head_object(Bucket=bucket, Key="k")
+
+
+@pytest.mark.parametrize(
+    ("tags", "refusal"),
+    [
+        ([(f"k{i}", "v") for i in range(11)], ("BadRequest", "Object tags cannot be greater than 10")),
+        ([("k", "1"), ("k", "2")], ("InvalidTag", "Cannot provide multiple Tags with the same key")),
+        ([("k" * 129, "v")], ("InvalidTag", "The TagKey you have provided is invalid")),
+        ([("aws:k", "v")], ("InvalidTag", "The TagKey you have provided is invalid")),
+        ([("k", "v" * 257)], ("InvalidTag", "The TagValue you have provided is invalid")),
+    ],
+)
+def test_given_bad_tags_when_put_then_refused_and_the_old_ones_stay(
+    s3: Any, bucket: str, tags: list[tuple[str, str]], refusal: tuple[str, str]
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="a=b")
+    with pytest.raises(ClientError) as refused:
+        s3.put_object_tagging(
+            Bucket=bucket, Key="k", Tagging={"TagSet": [{"Key": k, "Value": v} for k, v in tags]}
+        )
+    error = refused.value.response["Error"]
+    assert (error["Code"], error["Message"]) == refusal
+    assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == [{"Key": "a", "Value": "b"}]
+
+
+def test_given_an_object_of_parts_when_its_attributes_are_asked_then_sizes_parts_and_checksum(
+    s3: Any, bucket: str
+) -> None:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm="SHA256")["UploadId"]
+    parts = []
+    for number, body in ((1, b"a" * 5 * 1024 * 1024), (2, b"b")):
+        answer = s3.upload_part(
+            Bucket=bucket, Key="k", UploadId=upload, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256"
+        )
+        parts.append(
+            {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": answer["ChecksumSHA256"]}
+        )
+    done = s3.complete_multipart_upload(
+        Bucket=bucket, Key="k", UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+    wanted = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+    answer = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=wanted)
+    assert {k: answer[k] for k in wanted} == {
+        "ETag": done["ETag"].strip('"'),
+        "Checksum": {"ChecksumSHA256": done["ChecksumSHA256"], "ChecksumType": "COMPOSITE"},
+        "ObjectParts": {"TotalPartsCount": 2},
+        "StorageClass": "STANDARD",
+        "ObjectSize": 5 * 1024 * 1024 + 1,
+    }
+    assert "ObjectSize" not in s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ETag"])
+
+
+def test_given_the_former_listing_when_paged_then_markers_lead_through_keys_and_prefixes(
+    s3: Any, bucket: str
+) -> None:
+    for key in ("a", "b/1", "b/2", "c", "d/1"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    seen, marker = [], ""
+    while True:
+        page = s3.list_objects(Bucket=bucket, Delimiter="/", MaxKeys=2, Marker=marker)
+        seen.append(
+            [o["Key"] for o in page.get("Contents", [])]
+            + [p["Prefix"] for p in page.get("CommonPrefixes", [])]
+        )
+        if not page["IsTruncated"]:
+            break
+        marker = page["NextMarker"]
+    assert seen == [["a", "b/"], ["c", "d/"]]
+    page = s3.list_objects(Bucket=bucket, MaxKeys=2, Marker="b/1")
+    assert [o["Key"] for o in page["Contents"]] == ["b/2", "c"]
+    assert "NextMarker" not in page, "AWS gives it with a delimiter only"
+
+
+def test_given_a_continuation_token_s3_never_gave_when_listing_then_invalid_argument(
+    s3: Any, bucket: str
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        s3.list_objects_v2(Bucket=bucket, ContinuationToken="ä")
+    error = refused.value.response["Error"]
+    assert (error["Code"], error["Message"]) == (
+        "InvalidArgument",
+        "The continuation token provided is incorrect",
+    )
+
+
+def test_given_versions_under_prefixes_when_listed_in_pages_then_each_prefix_and_version_once(
+    s3: Any, versioned: str
+) -> None:
+    for key in ("a", "a", "b/1", "b/1", "c"):
+        s3.put_object(Bucket=versioned, Key=key, Body=b"")
+    seen, markers = [], {}
+    while True:
+        page = s3.list_object_versions(Bucket=versioned, Delimiter="/", MaxKeys=1, **markers)
+        seen += [(v["Key"], v["IsLatest"]) for v in page.get("Versions", [])]
+        seen += [(p["Prefix"], None) for p in page.get("CommonPrefixes", [])]
+        if not page["IsTruncated"]:
+            break
+        markers = {"KeyMarker": page["NextKeyMarker"]}
+        if page.get("NextVersionIdMarker"):
+            markers["VersionIdMarker"] = page["NextVersionIdMarker"]
+    assert seen == [("a", True), ("a", False), ("b/", None), ("c", True)]
+
+
+def test_given_a_bucket_when_created_again_or_elsewhere_then_only_us_east_1_succeeds(
+    s3: Any, bucket: str
+) -> None:
+    s3.create_bucket(Bucket=bucket)
+    with pytest.raises(ClientError) as refused:
+        s3.create_bucket(
+            Bucket=f"{bucket}-x", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+    error = refused.value.response["Error"]
+    assert (error["Code"], error["Message"]) == (
+        "IllegalLocationConstraintException",
+        "The eu-central-1 location constraint is incompatible for the region specific endpoint this request was sent"
+        " to.",
+    )
+    assert bucket in [b["Name"] for b in s3.list_buckets()["Buckets"]]
+    assert [b["Name"] for b in s3.list_buckets(Prefix=bucket)["Buckets"]] == [
+        b["Name"] for b in s3.list_buckets()["Buckets"] if b["Name"].startswith(bucket)
+    ]
+
+
+def test_given_an_acl_when_read_then_the_owner_has_full_control(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="bucket-owner-full-control")
+    for acl in (s3.get_bucket_acl(Bucket=bucket), s3.get_object_acl(Bucket=bucket, Key="k")):
+        assert [(g["Grantee"]["ID"], g["Permission"]) for g in acl["Grants"]] == [
+            (acl["Owner"]["ID"], "FULL_CONTROL")
+        ]
+
+
+def test_given_a_size_header_when_an_upload_completes_then_it_must_fit(s3: Any, bucket: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    etag = s3.upload_part(Bucket=bucket, Key="k", UploadId=upload, PartNumber=1, Body=b"abc")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    with pytest.raises(ClientError) as refused:
+        s3.complete_multipart_upload(
+            Bucket=bucket, Key="k", UploadId=upload, MultipartUpload=parts, MpuObjectSize=4
+        )
+    error = refused.value.response["Error"]
+    assert (error["Code"], error["Message"]) == (
+        "InvalidRequest",
+        "The provided 'x-amz-mp-object-size' header does not match what was computed: 3",
+    )
+    s3.complete_multipart_upload(
+        Bucket=bucket, Key="k", UploadId=upload, MultipartUpload=parts, MpuObjectSize=3
+    )
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"abc"
+
+
 def test_given_many_keys_when_deleted_at_once_then_gone_and_reported(s3: Any, bucket: str) -> None:
     for key in "abc":
         s3.put_object(Bucket=bucket, Key=key, Body=b"")

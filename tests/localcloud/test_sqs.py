@@ -596,6 +596,78 @@ def test_given_waiting_messages_when_a_minute_passes_then_cloudwatch_has_depth_a
         assert max(p["Maximum"] for p in points) == expected
 
 
+def test_given_a_queue_unused_for_six_hours_when_a_minute_passes_then_it_has_no_metrics_any_more(
+    cloud: Cloud, sqs: Any, make: Any, clock: ManualClock
+) -> None:
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-monitoring-using-cloudwatch.html"""
+    url, service = make(), cloud.service("sqs", SqsService)
+
+    def points() -> int:
+        service.publish_metrics()
+        return len(
+            cloud.boto("cloudwatch").get_metric_statistics(
+                Namespace="AWS/SQS", MetricName="NumberOfMessagesSent", Period=60, Statistics=["Sum"],
+                Dimensions=[{"Name": "QueueName", "Value": url.rpartition("/")[2]}],
+                StartTime=clock.now_s() - 30, EndTime=clock.now_s() + 60,
+            )["Datapoints"]
+        )  # fmt: skip
+
+    sqs.receive_message(QueueUrl=url)
+    clock.advance(6 * 3600 - 1)
+    assert points() == 1
+    clock.advance(120)
+    assert points() == 0
+    sqs.receive_message(QueueUrl=url)
+    assert points() == 1
+
+
+def test_given_a_batch_of_visibility_changes_when_one_handle_is_bad_then_only_that_entry_fails(
+    sqs: Any, make: Any
+) -> None:
+    url = make(VisibilityTimeout="30")
+    sqs.send_message(QueueUrl=url, MessageBody="m")
+    (message,) = receive(sqs, url)
+    answer = sqs.change_message_visibility_batch(
+        QueueUrl=url,
+        Entries=[
+            {"Id": "good", "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0},
+            {"Id": "bad", "ReceiptHandle": "x", "VisibilityTimeout": 0},
+        ],
+    )
+    assert [e["Id"] for e in answer["Successful"]] == ["good"]
+    assert [(e["Id"], e["Code"], e["SenderFault"]) for e in answer["Failed"]] == [
+        ("bad", "ReceiptHandleIsInvalid", True)
+    ]
+    assert len(receive(sqs, url)) == 1
+
+
+def test_given_dead_letters_when_moved_to_a_queue_then_the_task_is_listed_as_done(
+    sqs: Any, make: Any
+) -> None:
+    dead, target = make("-dead"), make("-target")
+    source = make(
+        "-source", RedrivePolicy=json.dumps({"deadLetterTargetArn": arn(sqs, dead), "maxReceiveCount": 1})
+    )
+    sqs.send_message(QueueUrl=source, MessageBody="m")
+    for _ in range(2):
+        for message in receive(sqs, source):
+            sqs.change_message_visibility(
+                QueueUrl=source, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+    started = sqs.start_message_move_task(SourceArn=arn(sqs, dead), DestinationArn=arn(sqs, target))
+    assert [m["Body"] for m in receive(sqs, target)] == ["m"]
+    (task,) = sqs.list_message_move_tasks(SourceArn=arn(sqs, dead))["Results"]
+    assert (task["Status"], task["DestinationArn"], task["ApproximateNumberOfMessagesMoved"]) == (
+        "COMPLETED",
+        arn(sqs, target),
+        1,
+    )
+    assert "TaskHandle" not in task
+    with pytest.raises(ClientError) as refused:
+        sqs.cancel_message_move_task(TaskHandle=started["TaskHandle"])
+    assert code(refused) == "ResourceNotFoundException"
+
+
 def test_given_queues_when_listed_then_prefix_and_pages_hold(sqs: Any, make: Any) -> None:
     urls = sorted(make(f"-{i}") for i in range(3))
     prefix = urls[0].rpartition("/")[2].removesuffix("-0")

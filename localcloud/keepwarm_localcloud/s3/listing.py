@@ -138,7 +138,7 @@ def _token(last: str) -> str:
 
 def _untoken(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except ValueError as error:
         raise AwsError("InvalidArgument", "The continuation token provided is incorrect") from error
 

@@ -348,7 +348,7 @@ def _attributes(call: Call) -> Response:
         sums = "".join(tag(f"Checksum{a}", v) for a, v in version.checksums.items())
         parts += f"<Checksum>{sums}{tag('ChecksumType', version.checksum_type)}</Checksum>"
     if "ObjectParts" in wanted and version.part_sizes:
-        parts += f"<ObjectParts>{tag('TotalPartsCount', len(version.part_sizes))}</ObjectParts>"
+        parts += f"<ObjectParts>{tag('PartsCount', len(version.part_sizes))}</ObjectParts>"
     if "StorageClass" in wanted:
         parts += tag("StorageClass", version.storage_class)
     if "ObjectSize" in wanted:
