@@ -435,6 +435,39 @@ def test_given_an_operation_that_is_not_built_when_asking_then_a_coded_refusal(i
         it.client.create_function_url_config(FunctionName=it.function(), AuthType="NONE")
 
 
+def test_given_code_signing_when_put_then_a_coded_refusal(it: Lab) -> None:
+    signing = f"arn:aws:lambda:us-east-1:{ACCOUNT}:code-signing-config:csc-{'0' * 17}"
+    with refused("InvalidParameterValueException", "KW625 CodeSigningConfigArn: got a configuration"):
+        it.client.put_function_code_signing_config(FunctionName=it.function(), CodeSigningConfigArn=signing)
+
+
+def test_given_a_streamed_invocation_when_asked_then_a_coded_refusal(it: Lab) -> None:
+    with refused("InvalidParameterValueException", "KW625 InvokeWithResponseStream"):
+        it.client.invoke_with_response_stream(FunctionName=it.function())
+
+
+def test_given_an_efs_access_point_when_creating_then_a_coded_refusal(it: Lab) -> None:
+    point = f"arn:aws:elasticfilesystem:us-east-1:{ACCOUNT}:access-point/fsap-{'0' * 17}"
+    with refused("InvalidParameterValueException", "KW625 FileSystemConfigs: got an EFS access point"):
+        create(it, FileSystemConfigs=[{"Arn": point, "LocalMountPath": "/mnt/models"}])
+
+
+def test_given_a_layer_with_an_extension_when_attached_then_a_coded_refusal(it: Lab) -> None:
+    layer = it.client.publish_layer_version(
+        LayerName="telemetry",
+        Content={"ZipFile": archive({"extensions/agent": "#!/bin/sh"}, executable=("extensions/agent",))},
+    )["LayerVersionArn"]
+    name = it.function()
+    for call in (
+        lambda: create(it, Layers=[layer]),
+        lambda: it.client.update_function_configuration(FunctionName=name, Layers=[layer]),
+    ):
+        with refused(
+            "InvalidParameterValueException", f"KW625 Layers: got {layer}, which brings an extension"
+        ):
+            call()
+
+
 def test_given_the_same_package_from_many_at_once_when_adding_then_it_is_unzipped_once(
     tmp_path: Path,
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from keepwarm import limits
 from keepwarm_localcloud.clock import ManualClock
 from tests.support.lambdas import ECHO, Lab, archive, eventually, lab, refused
 
@@ -244,6 +245,22 @@ def test_given_an_init_that_fails_when_provisioning_then_failed_with_the_log_in_
     assert "no model" in status["StatusReason"]
     assert "about to fail" in status["StatusReason"]
     assert status["AllocatedProvisionedConcurrentExecutions"] == 0
+
+
+@pytest.mark.parametrize(
+    ("least_s", "timeout_s", "status"), [(130, 1, "READY"), (0, 20, "READY"), (0, 1, "FAILED")]
+)
+def test_given_a_slow_init_when_provisioning_then_it_has_130_s_or_the_timeout_of_the_function(
+    it: Lab, monkeypatch: pytest.MonkeyPatch, least_s: int, timeout_s: int, status: str
+) -> None:
+    assert limits.LAMBDA_PROVISIONED_INIT_MIN_S == 130
+    monkeypatch.setattr(limits, "LAMBDA_PROVISIONED_INIT_MIN_S", least_s)
+    # The ordinary limit of an init phase does not count here.
+    monkeypatch.setattr(limits, "LAMBDA_INIT_MAX_S", 0.01)
+    pause_s = 1.2 if timeout_s == 1 else 0.2
+    name = it.published(f"import time; time.sleep({pause_s})\n{ECHO}", Timeout=timeout_s)
+
+    it.provision(name, 1, until=status)
 
 
 def test_given_a_provisioned_environment_that_dies_when_waiting_then_another_takes_its_place(it: Lab) -> None:

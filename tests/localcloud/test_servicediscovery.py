@@ -62,6 +62,74 @@ def test_given_query_parameters_when_discovered_then_all_must_match(cloudmap: An
     assert _found(cloudmap, QueryParameters={"zone": "2"}) == []
 
 
+def test_given_optional_parameters_when_discovered_then_those_that_match_if_there_are_any(
+    cloudmap: Any,
+) -> None:
+    _, service = _service(cloudmap)
+    for name, zone in (("a", "1"), ("b", "2")):
+        cloudmap.register_instance(ServiceId=service, InstanceId=name, Attributes={"zone": zone})
+    assert _found(cloudmap, OptionalParameters={"zone": "2"}) == ["b"]
+    assert _found(cloudmap, OptionalParameters={"zone": "3"}) == ["a", "b"]
+
+
+def test_given_an_operation_when_asked_at_once_then_it_is_complete(cloudmap: Any) -> None:
+    namespace, service = _service(cloudmap)
+    registered = cloudmap.register_instance(ServiceId=service, InstanceId="a", Attributes={"k": "v"})
+    operation = cloudmap.get_operation(OperationId=registered["OperationId"])["Operation"]
+    assert (operation["Type"], operation["Status"], operation["Targets"]) == (
+        "REGISTER_INSTANCE",
+        "SUCCESS",
+        {"INSTANCE": "a", "SERVICE": service},
+    )
+    with pytest.raises(ClientError) as refused:
+        cloudmap.deregister_instance(ServiceId=service, InstanceId="b")
+    assert refused.value.response["Error"] == {
+        "Code": "InstanceNotFound",
+        "Message": "Can't find instance b",
+    }
+    assert namespace
+
+
+def test_given_an_instance_when_registered_again_then_replaced_and_the_revision_grows(cloudmap: Any) -> None:
+    _, service = _service(cloudmap)
+
+    def revision() -> int:
+        answer = cloudmap.discover_instances_revision(NamespaceName="keepwarm", ServiceName="gpu")
+        return int(answer["InstancesRevision"])
+
+    cloudmap.register_instance(ServiceId=service, InstanceId="a", Attributes={"v": "1"})
+    before = revision()
+    cloudmap.register_instance(ServiceId=service, InstanceId="a", Attributes={"v": "2"})
+    assert revision() > before
+    assert [i["Attributes"] for i in cloudmap.list_instances(ServiceId=service)["Instances"]] == [{"v": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        (
+            "http",
+            {"DnsConfig": {"DnsRecords": [{"Type": "A", "TTL": 10}]}},
+            "DnsConfig can't be specified for a service of an HTTP namespace",
+        ),
+        (
+            "private",
+            {"HealthCheckConfig": {"Type": "TCP"}},
+            "HealthCheckConfig is only for public DNS namespaces",
+        ),
+    ],
+)
+def test_given_a_service_that_its_namespace_cannot_have_when_created_then_invalid_input(
+    cloudmap: Any, kind: str, config: dict[str, Any], message: str
+) -> None:
+    create = {"http": cloudmap.create_http_namespace, "private": cloudmap.create_private_dns_namespace}[kind]
+    operation = create(Name="ns", **({} if kind == "http" else {"Vpc": "vpc-1"}))["OperationId"]
+    namespace = cloudmap.get_operation(OperationId=operation)["Operation"]["Targets"]["NAMESPACE"]
+    with pytest.raises(ClientError) as refused:
+        cloudmap.create_service(Name="s", NamespaceId=namespace, **config)
+    assert refused.value.response["Error"] == {"Code": "InvalidInput", "Message": message}
+
+
 def test_given_content_when_deleted_then_resource_in_use_until_empty(cloudmap: Any) -> None:
     namespace, service = _service(cloudmap)
     cloudmap.register_instance(ServiceId=service, InstanceId="a", Attributes={"zone": "1"})

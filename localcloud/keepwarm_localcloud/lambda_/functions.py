@@ -352,9 +352,15 @@ class Functions:
                 "network file system; fix: leave it out of the local stack",
             )
         if p.get("Layers") is not None:
-            config["Layers"] = [
-                {"Arn": arn, "CodeSize": self.layers.find(arn).package.size} for arn in p["Layers"]
-            ]
+            found = {arn: self.layers.find(arn).package for arn in p["Layers"]}
+            for arn, package in found.items():
+                if (package.directory / "extensions").is_dir():
+                    raise refuse(
+                        "KW625",
+                        f"Layers: got {arn}, which brings an extension; allowed here layers without extensions/; "
+                        "because the embedded cloud starts no extensions; fix: leave the layer out of the local stack",
+                    )
+            config["Layers"] = [{"Arn": arn, "CodeSize": package.size} for arn, package in found.items()]
 
     def _check_config(self, version: Version) -> None:
         """Refuse what AWS refuses about a version's settings together.
