@@ -294,11 +294,11 @@ def simulate(
     if rate is not None or service_mean_s is not None:
         if rate is None or service_mean_s is None:
             raise PlannerError("KW500", "simulate", "one of --rate and --service-mean-s", "both")
-        if trace or generate or design or service or cold or from_events or plot:
+        if trace or generate or design or service or cold or from_events or plot or timeline or target_s:
             raise PlannerError(
                 "KW500",
                 "simulate",
-                "--rate together with a trace, a design, laws or a plot",
+                "--rate together with a trace, a design, laws, a target, a timeline or a plot",
                 "one way of saying it",
                 fix="--generate poisson:rate=R with --service exp:S is the same with everything else",
             )
@@ -338,6 +338,19 @@ def simulate(
     from keepwarm_planner import engine
     from keepwarm_planner import system as full
 
+    for option, given in (
+        ("--precision", precision is not None),
+        ("--horizon-s", horizon_s is not None),
+        ("--warmup-s", warmup_s != 0.0),
+    ):
+        if given:
+            raise PlannerError(
+                "KW500",
+                f"simulate {option}",
+                "a trace or a generator",
+                "the plain case, --rate and --service-mean-s",
+                because="a trace has its own length; a generator takes hours=H",
+            )
     if plot is not None:
         from keepwarm_planner.plots import checked_path
 

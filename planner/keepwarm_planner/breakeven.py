@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite
 
+from keepwarm import limits
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.explain import Figure
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
@@ -59,6 +60,9 @@ class Comparison:
                 raise PlannerError(
                     "KW500", f"breakeven --{name}", value, f"a finite number, {least:g} or more"
                 )
+        most, floor = limits.LAMBDA_MEMORY_MAX_MB, limits.LAMBDA_MEMORY_MIN_MB
+        if self.kind == "function" and not floor <= self.memory_mb <= most:
+            raise PlannerError("KW500", "breakeven --memory-mb", self.memory_mb, f"{floor} to {most}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ def ratio_of(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
 
 def fraction_of(counts: Sequence[float], totals: Sequence[float]) -> Estimate:
     """As `ratio_of` for counts of events: clipped to 0..1, and never tighter than the count itself allows."""
+    if fsum(totals) <= 0.0:
+        return Estimate(0.0, 0.0, 1.0)  # nothing came, so nothing is known
     estimate = ratio_of(counts, totals)
     events, total = fsum(counts), fsum(totals)
     low, high = estimate.low, estimate.high

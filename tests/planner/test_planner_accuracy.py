@@ -223,6 +223,7 @@ def test_given_no_events_when_estimated_then_interval_allows_three() -> None:
     estimate = fraction_of([0, 0, 0], [1000, 1000, 1000])
     assert (estimate.mean, estimate.low) == (0.0, 0.0)
     assert estimate.high == pytest.approx(3.689 / 3000, rel=1e-3)
+    assert fraction_of([0, 0], [0, 0]) == Estimate(0.0, 0.0, 1.0)
     assert poisson_interval(10) == pytest.approx((4.795, 18.39), rel=0.01)
 
 

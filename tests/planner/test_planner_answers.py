@@ -404,7 +404,8 @@ def test_given_any_duty_when_costed_then_lines_are_finite_and_rise() -> None:
 
 
 def test_given_bad_comparison_when_made_then_kw500() -> None:
-    for bad in ({"kind": "magic"}, {"service_s": 0.0}, {"cold_s": inf}, {"slots": 0}):
+    too_large = {"kind": "function", "memory_mb": 10_241}
+    for bad in ({"kind": "magic"}, {"service_s": 0.0}, {"cold_s": inf}, {"slots": 0}, too_large):
         with pytest.raises(PlannerError, match="KW500"):
             Comparison(**bad)
     with pytest.raises(PlannerError, match="KW510"):
