@@ -88,6 +88,22 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
     assert merged(after, answer) == {}
 
 
+def test_given_a_busiest_moment_when_derived_then_each_setting_is_its_formula(observed: Outcome) -> None:
+    twenty = replace(observed, design=Design("d", provisioned=3), max_busy=20.0)
+    workload = replace(WORKLOAD, service=law.constant(4.0), cold=law.constant(1.5))
+    settings, figures = derive(twenty, workload, function="classify", deadline_s=None)
+    value = {f.name: f.value for f in figures}
+    assert value["reserved_concurrency"] == value["burst.max_concurrency"] == 25  # 20 x 1.25
+    assert value["timeout_s"] == 10  # ceil(2 x 4 + 1.5)
+    assert value["visibility_s"] == 60  # 6 x timeout, as AWS asks
+    assert value["deadline_s"] == 200  # 20 x timeout
+    assert settings["burst"] == {"max_concurrency": 25, "deadline_s": 200}
+    asked, _ = derive(twenty, workload, function="classify", deadline_s=77.0)
+    assert asked["burst"] == {"max_concurrency": 25, "deadline_s": 77}
+    # 30/s x 0.5 s keep 15 slots busy: at 70 % of four slots a task, six tasks
+    assert permits(30.0, 0.5, 4)[0] == {"max_tasks": 6, "permits_per_task": 4}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

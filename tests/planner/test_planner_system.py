@@ -247,6 +247,19 @@ def test_given_known_use_when_costed_then_each_part_is_its_product() -> None:
     )
 
 
+def test_given_queue_and_steady_service_when_costed_then_three_calls_a_message_and_the_tasks_hours() -> None:
+    calm = Workload(traces.poisson(0.5, 3600.0), law.constant(0.1), law.constant(0.0))
+    two = Downstream(law.constant(0.1), min_tasks=2, max_tasks=2, instance_type="g5.xlarge")
+    outcome = simulate(System(Design("d"), Queue(), two), calm, P, replications=1)
+    assert outcome.throttles_per_request.mean == outcome.refused_per_request.mean == 0.0
+    months = 730 * 3600 / 3600.0
+    # the last messages may be under way when the hour ends
+    assert outcome.cost_parts["queue"] == pytest.approx(
+        outcome.requests * 3 * P.sqs_request * months, rel=0.01
+    )
+    assert outcome.cost_parts["downstream"] == pytest.approx(2 * 730 * 1.006, rel=1e-3)
+
+
 # ---- one code for every decision: the runtime's, the cloud's, the planner's
 
 EVERYTHING = System(
