@@ -256,7 +256,7 @@ def timeline(name: str, rows: Sequence[Mapping[str, float]]) -> Any:
         )
     top.set_ylabel("environments")
     top.set_title(name)
-    top.legend(loc="upper left", ncols=4, fontsize=8)
+    top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, fontsize=8)
     low = axes[1]
     span = (rows[1]["t_s"] - rows[0]["t_s"]) / 60 if len(rows) > 1 else 1.0
     shown = False
@@ -277,7 +277,7 @@ def timeline(name: str, rows: Sequence[Mapping[str, float]]) -> Any:
     low.set_ylabel("per minute")
     low.set_xlabel("hours")
     if shown:
-        low.legend(loc="upper left", ncols=5, fontsize=8)
+        low.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5, fontsize=8)
     figure.tight_layout()
     return figure
 

@@ -398,7 +398,7 @@ class _Service:
                 self.wakes += 1
             self._launch(now)
         for _ in range(current - wanted):
-            victim = min((t for t in self.tasks if not t.draining), key=_busy_of)
+            victim = min((t for t in self.tasks if not t.draining), key=_first_to_go)
             victim.draining = True
             if not victim.busy:
                 self._stop(victim, now)
@@ -422,6 +422,11 @@ class _Service:
 
 def _busy_of(task: _Task) -> int:
     return task.busy
+
+
+def _first_to_go(task: _Task) -> tuple[bool, float]:
+    """Tasks that don't run yet go first, then the youngest: as the service scheduler of the embedded cloud does."""
+    return task.ready, -task.since
 
 
 class _Replication:
