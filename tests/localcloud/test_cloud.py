@@ -132,6 +132,21 @@ def test_given_a_service_that_fails_to_stop_when_closed_then_the_others_stop_and
     cloud = Cloud(CloudSettings(account_id="100000000006"), services=[probe, Broken()]).start()
     assert cloud.close() == {"errors": ["broken: RuntimeError: will not"]}
     assert probe.events[-1] == "stop"
+    with (
+        pytest.raises(LocalCloudError) as told,
+        Cloud(CloudSettings(account_id="100000000006"), services=[Broken()]),
+    ):
+        pass
+    assert str(told.value) == (
+        'KW606 localcloud close: got {"errors": ["broken: RuntimeError: will not"]}; allowed nothing left behind; '
+        "because a service did not stop what it started; fix: report it with this line"
+    )
+    # A failure of the block itself is not hidden behind it.
+    with (
+        pytest.raises(ZeroDivisionError),
+        Cloud(CloudSettings(account_id="100000000006"), services=[Broken()]),
+    ):
+        raise ZeroDivisionError
 
 
 def test_given_a_service_that_fails_to_start_when_starting_then_nothing_is_left(probe: Probe) -> None:

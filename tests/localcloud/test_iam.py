@@ -99,6 +99,21 @@ def test_given_a_wildcard_when_matching_arns_then_it_stays_in_its_part() -> None
         ("NotIpAddress", "127.0.0.0/8", "127.0.0.1", False),
         ("ArnLike", "arn:aws:s3:::b*", "arn:aws:s3:::bucket", True),
         ("ArnNotLike", "arn:aws:s3:::b*", "arn:aws:s3:::bucket", False),
+        ("StringNotEqualsIgnoreCase", "a", "A", False),
+        ("NumericEquals", "2", "2.0", True),
+        ("NumericNotEquals", "2", "3", True),
+        ("NumericLessThanEquals", "2", "2", True),
+        ("NumericGreaterThan", "2", "2", False),
+        ("DateEquals", "2030-01-01T00:00:00Z", "2030-01-01T01:00:00+01:00", True),
+        ("DateNotEquals", "2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z", False),
+        ("DateGreaterThan", "2030-01-01T00:00:00Z", "2026-01-01T00:00:00Z", False),
+        ("DateGreaterThanEquals", "2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z", True),
+        ("DateLessThanEquals", "2030-01-01T00:00:00Z", "2030-01-01T00:00:01Z", False),
+        ("BinaryEquals", "YQ==", "YQ==", True),
+        ("BinaryEquals", "YQ==", "Yg==", False),
+        ("IpAddress", "127.0.0.0/8", "localhost", False),
+        ("ArnEquals", "arn:aws:s3:::b?", "arn:aws:s3:::bc", True),
+        ("ArnNotEquals", "arn:aws:s3:::b", "arn:aws:s3:::b", False),
         ("Null", "true", None, True),
         ("Null", "false", None, False),
         ("Null", "false", "x", True),
@@ -174,6 +189,29 @@ def test_given_a_principal_when_a_role_asks_then_only_its_own_names_match(
     role = Principal("arn:aws:iam::1:role/r", "arn:aws:sts::1:assumed-role/r/s", "", "1")
     statement = allow("s3:*", Principal=principal)
     assert applies(statement, "s3:GetObject", "arn", {}, role) is matches
+
+
+@pytest.mark.parametrize(
+    ("block", "matches"),
+    [
+        ({"Action": "s3:Get*"}, True),
+        ({"NotAction": "s3:Get*"}, False),
+        ({"NotAction": ["s3:Put*", "s3:Delete*"]}, True),
+        ({"Action": "*", "Resource": "arn:aws:s3:::b/*"}, True),
+        ({"Action": "*", "NotResource": "arn:aws:s3:::b/*"}, False),
+        ({"Action": "*", "NotResource": "arn:aws:s3:::b/k/*"}, True),
+        ({"Action": "*", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/r"}}, False),
+        ({"Action": "*", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/other"}}, True),
+        ({"Action": "*", "NotPrincipal": {"Service": "s3.amazonaws.com"}}, True),
+    ],
+)
+def test_given_a_statement_of_what_it_is_not_about_when_a_role_asks_then_all_else_matches(
+    block: dict[str, Any], *, matches: bool
+) -> None:
+    role = Principal("arn:aws:iam::1:role/r", "arn:aws:sts::1:assumed-role/r/s", "", "1")
+    principal = {} if "NotPrincipal" in block else {"Principal": "*"}
+    statement = {"Effect": "Allow", **principal, **block}
+    assert applies(statement, "s3:GetObject", "arn:aws:s3:::b/k", {}, role) is matches
 
 
 # --- requests ----------------------------------------------------------------------------------------------
@@ -278,6 +316,16 @@ def test_given_a_deny_in_the_bucket_policy_when_the_role_is_allowed_then_refused
     assert "explicit deny in a resource-based policy" in refused(s3.delete_object, Bucket=bucket, Key="k")
     answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k"}]})
     assert [e["Code"] for e in answer["Errors"]] == ["AccessDenied"]
+
+
+def test_given_a_deny_for_everybody_when_the_operator_asks_then_never_refused(
+    cloud: Cloud, bucket: str
+) -> None:
+    everything = {"Principal": "*", "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}
+    document = policy({"Effect": "Deny", "Action": "s3:*", **everything})
+    cloud.boto("s3").put_bucket_policy(Bucket=bucket, Policy=document)
+    cloud.boto("s3").put_object(Bucket=bucket, Key="k", Body=b"mine")
+    assert cloud.boto("s3").get_object(Bucket=bucket, Key="k")["Body"].read() == b"mine"
 
 
 def test_given_a_tls_only_bucket_policy_when_used_over_loopback_then_it_counts_as_secure(

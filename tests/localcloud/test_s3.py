@@ -1082,6 +1082,66 @@ def test_given_a_notification_when_set_then_a_test_event_and_then_records_for_ma
     assert records[0]["s3"]["bucket"]["arn"] == f"arn:aws:s3:::{bucket}"
 
 
+class Functions:
+    """Lambda as far as S3 uses it."""
+
+    name = "lambda"
+
+    def __init__(self) -> None:
+        self.delivered: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+        self.allowed = True
+
+    def start(self, cloud: Cloud) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def inventory(self) -> dict[str, list[str]]:
+        return {}
+
+    def handle(self, request: Any) -> None: ...
+
+    def check_permission(self, function: str, **asked: Any) -> None:
+        if not self.allowed:
+            raise AwsError("AccessDeniedException", f"{function} does not let {asked['principal']} in", 403)
+
+    def deliver(self, function: str, payload: bytes, **asked: Any) -> None:
+        self.delivered.append((function, json.loads(payload), asked))
+
+
+def test_given_a_function_and_a_topic_as_destinations_when_an_object_comes_then_both_get_its_record() -> None:
+    functions, account = Functions(), "100000000042"
+    function = f"arn:aws:lambda:us-east-1:{account}:function:f"
+    with Cloud(CloudSettings(account_id=account), services=[S3Service(), functions]) as cloud:
+        s3, topic = cloud.boto("s3"), cloud.boto("sns").create_topic(Name="t")["TopicArn"]
+        s3.create_bucket(Bucket="bucket")
+        configuration = {
+            "LambdaFunctionConfigurations": [{"LambdaFunctionArn": function, "Events": ["s3:ObjectCreated:*"]}],
+            "TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectRemoved:*"]}],
+        }  # fmt: skip
+        functions.allowed = False
+        with pytest.raises(ClientError) as refused:
+            s3.put_bucket_notification_configuration(Bucket="bucket", NotificationConfiguration=configuration)
+        assert refused.value.response["Error"]["ArgumentValue"] == (
+            f"AccessDeniedException: {function} does not let s3.amazonaws.com in"
+        )
+        functions.allowed = True
+        s3.put_bucket_notification_configuration(Bucket="bucket", NotificationConfiguration=configuration)
+        s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+        s3.delete_object(Bucket="bucket", Key="k")
+        ((called, event, asked),) = functions.delivered
+        assert (called, [r["eventName"] for r in event["Records"]]) == (function, ["ObjectCreated:Put"])
+        assert asked == {
+            "principal": "s3.amazonaws.com",
+            "source_arn": "arn:aws:s3:::bucket",
+            "source_account": account,
+        }
+        sent = [json.loads(n[1]) for n in cloud.moto_backend("sns").topics[topic].sent_notifications]
+        assert [m.get("Event") or m["Records"][0]["eventName"] for m in sent] == [
+            "s3:TestEvent",
+            "ObjectRemoved:Delete",
+        ]
+
+
 def test_given_a_queue_that_does_not_let_the_bucket_in_when_set_as_destination_then_refused(
     cloud: Cloud, s3: Any, bucket: str, queue: str
 ) -> None:

@@ -69,6 +69,62 @@ def test_given_any_text_as_a_path_when_read_then_a_value_or_a_step_functions_err
     assert error_of(lambda: paths.read(text, data, {"Execution": {}}, {})) in (None, "States.Runtime")
 
 
+@pytest.mark.parametrize(
+    ("error", "names", "matches"),
+    [
+        ("Custom", ["Custom"], True),
+        ("Custom", ["States.TaskFailed"], True),
+        ("Custom", ["States.ALL"], True),
+        ("Custom", ["Other"], False),
+        ("States.Timeout", ["States.TaskFailed"], False),
+        ("States.Timeout", ["States.ALL"], True),
+        ("States.HeartbeatTimeout", ["States.Timeout"], True),
+        ("States.HeartbeatTimeout", ["States.TaskFailed"], False),
+        ("States.Timeout", ["States.HeartbeatTimeout"], False),
+        ("States.Runtime", ["States.ALL"], False),
+        ("States.Runtime", ["States.TaskFailed"], False),
+        ("States.DataLimitExceeded", ["States.ALL"], False),
+        ("States.DataLimitExceeded", ["States.DataLimitExceeded"], True),
+    ],
+)
+def test_given_an_error_name_when_retriers_and_catchers_look_then_it_matches_as_documented(
+    error: str, names: list[str], *, matches: bool
+) -> None:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html"""
+    assert StateFailure(error).matches(names) is matches
+
+
+def test_given_several_faults_when_validated_then_each_has_its_code_and_its_place() -> None:
+    task = {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:1:function:f", "End": True}
+    definition = {
+        "StartAt": "A",
+        "TimeoutSeconds": 0,
+        "States": {
+            "A": {**task, "TimeoutSeconds": 5, "HeartbeatSeconds": 5, "End": False, "Next": "B",
+                  "Retry": [{"ErrorEquals": ["States.ALL", "x"], "BackoffRate": 0.5, "MaxDelaySeconds": 1}],
+                  "Catch": [{"ErrorEquals": [], "Next": "Z"}]},
+            "B": {"Type": "Choice", "Choices": [{"Variable": "$.a", "IsNull": True}], "Default": "C"},
+            "C": {"Type": "Parallel", "Branches": [{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}],
+                  "End": True},
+        },
+    }  # fmt: skip
+    assert [(d.code, d.location, d.message) for d in validate(json.dumps(definition))] == [
+        ("SCHEMA_VALIDATION_FAILED", "/TimeoutSeconds", "Value is not a positive integer"),
+        ("SCHEMA_VALIDATION_FAILED", "/States/A/Retry[0]/ErrorEquals",
+         "States.ALL must appear alone and in the last rule"),
+        ("SCHEMA_VALIDATION_FAILED", "/States/A/Retry[0]/BackoffRate", "Value must be greater than or equal to 1.0"),
+        ("SCHEMA_VALIDATION_FAILED", "/States/A/Retry[0]/MaxDelaySeconds",
+         "MaxDelaySeconds must be greater than IntervalSeconds"),
+        ("SCHEMA_VALIDATION_FAILED", "/States/A/Catch[0]/ErrorEquals",
+         "ErrorEquals must be a non-empty array of strings"),
+        ("MISSING_TRANSITION_TARGET", "/States/A/Catch[0]/Next", "Missing 'Next' target: Z"),
+        ("SCHEMA_VALIDATION_FAILED", "/States/A/HeartbeatSeconds",
+         "HeartbeatSeconds must be smaller than TimeoutSeconds"),
+        ("MISSING_TRANSITION_TARGET", "/States/B/Choices[0]/Next", "Missing 'Next' target: None"),
+        ("DUPLICATE_STATE_NAME", "/States/C/Branches[0]/States/A", "Duplicate state name: A"),
+    ]  # fmt: skip
+
+
 CALLS: list[tuple[str, Any]] = [
     ("States.Format('{} and {}', 'a', $.n)", "a and 3"),
     ("States.StringToJson('{\"a\":[1]}')", {"a": [1]}),
