@@ -146,7 +146,9 @@ def _downstream_admits(args: StackValidationArgs, config: Mapping[str, Any]) -> 
         if permits is not UNKNOWN and (not str(permits).isdigit() or int(permits) < 1):
             yield (
                 function,
-                f"The function '{function.name}' must say how many permits the GPU service takes, got {permits!r}.",
+                # Not quoted: a program may have marked it secret, and the engine prints what a rule says.
+                f"The function '{function.name}' must say how many permits the GPU service takes, got a value that is"
+                " no whole number of at least 1.",
             )
 
 
@@ -182,10 +184,16 @@ def _retried_writes_are_idempotent(
         declared = graph.value(function.props, "tags", "keepwarm:side-effects")
         if graph.has_variable(function, "KEEPWARM_LEDGER_TABLE") or declared in {"none", "idempotent"}:
             continue
+        # Not quoted: a program may have marked the tag secret.
+        got = (
+            "a declaration that is neither 'none' nor 'idempotent'"
+            if declared
+            else "side effects 'undeclared'"
+        )
         yield (
             function,
             f"The function '{function.name}' is retried by its event source and must record its effects in a ledger or"
-            f" declare that it has none, got no ledger table and side effects '{declared or 'undeclared'}'.",
+            f" declare that it has none, got no ledger table and {got}.",
         )
 
 

@@ -1,20 +1,21 @@
 """A random canary in each secret input: it must show nowhere but in the cloud.
 
-Proves: state, backups, history, event log, preview as text and JSON, the CLI's output, the provider's log and its list
-of creations hold no canary, as text or base64 at any alignment, after success and after refusals whose text AWS would
-fill with the value. Does not prove it for what a user's own program prints.
+Proves: state, backups, history, event log, preview as text and JSON, the CLI's output, what the policies say, the
+provider's log and its list of creations hold no canary, as text or base64 at any alignment, after success and after
+refusals whose text AWS would fill with the value. Does not prove it for what a user's own program prints.
 """
 
 import base64
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pytest
 
-from tests.support.engine import Project
+from tests.support.engine import ROOT, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -135,6 +136,46 @@ def test_given_refusals_that_would_quote_the_value_then_they_do_not(project: Pro
     assert lines == []
     assert places_with(project, text, result.text) == []
     project.run("destroy", program=lambda: None)
+
+
+def test_given_rules_that_judge_a_secret_when_they_speak_then_they_do_not_quote_it(project: Project) -> None:
+    values = {label: canary(label) for label in ("permits", "effects", "token", "other")}
+
+    def judged() -> None:
+        role = aws.iam.Role("role", assume_role_policy=TRUST)
+        code = pulumi.AssetArchive({"main.py": pulumi.StringAsset("def handler(e, c):\n    return 1\n")})
+
+        def function(name: str, variables: dict[str, Any], **more: Any) -> aws.lambda_.Function:
+            return aws.lambda_.Function(
+                name, role=role.arn, handler="main.handler", runtime="python3.11", code=code,
+                environment={"variables": variables}, **more,
+            )  # fmt: skip
+
+        secret = {label: pulumi.Output.secret(text) for label, text in values.items()}
+        service = {"KEEPWARM_SERVICE_NAME": "reader", "KEEPWARM_ADMISSION_TABLE": "permits"}
+        function(
+            "calls", {**service, "KEEPWARM_ADMISSION_PERMITS": secret["permits"], "OTHER": secret["other"]}
+        )
+        writes = function(
+            "writes", {"TOKEN": secret["token"]}, tags={"keepwarm:side-effects": secret["effects"]}
+        )
+        jobs = aws.sqs.Queue("jobs")
+        aws.lambda_.EventSourceMapping("feeds", function_name=writes.name, event_source_arn=jobs.arn)
+
+    pack = ("--policy-pack", str(ROOT / "policies"))
+    shown = [project.run(*args, *pack, program=judged) for args in (("preview",), ("preview", "--diff"))]
+    for result in shown:
+        assert result.status != 0
+        heard = " ".join(result.text.split())
+        assert (
+            "KW203 The function 'calls' must say how many permits the GPU service takes, got a value that is no whole"
+            " number of at least 1."
+        ) in heard
+        assert "KW205 The function 'writes' is retried" in heard
+    texts = [result.text for result in shown]
+    assert {label: places_with(project, text, *texts) for label, text in values.items()} == {
+        label: [] for label in values
+    }
 
 
 def test_given_the_search_then_it_finds_what_it_should(project: Project, tmp_path: object) -> None:

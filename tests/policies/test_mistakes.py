@@ -102,7 +102,8 @@ BROKEN = [
     ),
     (
         stack(function("classify", variables={"KEEPWARM_ADMISSION_PERMITS": "0"})),
-        "KW203 The function 'classify' must say how many permits the GPU service takes, got '0'.",
+        "KW203 The function 'classify' must say how many permits the GPU service takes, got a value that is"
+        " no whole number of at least 1.",
     ),
     (
         stack(
