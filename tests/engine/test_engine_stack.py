@@ -1,14 +1,17 @@
 """The whole stack of this repository with the real CLI, for `local`, `dev` and `prod` settings.
 
 Proves: preview, up, an empty preview after it, a clean refresh, and a destroy that leaves no resource and no process,
-for each stack file; for `local`, one change of each class of setting with exactly what it touches. Does not prove
-that the result runs a document: tests/e2e does, on the same table through the in-process driver.
+for each stack file, with the GPU service scaled out where there is one and with what holds state kept where it is
+declared so; one change of each class with the exact URNs that it touches. Does not prove that the result runs a
+document: tests/e2e does, on the same table through the in-process driver.
 """
 
 import copy
+import json
+import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ import pytest
 import yaml
 
 from infra import bundles, program
+from keepwarm import durable_workflow
+from keepwarm_cli import pulumi_command
 from keepwarm_cli.errors import CliError
-from tests.support.engine import ROOT, Project
+from tests.support.engine import ROOT, Project, Result
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -49,7 +54,6 @@ class Stack(Project):
 
     def processes(self) -> int:
         """Execution environments and tasks that run in the cloud."""
-        import json
         from urllib.request import urlopen
 
         with urlopen(f"{self.endpoint()}/_keepwarm/processes") as answer:
@@ -66,7 +70,7 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.parametrize("stack", ["local", "dev", "prod"])
 def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
-    stacks: Stack, stack: str
+    stacks: Stack, stack: str, tmp_path: Path
 ) -> None:
     config = settings(stack)
     stacks.stack_file(stack, config)
@@ -78,19 +82,49 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     assert again.changed() == {}
     refreshed = stacks.must("refresh", "--expect-no-changes", stack=stack)
     assert refreshed.changed() == {}
-    if stack == "local":
+
+    seen = {name: change(stacks, stack, config, tmp_path) for name, change in changes_of(stack).items()}
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if os.environ.get("KEEPWARM_GOLDEN") == "write":
+        golden[stack] = seen
+        GOLDEN.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")
+    assert seen == golden[stack], "review the change, then run this test with KEEPWARM_GOLDEN=write"
+    stacks.stack_file(stack, config)
+
+    if config.get("keepwarm:gpu", {}).get("enabled"):
         scale_out(stacks, 2)
-    if config.get("keepwarm:models", {}).get("keep", True):
-        kept = [
-            r for r in stacks.checkpoint(stack)["resources"] if r.get("retainOnDelete") or r.get("protect")
-        ]
-        assert {r["type"] for r in kept} >= {"aws:s3/bucket:Bucket", "aws:dynamodb/table:Table"}
-        # What holds state is kept on purpose: a destroy takes the decision to let it go first.
-        stacks.stack_file(stack, changed(config, "models", keep=False))
-        stacks.must("up", stack=stack)
+        # What the autoscaler owns is no drift, and the program does not take it back.
+        owned = stacks.must("preview", "--refresh", "--expect-no-changes", stack=stack)
+        assert owned.changed() == {}
+    if stack == "local":
+        all_together(stacks, config, golden["local"], tmp_path)
+    held = state_resources(stacks, stack)
     stacks.must("destroy", stack=stack)
-    assert stacks.inventory() == {}
+    left = stacks.inventory()
+    if config.get("keepwarm:models", {}).get("keep", True):
+        assert set(held) >= {"aws:s3/bucket:Bucket", "aws:dynamodb/table:Table"}
+        assert {service: set(kinds) for service, kinds in left.items()} == {
+            "s3": {"buckets"},
+            "dynamodb": {"tables"},
+        }
+        assert sorted(left["s3"]["buckets"]) == held["aws:s3/bucket:Bucket"]
+        assert sorted(left["dynamodb"]["tables"]) == held["aws:dynamodb/table:Table"]
+    else:
+        assert held == {}
+        assert left == {}
     assert stacks.processes() == 0
+    if left:
+        # Kept on purpose; here its cloud goes, and the next test starts one anew.
+        pulumi_command.local_reset(stacks.folder)
+
+
+def state_resources(stacks: Stack, stack: str) -> dict[str, list[str]]:
+    """Ids of what the state keeps through a destroy, by type."""
+    found: dict[str, list[str]] = {}
+    for r in stacks.checkpoint(stack)["resources"]:
+        if r.get("retainOnDelete") or r.get("protect"):
+            found.setdefault(r["type"], []).append(r["id"])
+    return {kind: sorted(ids) for kind, ids in found.items()}
 
 
 def scale_out(stacks: Stack, tasks: int) -> None:
@@ -103,115 +137,123 @@ def scale_out(stacks: Stack, tasks: int) -> None:
     while ecs.describe_services(cluster=cluster, services=[service])["services"][0]["runningCount"] < tasks:
         assert time.monotonic() < deadline, "the tasks must start"
         time.sleep(0.1)
+    assert stacks.processes() >= tasks, "the count of processes must be able to see them"
 
 
-CHANGES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
-    "memory": (
-        "functions",
-        {"extract": {"memory_mb": 640}},
-        {
-            "Function extract-function": "update",
-            "Alias extract-live": "update",
-            # Its graph of cost is memory times duration.
-            "Dashboard observe-dashboard": "update",
-        },
-    ),
-    "queue timeout": (
-        "functions",
-        {"classify": {"timeout_s": 40}},
-        {
-            "Queue burst-jobs": "update",
-            "Function classify-function": "update",
-            "Alias classify-live": "update",
-        },
-    ),
-    "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}, {"Target warm-target": "update"}),
-    "schedule": (
-        "warm_pool",
-        {"schedules": [{"name": "morning", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
-        {"ScheduledAction warm-schedule-0": "create"},
-    ),
-    "model channel": (
-        "models",
-        {"classifier_channel": "next"},
-        {
-            "BucketObjectv2 models-channel-magika-next": "create",
-            "BucketObjectv2 models-channel-magika-stable": "delete",
-            "Function classify-function": "update",
-            "Alias classify-live": "update",
-        },
-    ),
-    "GPU count": (
-        "gpu",
-        {"max_tasks": 3, "permits_per_task": 2},
-        {
-            "Policy reader-out": "update",
-            "Target reader-target": "update",
-            "MetricAlarm reader-saturated": "update",
-            "Function ocr-function": "update",
-            "Alias ocr-live": "update",
-        },
-    ),
-    "workflow template": (
-        "workflow",
-        {"deadline_s": 600},
-        {
-            "StateMachine documents-machine": "update",
-            "Function classify-function": "update",
-            "Alias classify-live": "update",
-        },
-    ),
-    "a removed part": (
-        "observability",
-        {"enabled": False},
-        {
-            "Dashboard observe-dashboard": "delete",
-            "Topic observe-alarms": "delete",
-            **{
-                f"MetricAlarm observe-{name}": "delete"
-                for name in (
-                    *(
-                        f"budget-{p}"
-                        for p in ("fetch", "imports", "load", "runtime_init", "total", "verify", "warmup")
-                    ),
-                    *("duplicates", "goodput", "throttles", "workflow-timeouts"),
-                )
-            },
-        },
-    ),
+GOLDEN = Path(__file__).with_name("changes.golden.json")
+"""Stack -> class of change -> URN -> what the engine would do with it. All other resources stay as they are."""
+
+Change = Callable[[Stack, str, dict[str, Any], Path], dict[str, str]]
+"""Previews one change of a stack that is up: URN -> operation."""
+
+SETTINGS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+    "local": {
+        "memory": ("functions", {"extract": {"memory_mb": 640}}),
+        "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
+        "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}),
+        "schedule": (
+            "warm_pool",
+            {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
+        ),
+        "model channel": ("models", {"classifier_channel": "next"}),
+        # Without GPUs to count: how many tasks there are, and how much each takes.
+        "GPU count": ("gpu", {"max_tasks": 3, "permits_per_task": 2}),
+        "workflow deadline": ("workflow", {"deadline_s": 600}),
+        "a removed part": ("observability", {"enabled": False}),
+    },
+    "dev": {
+        "memory": ("functions", {"extract": {"memory_mb": 640}}),
+        "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
+        "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}),
+        "schedule": (
+            "warm_pool",
+            {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
+        ),
+        "model channel": ("models", {"classifier_channel": "next"}),
+        "workflow deadline": ("workflow", {"deadline_s": 600}),
+        "a removed part": ("warm_pool", {"enabled": False}),
+    },
+    "prod": {
+        "memory": ("functions", {"classify": {"memory_mb": 2048}}),
+        "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
+        # Nothing: the schedules own the bounds.
+        "warm-pool size": ("warm_pool", {"size": 5, "max_size": 21}),
+        "schedule": (
+            "warm_pool",
+            {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
+        ),
+        "model channel": ("models", {"reader_channel": "next"}),
+        "GPU count": ("gpu", {"gpus": 4, "instance_types": ["g5.12xlarge"]}),
+        "workflow deadline": ("workflow", {"deadline_s": 2400}),
+        "a removed part": ("gpu", {"enabled": False}),
+    },
 }
-"""Class of setting -> section, values, and exactly the resources that a change of it touches."""
+"""Stack -> class of setting -> section and values of one change of it."""
 
 
-def test_given_one_change_of_each_class_when_up_then_exactly_these_change(
-    stacks: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def changes_of(stack: str) -> dict[str, Change]:
+    """One change of each class: of a setting, of tags, of the code, of the workflow's template."""
+
+    def of_setting(section: str, values: dict[str, Any]) -> Change:
+        def previewed(stacks: Stack, stack: str, config: dict[str, Any], folder: Path) -> dict[str, str]:
+            stacks.stack_file(stack, changed(config, section, **values))
+            return by_urn(stacks.must("preview", stack=stack))
+
+        return previewed
+
+    def tags(stacks: Stack, stack: str, config: dict[str, Any], folder: Path) -> dict[str, str]:
+        stacks.stack_file(stack, {**config, "aws:defaultTags": {"tags": {"team": "keepwarm"}}})
+        return by_urn(stacks.must("preview", stack=stack))
+
+    def code(stacks: Stack, stack: str, config: dict[str, Any], folder: Path) -> dict[str, str]:
+        stacks.stack_file(stack, config)
+        other = code_of_another_day(folder)
+        return by_urn(stacks.must("preview", stack=stack, program=lambda: with_code("extract", other)))
+
+    def template(stacks: Stack, stack: str, config: dict[str, Any], folder: Path) -> dict[str, str]:
+        stacks.stack_file(stack, config)
+        return by_urn(stacks.must("preview", stack=stack, program=lambda: with_template(folder)))
+
+    found = {name: of_setting(*values) for name, values in SETTINGS[stack].items()}
+    return {**found, "tags": tags, "code": code, "workflow template": template}
+
+
+def by_urn(result: Result) -> dict[str, str]:
+    """URN -> what happens to it, components left out; a replacement in one word."""
+    return {
+        urn: "replace" if any("replace" in o for o in operations) else operations[0]
+        for urn, operations in result.operations.items()
+        if urn.split("::")[2].rpartition("$")[2].startswith("aws:")
+    }
+
+
+def all_together(
+    stacks: Stack, config: dict[str, Any], expected: dict[str, dict[str, str]], folder: Path
 ) -> None:
-    config = settings("local")
-    stacks.stack_file("local", config)
-    stacks.must("up")
-    for name, (section, values, expected) in CHANGES.items():
-        stacks.stack_file("local", changed(config, section, **values))
-        assert stacks.must("preview").changed() == expected, name
-    stacks.stack_file("local", {**config, "aws:defaultTags": {"tags": {"team": "keepwarm"}}})
-    touched = stacks.must("preview").changed()
-    assert set(touched.values()) == {"update"}
-    assert {"Queue burst-jobs", "Bucket models-bucket", "Function classify-function"} <= set(touched)
-    # The last change, together with all the others, is really made.
+    """Really make every change of a setting at once, then that of the code: the same URNs as previewed."""
     everything = config
-    for section, values, _ in CHANGES.values():
+    for section, values in SETTINGS["local"].values():
         everything = changed(everything, section, **values)
     stacks.stack_file("local", everything)
-    together = {name for _, _, expected in CHANGES.values() for name in expected}
+    together = {urn for name in SETTINGS["local"] for urn in expected[name]}
     # With a schedule, the schedule owns the bounds of the warm pool: a size beside it is no change of the target.
-    assert set(stacks.must("up").changed()) == together - {"Target warm-target"}
+    owned = {urn for urn in together if urn.endswith("Target::warm-target")}
+    assert set(by_urn(stacks.must("up"))) == together - owned
     stacks.must("preview", "--expect-no-changes")
-    other = code_of_another_day(tmp_path)
-    stacks.stack_file("local", everything)
-    found = stacks.must("up", program=lambda: with_code("extract", other))
-    assert found.changed() == {"Function extract-function": "update", "Alias extract-live": "update"}
-    stacks.must("destroy")
-    assert stacks.inventory() == {}
-    assert stacks.processes() == 0
+    other = code_of_another_day(folder)
+    assert by_urn(stacks.must("up", program=lambda: with_code("extract", other))) == expected["code"]
+
+
+def with_template(folder: Path) -> None:
+    """The program with another text of the workflow's template; whoever edits the file does this."""
+    original = durable_workflow.DOCUMENT_WORKFLOW
+    text = original.read_text()
+    assert text.count("One document:") == 1, "the edit must find its place"
+    edited = folder / original.name
+    edited.write_text(text.replace("One document:", "A document:"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable_workflow, "DOCUMENT_WORKFLOW", edited)
+        program.main()
 
 
 def code_of_another_day(folder: Path) -> Path:
