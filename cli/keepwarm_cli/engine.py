@@ -36,6 +36,9 @@ BUILT_VERSION: Final = "v3.259.0"
 LAYOUT: Final = 1
 """Layout of the `.keepwarm` folder. A newer one is refused."""
 
+STATE_VERSION: Final = 4
+"""Newest layout of a state that the pinned CLI writes (`DeploymentSchemaVersionLatest`)."""
+
 DEFAULT_PASSPHRASE: Final = "keepwarm-local"  # noqa: S105 - it protects nothing, see below
 """For the embedded cloud's own state, which holds nothing of a real account."""
 
@@ -97,7 +100,8 @@ def _version_of(cli: Path, environment: Mapping[str, str]) -> tuple[int, int, in
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CliError(
-                "KW667", f"pulumi: {cli} does not answer: {error}; fix: install it anew"
+                "KW667",
+                f"pulumi: got no answer of {cli}: {error}; allowed a Pulumi CLI; fix: install it anew",
             ) from error
         match = re.search(r"v?(\d+)\.(\d+)\.(\d+)", answer.stdout)
         if match is None:
@@ -199,12 +203,44 @@ def _project_file(project: Path) -> dict[str, Any]:
         if not isinstance(document, dict) or "name" not in document:
             raise ValueError("it has no name")
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CliError("KW655", f"{path}: is not a Pulumi project: {' '.join(str(error).split())}") from error
+        raise CliError(
+            "KW655",
+            f"{path}: is not a Pulumi project: {' '.join(str(error).split())}; allowed a YAML mapping with a `name`; "
+            "fix: correct that file",
+        ) from error
     return document
 
 
+def runtime_of(project: Path) -> str:
+    """Language of the project's program, as Pulumi names it.
+
+    Raises:
+        CliError: KW655, `Pulumi.yaml` is not valid.
+    """
+    runtime = _project_file(project).get("runtime") or "python"
+    return str(runtime.get("name", "python") if isinstance(runtime, dict) else runtime)
+
+
+def need_language_host(project: Path, environment: Mapping[str, str]) -> None:
+    """Make sure that somebody can run a program in another language than Python, which is served from here.
+
+    Raises:
+        CliError: KW677, there is no language host for it.
+    """
+    name = runtime_of(project)
+    if shutil.which(f"pulumi-language-{name}", path=environment.get("PATH")) is None:
+        raise CliError(
+            "KW677",
+            f"project {project}: got a program in '{name}' and no pulumi-language-{name} on PATH; allowed python, or "
+            "a language whose host is installed; because only Python programs are served without one; "
+            "fix: install Pulumi, which brings its language hosts",
+        )
+
+
 def prepare_work(folder: Folder) -> None:
-    """Write the working copy: the project file without a language, the stack files with this backend's salt.
+    """Write the working copy: the project file, and the stack files with this backend's salt.
+
+    A Python program is served by this process, so the copy names none; another one is named by its absolute path.
 
     Raises:
         CliError: KW655, a project or stack file is not valid.
@@ -215,19 +251,26 @@ def prepare_work(folder: Folder) -> None:
     source = folder.project / str(document.get("stackConfigDir") or ".")
     stacks = folder.work / "stacks"
     stacks.mkdir(parents=True, exist_ok=True)
-    # The program is served by this process, so the project needs no `main` here.
     copied = {k: v for k, v in document.items() if k not in ("main", "stackConfigDir", "runtime", "backend")}
-    _write_when_changed(
-        folder.work / "Pulumi.yaml",
-        yaml.safe_dump({**copied, "runtime": "python", "stackConfigDir": "stacks"}),
-    )
+    if runtime_of(folder.project) == "python":
+        copied["runtime"] = "python"
+    else:
+        program = (folder.project / str(document.get("main") or ".")).resolve()
+        copied |= {"runtime": document["runtime"], "main": str(program)}
+    _write_when_changed(folder.work / "Pulumi.yaml", yaml.safe_dump({**copied, "stackConfigDir": "stacks"}))
     for path in sorted(source.glob("Pulumi.*.yaml")):
         target = stacks / path.name
         try:
             wanted = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if not isinstance(wanted, dict):
+                raise ValueError(f"it is a {type(wanted).__name__}")
             kept = (yaml.safe_load(target.read_text()) or {}) if target.exists() else {}
-        except (OSError, yaml.YAMLError) as error:
-            raise CliError("KW655", f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise CliError(
+                "KW655",
+                f"{path}: is not a stack file: {' '.join(str(error).split())}; allowed a YAML mapping with `config`; "
+                "fix: correct that file",
+            ) from error
         # A real account's key encrypts nothing here; values that only it can read are refused by Pulumi itself.
         for key in ("secretsprovider", "encryptedkey", "encryptionsalt"):
             wanted.pop(key, None)
@@ -303,7 +346,10 @@ def start_cloud(folder: Folder, environment: Mapping[str, str], region: str | No
             break
         time.sleep(0.05)
     tail = " ".join(log.read_text(errors="replace").split())[-400:]
-    raise CliError("KW653", f"the embedded cloud did not start: {tail}; the whole log is in {log}")
+    raise CliError(
+        "KW653",
+        f"embedded cloud: did not start: {tail}; fix: see the whole log in {log}, then run the command again",
+    )
 
 
 def let_go(process: "subprocess.Popen[bytes]") -> None:
@@ -374,7 +420,8 @@ class Provider:
             if not line.isdigit():
                 raise CliError(
                     "KW670",
-                    f"provider: ended with status {self.process.wait(10)} before it served; fix: see the lines above",
+                    f"provider: ended with status {self.process.wait(10)} before it served; fix: see "
+                    f"{self._log.name if self._log else 'the lines above'}",
                 )
             self._port = int(line)
         return self._port
@@ -408,14 +455,17 @@ def serve_program(program: Callable[[], Any]) -> Iterator[str]:
 
     from keepwarm_cli.program_host import ProgramHost
 
+    host = ProgramHost(program)
     server = grpc.server(ThreadPoolExecutor(4, "keepwarm-program"), options=_GRPC_CHANNEL_OPTIONS)
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(ProgramHost(program), server)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        server.stop(0).wait()
+        stopped = server.stop(0)
+        host.stop()
+        stopped.wait()
 
 
 def program_of(project: Path) -> Callable[[], None]:
@@ -517,19 +567,28 @@ def checkpoint(folder: Folder, project: str, stack: str) -> dict[str, Any]:
     """The stack's newest deployment in the file backend, or an empty one.
 
     Raises:
-        CliError: KW673, it cannot be read.
+        CliError: KW673, it cannot be read; KW669, a newer CLI made it.
     """
     path = folder.backend / ".pulumi" / "stacks" / project / f"{stack}.json"
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text())
-        return dict((found.get("checkpoint") or {}).get("latest") or {})
-    except (OSError, ValueError) as error:
+        version = int(found.get("version", 0))
+        latest = dict((found.get("checkpoint") or {}).get("latest") or {})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CliError(
             "KW673",
-            f"state {path}: cannot be read: {error}; fix: restore it from .pulumi/backups, or `keepwarm local reset`",
+            f"state {path}: cannot be read: {error}; allowed what the Pulumi CLI wrote; "
+            "fix: restore it from .pulumi/backups, or `keepwarm local reset`",
         ) from error
+    if version > STATE_VERSION:
+        raise CliError(
+            "KW669",
+            f"state {path}: got version {version}; allowed up to {STATE_VERSION}; because a newer Pulumi CLI made it; "
+            "fix: use that version, or `keepwarm local reset`",
+        )
+    return latest
 
 
 def pending(deployment: Mapping[str, Any], kind: str = "creating") -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ CODES = {
     "KW666": "no Pulumi CLI was found",
     "KW667": "the Pulumi CLI is too old or does not answer",
     "KW668": "the .keepwarm folder can't be written, read or removed",
-    "KW669": "a newer keepwarm made the .keepwarm folder",
+    "KW669": "a newer keepwarm or Pulumi made the .keepwarm folder or the state in it",
     "KW670": "the resource provider ended before it served, or while the engine used it",
     "KW671": "another change of the same stack is running, or its lock is held",
     "KW672": "the resource provider was started without an embedded cloud",
@@ -25,6 +25,7 @@ CODES = {
     "KW674": "the stack does not exist, or can't be made or configured here",
     "KW675": "the .keepwarm folder holds the state of another project",
     "KW676": "the passphrase does not open the state",
+    "KW677": "the program is in a language that has no host here",
     "KW678": "the state outlived its embedded cloud",
     "KW679": "what a killed run left could not be settled",
 }

@@ -9,8 +9,9 @@ middle, which is just what a killed CLI or refused inputs do; this one clears up
 
 import asyncio
 import contextvars
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,11 +30,29 @@ if OWN_CONNECTIONS not in _GRPC_CHANNEL_OPTIONS:
     _GRPC_CHANNEL_OPTIONS.append(OWN_CONNECTIONS)
 
 
+PATIENCE_S = 5.0
+"""How long an end waits for a program; what then still runs is the program's own code, which nobody can interrupt."""
+
+
 class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
     """Runs `program` whenever the engine asks."""
 
     def __init__(self, program: Callable[[], Any]) -> None:
         self._program = program
+        self._changed = threading.Condition()
+        self._stops: dict[asyncio.AbstractEventLoop, asyncio.Event] = {}
+        self._stopping = False
+
+    def stop(self) -> bool:
+        """End whatever still runs: an engine that is gone never resolves what its program waits for.
+
+        False when a program's own code did not let go within `PATIENCE_S`.
+        """
+        with self._changed:
+            self._stopping = True
+            for loop, stop in self._stops.items():
+                loop.call_soon_threadsafe(stop.set)
+            return self._changed.wait_for(lambda: not self._stops, PATIENCE_S)
 
     def GetRequiredPlugins(self, request: Any, context: Any) -> Any:
         return language_pb2.GetRequiredPluginsResponse()
@@ -67,7 +86,12 @@ class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
         loop.set_exception_handler(lambda _, __: None)
         error = ""
         try:
-            loop.run_until_complete(run_in_stack(self._program))
+            stop = asyncio.Event()
+            with self._changed:
+                self._stops[loop] = stop
+                if self._stopping:
+                    stop.set()
+            loop.run_until_complete(_until(stop, run_in_stack(self._program)))
         except pulumi.RunError as refused:
             error = str(refused)
         except grpc.RpcError as lost:
@@ -77,20 +101,35 @@ class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
         except BaseException:  # the program is the user's: whatever it raises is for the user to see
             error = traceback.format_exc()
         finally:
-            _close(loop)
+            try:
+                _drain(loop)
+            finally:
+                with self._changed:
+                    loop.close()
+                    self._stops.pop(loop, None)
+                    self._changed.notify_all()
         return language_pb2.RunResponse(error=error)
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """End every task and thread of a loop and close it."""
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:
+    """Await the work, or leave it as it is when `stop` is set first."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        await task
+
+
+def _drain(loop: asyncio.AbstractEventLoop) -> None:
+    """End every task and thread of a loop."""
 
     async def drain() -> None:
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        # The SDK takes a first cancellation for an error of the program and goes on to wait for all it has begun.
+        deadline = loop.time() + PATIENCE_S
+        while (left := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < deadline:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=0.1)
 
     loop.run_until_complete(drain())
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
-    loop.close()

@@ -149,6 +149,10 @@ def _run_with_cloud(
     _ensure_stack(cli, folder, name, request, base)
     engine.release_dead_locks(folder, name, request.stack, say)
     engine.mend_backend(folder, name, request.stack, say)
+    engine.checkpoint(folder, name, request.stack)
+    python = program is not None or engine.runtime_of(folder.project) == "python"
+    if not python:
+        engine.need_language_host(folder.project, outer)
     endpoint = engine.cloud_endpoint(folder)
     if endpoint is None:
         _refuse_lost_cloud(folder, name, request)
@@ -173,13 +177,15 @@ def _run_with_cloud(
                 # Without a language host there is nobody to write code.
                 arguments += ["--generate-code=false"]
             status = _call(cli, folder, arguments, attached, output)
+        elif not python:
+            status = _call(cli, folder, arguments, attached, output)
         else:
             with engine.serve_program(program or engine.program_of(folder.project)) as address:
                 status = _call(cli, folder, [*arguments, f"--client={address}"], attached, output)
     finally:
         lived = provider.close()
-    if status >= 0 and lived:
-        # Nobody was killed: the engine knows of everything that was made.
+    if status >= 0 and lived and not _open_creations(folder):
+        # Nobody was killed and no answer was lost: the engine knows of everything that was made.
         folder.creations.unlink(missing_ok=True)
     if status != 0:
         if not lived:
@@ -430,7 +436,9 @@ def recover(
             found = _unrecorded(aws, creation, known)
             if found is not None:
                 _remove_half(aws, creation, found)
-                say(f"{creation.urn}: {found}, which a killed run made and no state knows, was removed")
+                say(
+                    f"{creation.urn}: {found}, which a killed run or a lost answer left and no state knows, was removed"
+                )
     except ResourceError as error:
         raise CliError("KW679", f"recovery after a killed run: {error}") from error
     finally:
@@ -438,6 +446,13 @@ def recover(
     if unfinished:
         _clear_pending(cli, folder, stack, len(unfinished), environment, say, output)
     folder.creations.unlink(missing_ok=True)
+
+
+def _open_creations(folder: Folder) -> bool:
+    """Whether the provider noted a creation whose end it does not know."""
+    from keepwarm_localcloud.provider.creations import read_creations
+
+    return any(not creation.id for creation in read_creations(folder.creations))
 
 
 def _unrecorded(aws: Any, creation: Any, known: set[str]) -> str | None:

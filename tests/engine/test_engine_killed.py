@@ -9,11 +9,13 @@ nothing twice, nothing that the state does not know. Proves it for a stack with 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pytest
 
+from keepwarm_cli import engine
 from keepwarm_cli.errors import CliError
 from tests.support.engine import Project, Result
 
@@ -80,15 +82,25 @@ def counted(project: Project) -> dict[str, dict[str, int]]:
     }
 
 
-def killed(project: Project, command: str, boundary: int, victim: str) -> Result:
+LOST_PROVIDER = (
+    "KW670 provider: ended while the engine used it; what was done is in the state; fix: run the same command"
+    " again"
+)
+
+
+def killed(project: Project, command: str, boundary: int, victim: str, **options: Any) -> Result:
     """Run a command that ends by SIGKILL of the victim at a boundary."""
     who = "self" if victim == "provider" else str(project.state.root / "cli.pid")
-    try:
-        return project.run(command, environment={"KEEPWARM_FAULT": f"{boundary}:{who}"})
-    except CliError as error:
-        if error.code != "KW670":
-            raise
-        return Result(1, str(error), 0.0)
+    environment = {"KEEPWARM_FAULT": f"{boundary}:{who}"}
+    if victim == "cli":
+        return project.run(command, environment=environment, **options)
+    with pytest.raises(CliError) as raised:
+        project.run(command, environment=environment, **options)
+    assert str(raised.value) == LOST_PROVIDER
+    return Result(1, LOST_PROVIDER, 0.0)
+
+
+FORGET = "refresh --yes --skip-preview --clear-pending-creates --stack local"
 
 
 @pytest.mark.parametrize("victim", ["cli", "provider"])
@@ -98,7 +110,10 @@ def test_given_a_kill_at_an_operation_when_run_again_then_it_converges(
 ) -> None:
     first = killed(project, "up", boundary, victim)
     assert first.status != 0, f"nothing was killed: {first.text}"
+    left_open = engine.pending(project.checkpoint())
     again = project.must("up")
+    refreshed = f"a killed run left {len(left_open)} creation(s) open; running: pulumi {FORGET}"
+    assert (refreshed in again.notes) == bool(left_open), again.notes
     assert counted(project) == EXPECTED, again.notes
     kept = [r for r in project.checkpoint()["resources"] if r["type"].startswith("aws:")]
     assert len(kept) == RESOURCES

@@ -6,12 +6,14 @@ change, a dead lock, another project's state, a lost cloud, a wrong passphrase).
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -41,9 +43,21 @@ def folder(tmp_path: Path) -> Iterator[Project]:
     made.close()
 
 
+def refusal(project: Project, *arguments: str, within_s: float = 5, **options: Any) -> str:
+    """The whole text of what is refused, which must be told in time."""
+    started = time.perf_counter()
+    with pytest.raises(CliError) as raised:
+        project.run(*arguments, **options)
+    assert time.perf_counter() - started < within_s
+    return str(raised.value)
+
+
 def test_given_no_cli_when_run_then_said_how_to_get_one(folder: Project, tmp_path: Path) -> None:
-    with pytest.raises(CliError, match=r"KW666 pulumi: got no CLI .* fix: `make pulumi`"):
-        folder.run("preview", environment={"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)})
+    nowhere = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    assert refusal(folder, "preview", environment=nowhere) == (
+        f"KW666 pulumi: got no CLI ({engine.cache_folder(nowhere) / 'pulumi'} is not there); allowed one on PATH, in "
+        "KEEPWARM_PULUMI or in the cache; fix: `make pulumi`, or install Pulumi"
+    )
 
 
 def test_given_an_old_cli_when_run_then_both_versions_are_named(folder: Project, tmp_path: Path) -> None:
@@ -51,14 +65,20 @@ def test_given_an_old_cli_when_run_then_both_versions_are_named(folder: Project,
     old.parent.mkdir()
     old.write_text("#!/bin/sh\necho v3.100.0\n")
     old.chmod(0o755)
-    with pytest.raises(
-        CliError, match=r"KW667 pulumi: got version 3\.100\.0 at .*; allowed 3\.237\.0 or newer"
-    ):
-        folder.run("preview", environment={"KEEPWARM_PULUMI": str(old)})
+    named = {"KEEPWARM_PULUMI": str(old)}
+    cached = engine.cache_folder(folder.environment) / "pulumi"
+    assert refusal(folder, "preview", environment=named) == (
+        f"KW667 pulumi: got version 3.100.0 at {old}; allowed 3.237.0 or newer; fix: upgrade it, or `make pulumi` and "
+        f"set KEEPWARM_PULUMI={cached}"
+    )
     old.write_text("#!/bin/sh\necho something else\n")
     os.utime(old, (1, 1))
-    with pytest.raises(CliError, match=r"KW667 pulumi: got 'something else'"):
-        folder.run("preview", environment={"KEEPWARM_PULUMI": str(old)})
+    assert refusal(folder, "preview", environment=named) == (
+        f"KW667 pulumi: got 'something else' from {old} version; allowed a version number; fix: install the Pulumi CLI"
+    )
+    old.write_text("not even a program")
+    os.utime(old, (2, 2))
+    assert refusal(folder, "preview", environment=named).startswith(f"KW667 pulumi: got no answer of {old}: ")
 
 
 def test_given_the_pin_then_command_and_build_agree() -> None:
@@ -71,65 +91,196 @@ def test_given_the_pin_then_command_and_build_agree() -> None:
 
 
 def test_given_a_folder_that_cannot_be_written_when_run_then_refused(folder: Project) -> None:
-    folder.state.root.write_text("a file where the folder should be")
-    with pytest.raises(CliError, match=r"KW668 state folder .*: cannot be written"):
-        folder.run("preview")
-    folder.state.root.unlink()
+    root = folder.state.root
+    root.write_text("a file where the folder should be")
+    assert refusal(folder, "preview") == (
+        f"KW668 state folder {root}: cannot be written: File exists; fix: make it writable, or start in another copy "
+        "of the project"
+    )
+    root.unlink()
+    root.mkdir()
+    (root / "layout.json").write_text("[]")
+    assert refusal(folder, "preview") == (
+        f"KW668 state folder {root}: layout.json cannot be read; fix: `keepwarm local reset`"
+    )
 
 
-def test_given_a_folder_of_a_newer_version_when_run_then_refused(folder: Project) -> None:
+def test_given_a_folder_or_a_state_of_a_newer_version_when_run_then_refused(folder: Project) -> None:
     folder.state.open()
     (folder.state.root / "layout.json").write_text('{"layout": 99}')
-    with pytest.raises(CliError, match=r"KW669 state folder .*: got layout 99; allowed up to 1"):
-        folder.run("preview")
+    assert refusal(folder, "preview") == (
+        f"KW669 state folder {folder.state.root}: got layout 99; allowed up to 1; because a newer keepwarm made it; "
+        "fix: use that version, or `keepwarm local reset`"
+    )
+    (folder.state.root / "layout.json").unlink()
+    state = folder.state.backend / ".pulumi" / "stacks" / "proj" / "local.json"
+    state.parent.mkdir(parents=True)
+    state.write_text('{"version": 99, "checkpoint": {}}')
+    assert refusal(folder, "preview") == (
+        f"KW669 state {state}: got version 99; allowed up to 4; because a newer Pulumi CLI made it; "
+        "fix: use that version, or `keepwarm local reset`"
+    )
+    state.write_text("[]")
+    assert refusal(folder, "up") == (
+        f"KW673 state {state}: cannot be read: 'list' object has no attribute 'get'; allowed what the Pulumi CLI "
+        "wrote; fix: restore it from .pulumi/backups, or `keepwarm local reset`"
+    )
+
+
+def test_given_files_that_are_no_project_when_run_then_the_file_is_named(folder: Project) -> None:
+    stack = folder.folder / "stacks" / "Pulumi.local.yaml"
+    stack.write_text("- a list")
+    assert refusal(folder, "preview") == (
+        f"KW655 {stack}: is not a stack file: it is a list; allowed a YAML mapping with `config`; fix: correct "
+        "that file"
+    )
+    project = folder.folder / "Pulumi.yaml"
+    project.write_text("runtime: python")
+    assert refusal(folder, "preview") == (
+        f"KW655 {project}: is not a Pulumi project: it has no name; allowed a YAML mapping with a `name`; "
+        "fix: correct that file"
+    )
 
 
 def test_given_a_stack_that_does_not_exist_when_run_then_the_known_ones_are_named(folder: Project) -> None:
-    with pytest.raises(
-        CliError, match=r"KW674 stack 'nope': does not exist; allowed local; fix: write stacks/Pulumi.nope"
-    ):
-        folder.run("preview", stack="nope")
-    with pytest.raises(CliError, match=r"KW674 stack 'local': has no state"):
-        folder.run("destroy")
-    with pytest.raises(CliError, match=r"KW674 config: got a change of the working copy"):
-        folder.run("config", "set", "a", "b")
+    assert refusal(folder, "preview", stack="nope") == (
+        "KW674 stack 'nope': does not exist; allowed local; fix: write stacks/Pulumi.nope.yaml, or "
+        "`keepwarm pulumi -- stack init nope`"
+    )
+    assert refusal(folder, "destroy") == (
+        "KW674 stack 'local': has no state; allowed a stack that was deployed; fix: `keepwarm pulumi -- up`"
+    )
+    assert refusal(folder, "config", "set", "a", "b") == (
+        "KW674 config: got a change of the working copy; allowed a change of stacks/Pulumi.local.yaml itself; because "
+        "the copy is made anew for every command; fix: edit that file, or run plain `pulumi config`"
+    )
 
 
 def test_given_another_projects_state_when_run_then_refused(folder: Project) -> None:
     (folder.state.backend / ".pulumi" / "stacks" / "elsewhere").mkdir(parents=True)
-    with pytest.raises(
-        CliError, match=r"KW675 .*got the state of project 'elsewhere'; allowed that of 'proj'"
-    ):
-        folder.run("preview")
-
-
-def test_given_a_second_change_when_run_then_refused_at_once_naming_the_holder(project: Project) -> None:
-    holder = (
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from keepwarm_cli import pulumi_command as p, engine\n"
-        "folder = engine.Folder(Path(sys.argv[1])); folder.open()\n"
-        "with p._held(folder, p.Request('up', ('up',), 'local', False)):\n"
-        "    print('held', flush=True); sys.stdin.read()\n"
+    assert refusal(folder, "preview") == (
+        f"KW675 state folder {folder.state.root}: got the state of project 'elsewhere'; allowed that of 'proj'; "
+        "because the project was renamed or the folder copied; fix: `keepwarm local reset`, or give Pulumi.yaml the "
+        "name 'elsewhere' again"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, str(project.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+
+
+LANGUAGE_HOST = """#!{python}
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+import pulumi_aws as aws
+from keepwarm_cli.program_host import ProgramHost
+from pulumi.runtime.proto import language_pb2_grpc
+
+server = grpc.server(ThreadPoolExecutor(4))
+host = ProgramHost(lambda: aws.sqs.Queue("of-another-language"))
+language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+threading.Event().wait()
+"""
+
+
+def test_given_a_program_in_another_language_when_run_then_its_own_host_runs_it_or_the_lack_is_said(
+    project: Project, tmp_path: Path
+) -> None:
+    file = project.folder / "Pulumi.yaml"
+    python = file.read_text()
+    file.write_text(python.replace("runtime: python", "runtime: {name: demo}").replace("program", "."))
+    project.program, program = None, project.program
+    try:
+        assert refusal(project, "up") == (
+            f"KW677 project {project.folder}: got a program in 'demo' and no pulumi-language-demo on PATH; allowed "
+            "python, or a language whose host is installed; because only Python programs are served without one; "
+            "fix: install Pulumi, which brings its language hosts"
+        )
+        host = tmp_path / "pulumi-language-demo"
+        host.write_text(LANGUAGE_HOST.format(python=sys.executable))
+        host.chmod(0o755)
+        path = {"PATH": f"{tmp_path}{os.pathsep}{project.environment['PATH']}"}
+        assert project.up(None, environment=path).changed()["Queue of-another-language"] == "create"
+    finally:
+        file.write_text(python)
+        project.program = program
+
+
+PROGRAM = """
+import os
+import pulumi
+import pulumi_aws as aws
+
+if "REFUSED" in os.environ:
+    aws.ssm.Parameter("fails", type="String", value="x", allowed_pattern="^y$")
+    pulumi.CustomResource("aws:sqs/queue:Queue", "refused", {"delaySeconds": "x"})
+else:
+    with open(os.environ["BEGAN"], "w") as began:
+        began.write("x")
+    open(os.environ["GO"]).close()
+    aws.sqs.Queue("jobs")
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[tuple[Project, dict[str, str], list[str]]]:
+    """A project with its program in a file, and the installed command's words for an `up` in it."""
+    made = Project(tmp_path / "installed")
+    (made.folder / "program").mkdir()
+    (made.folder / "program" / "__main__.py").write_text(PROGRAM)
+    for name in ("BEGAN", "GO"):
+        made.environment[name] = str(tmp_path / name)
+        os.mkfifo(tmp_path / name)
+    command = [str(Path(sys.executable).with_name("keepwarm")), "pulumi", "--"]
+    yield made, made.environment, [*command, "up", "--yes", "--skip-preview", "--non-interactive"]
+    made.close()
+
+
+def test_given_two_ups_at_once_when_run_then_one_wins_and_the_other_says_who_holds_the_lock(
+    installed: tuple[Project, dict[str, str], list[str]],
+) -> None:
+    project, environment, up = installed
+    where: dict[str, Any] = {"cwd": project.folder, "env": environment, "text": True}
+    began = os.open(environment["BEGAN"], os.O_RDONLY | os.O_NONBLOCK)
+    with subprocess.Popen(up, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **where) as first:
+        try:
+            # Its program says so from the middle of its change, where it then waits.
+            assert select.select([began], [], [], 120)[0], "the first must get that far"
+            started = time.perf_counter()
+            second = subprocess.run(up, capture_output=True, check=False, timeout=60, **where)
+            took = time.perf_counter() - started
+            go = os.open(environment["GO"], os.O_RDWR)
+            said, _ = first.communicate(timeout=120)
+            os.close(go)
+        finally:
+            first.kill()
+            os.close(began)
+    assert second.stderr == (
+        f"KW671 stack 'local': got a second change while `keepwarm pulumi -- up` (process {first.pid}) is running; "
+        "allowed one at a time; fix: wait for it to end, or end that process; the lock goes with it\n"
+    )
+    assert (second.returncode, second.stdout) == (2, "")
+    assert took < 5
+    assert first.returncode == 0, said
+    assert len(project.inventory()["sqs"]["queues"]) == 1
+
+
+def test_given_resources_that_fail_when_the_rest_goes_on_then_the_command_comes_to_its_end(
+    installed: tuple[Project, dict[str, str], list[str]],
+) -> None:
+    project, environment, up = installed
+    # The program waits for outputs that nobody will ever give it: the engine has gone home.
+    done = subprocess.run(
+        [*up, "--continue-on-error"],
+        cwd=project.folder,
+        env={**environment, "REFUSED": "1"},
+        capture_output=True,
         text=True,
-    ) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "held\n"
-        started = time.perf_counter()
-        with pytest.raises(
-            CliError, match=rf"KW671 stack 'local': .*`keepwarm pulumi -- up` \(process {first.pid}\)"
-        ):
-            project.run("up")
-        assert time.perf_counter() - started < 5
-        assert first.stdin is not None
-        first.stdin.close()
-        first.wait(10)
-    project.must("up")
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode not in (0, 2), done.stderr
+    assert "KW632 got 'x'; allowed a whole number (aws:sqs/queue:Queue, property delaySeconds)" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def lock(project: Project, pid: int, host: str) -> Path:
@@ -150,35 +301,36 @@ def test_given_the_engines_own_lock_when_run_then_a_dead_holder_is_cleared_and_a
     lock(project, gone.pid, socket.gethostname())
     assert project.must("up").notes == [f"the lock of process {gone.pid}, which is gone, was cleared"]
     held = lock(project, os.getpid(), socket.gethostname())
-    started = time.perf_counter()
-    with pytest.raises(
-        CliError, match=rf"KW671 .*held by me@{socket.gethostname()}, process {os.getpid()}, .* cancel --yes"
-    ):
-        project.run("up")
-    assert time.perf_counter() - started < 5
+    said = (
+        "KW671 stack 'local': got a lock held by me@{}, process {}, since 2026-01-01T00:00:00Z; allowed one change at "
+        "a time; fix: wait for it, or end that process and run `keepwarm pulumi -- cancel --yes`"
+    )
+    assert refusal(project, "up") == said.format(socket.gethostname(), os.getpid())
     held.unlink()
     elsewhere = lock(project, gone.pid, "another-machine")
-    with pytest.raises(CliError, match=r"KW671 .*me@another-machine"):
-        project.run("up")
-    elsewhere.unlink()
+    assert refusal(project, "up") == said.format("another-machine", gone.pid)
+    # The way out that it names is one.
+    project.must("cancel", "--yes", "--stack", "local")
+    assert not elsewhere.exists()
+    project.must("preview", "--expect-no-changes")
 
 
 def test_given_a_wrong_passphrase_when_run_then_said_so(project: Project) -> None:
     project.must("up", program=lambda: pulumi.export("x", pulumi.Output.secret("y")))
-    with pytest.raises(
-        CliError, match=r"KW676 stack 'local': got a passphrase that does not open its secrets"
-    ):
-        project.run("up", environment={"PULUMI_CONFIG_PASSPHRASE": "wrong"})
+    assert refusal(project, "up", environment={"PULUMI_CONFIG_PASSPHRASE": "wrong"}, within_s=60) == (
+        "KW676 stack 'local': got a passphrase that does not open its secrets; allowed the one it was made with; "
+        "fix: set PULUMI_CONFIG_PASSPHRASE to that (unset it if there was none), or `keepwarm local reset`"
+    )
 
 
 def test_given_a_cloud_that_ended_when_run_then_state_and_cloud_are_not_mixed(project: Project) -> None:
     project.must("up")
     assert engine.stop_cloud(project.state)
-    with pytest.raises(
-        CliError,
-        match=r"KW678 stack 'local': got a state with 1 resources and an embedded cloud that has ended",
-    ):
-        project.run("up")
+    assert refusal(project, "up") == (
+        "KW678 stack 'local': got a state with 1 resources and an embedded cloud that has ended; allowed both or "
+        "neither; because the cloud keeps its resources in memory; fix: `keepwarm local reset`, or "
+        "`keepwarm pulumi -- refresh --yes` to empty the state"
+    )
     project.must("refresh")
     assert project.up().changed() == {"Queue jobs": "create"}
     project.must("destroy")
@@ -207,6 +359,23 @@ def test_given_local_env_when_used_by_hand_then_plain_pulumi_works_and_reset_sto
     assert done[:2] == ["the provider was stopped", "the embedded cloud was stopped"]
     assert not folder.state.root.exists()
     assert not [p for p in pids if engine.alive(p)]
+
+
+def test_given_a_selected_stack_when_understood_then_it_is_the_one_unless_another_is_named(
+    folder: Project,
+) -> None:
+    folder.stack_file("other", {})
+    assert pulumi_command.understand(["up"], folder.state, {}).stack == "local"
+    folder.must("stack", "init", "other")
+    assert pulumi_command.understand(["up"], folder.state, {}).stack == "other"
+    folder.must("stack", "init", "local")
+    folder.must("stack", "select", "other")
+    assert pulumi_command.understand(["up"], folder.state, {}).stack == "other"
+    assert pulumi_command.understand(["up", "-s", "local"], folder.state, {}).stack == "local"
+    assert pulumi_command.understand(["up", "--stack=a/b/local"], folder.state, {}).stack == "local"
+    assert pulumi_command.understand(["up"], folder.state, {"PULUMI_STACK": "local"}).stack == "local"
+    packed = pulumi_command.understand(["up", "--policy-pack", "rules"], folder.state, {}).arguments
+    assert packed == ("up", "--policy-pack", str(Path("rules").absolute()))
 
 
 def test_given_the_codes_then_every_one_that_is_raised_is_listed() -> None:
