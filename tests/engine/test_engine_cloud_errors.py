@@ -1,4 +1,4 @@
-"""A cloud that throttles, fails or is silent during an up (fault F31): retried, or reported; a rerun converges.
+"""A cloud that throttles, fails, is silent or loses answers in an up (F31): retried, or reported; a rerun converges.
 
 A proxy on the loopback stands between the provider and the embedded cloud and spoils chosen requests. Proves what the
 provider and the engine do then. Does not prove what a real network does.
@@ -21,10 +21,14 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
 class Proxy:
-    """Forwards to the cloud; `spoil(request number, body)` gives (status, error code) to answer instead."""
+    """Forwards to the cloud; `spoil(request number, body)` says what to do instead.
+
+    (status, error code) is answered; `drop` lets the cloud do it and loses the answer; `silence` never answers.
+    """
 
     def __init__(self, target: str) -> None:
-        self.spoil: Callable[[int, bytes], tuple[int, str] | None] = lambda number, body: None
+        self.spoil: Callable[[int, bytes], tuple[int, str] | str | None] = lambda number, body: None
+        self.closed = threading.Event()
         self.count = 0
         self.spoiled = 0
         self._lock = threading.Lock()
@@ -46,7 +50,11 @@ class Proxy:
                         proxy.count += 1
                         wanted = proxy.spoil(proxy.count, body)
                         proxy.spoiled += wanted is not None
-                if wanted is not None:
+                if wanted == "silence":
+                    proxy.closed.wait(60)
+                    self.close_connection = True
+                    return
+                if isinstance(wanted, tuple):
                     status, code = wanted
                     answer = json.dumps({"__type": code, "message": "spoiled on purpose"}).encode()
                     self.send_response(status)
@@ -57,6 +65,10 @@ class Proxy:
                     connection.request(self.command, self.path, body, dict(self.headers))
                     response = connection.getresponse()
                     answer = response.read()
+                    if wanted == "drop":
+                        connection.close()
+                        self.close_connection = True
+                        return
                     self.send_response(response.status)
                     for name, value in response.getheaders():
                         if name.lower() not in (
@@ -84,6 +96,7 @@ class Proxy:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self) -> None:
+        self.closed.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join(5)
@@ -147,3 +160,45 @@ def test_given_a_service_that_is_down_when_up_then_reported_by_resource_and_a_re
     assert len([r for r in project.checkpoint()["resources"] if r["type"] == "aws:sqs/queue:Queue"]) == 4
     proxy.spoil = lambda number, body: None
     assert project.must("up").changed() == {"Table t": "create"}
+
+
+def once(what: str, wanted: bytes) -> Callable[[int, bytes], str | None]:
+    """Spoil the first request that holds these bytes, and no other."""
+    done = threading.Event()
+
+    def spoil(number: int, body: bytes) -> str | None:
+        if wanted not in body or done.is_set():
+            return None
+        done.set()
+        return what
+
+    return spoil
+
+
+def test_given_a_request_that_nobody_answers_when_up_then_it_is_sent_again_and_done(
+    project: Project, proxy: Proxy
+) -> None:
+    proxy.spoil = once("silence", b"KeySchema")
+    made = project.must("up", environment={"KEEPWARM_READ_TIMEOUT_S": "3"})
+    assert len(made.changed()) == 5
+    assert proxy.spoiled == 1
+    assert made.seconds < 60, "a silent cloud is not waited for longer than was asked"
+
+
+def test_given_an_answer_that_is_lost_when_run_again_then_what_was_made_is_not_left_over(
+    project: Project, proxy: Proxy
+) -> None:
+    # The cloud made the table; the second request, which the client sends by itself, meets it.
+    proxy.spoil = once("drop", b"KeySchema")
+    failed = project.run("up", "--continue-on-error")
+    assert failed.status != 0
+    assert proxy.spoiled == 1
+    assert (
+        "KW635 urn:pulumi:local::proj::aws:dynamodb/table:Table::t: create was refused with ResourceInUseException"
+        in failed.text
+    )
+    again = project.must("up")
+    assert again.changed() == {"Table t": "create"}
+    assert len(project.inventory()["dynamodb"]["tables"]) == 1, again.notes
+    (note,) = again.notes
+    assert note.endswith("which a killed run or a lost answer left and no state knows, was removed")

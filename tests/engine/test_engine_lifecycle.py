@@ -11,6 +11,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
+from keepwarm_localcloud.resources import table
 from tests.support.engine import Project
 
 pytestmark = [
@@ -176,5 +177,27 @@ def test_given_bad_inputs_when_up_then_resource_and_property_are_named(project: 
     assert result.status != 0
     assert "KW631 got an unknown property; did you mean 'delaySeconds'?" in result.text
     assert "typo" in result.text
-    result = project.run("up", program=lambda: pulumi.CustomResource("aws:mq/broker:Broker", "b", {}))
-    assert "KW630 aws:mq/broker:Broker: got a resource type that pulumi-aws and real AWS have" in result.text
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (
+            "aws:mq/broker:Broker",
+            "KW630 aws:mq/broker:Broker: got a resource type that pulumi-aws and real AWS have and the embedded cloud "
+            f"does not; allowed the {len(table.TOKENS)} types of docs/engine.md; fix: leave it out of the local stack",
+        ),
+        (
+            "aws:sqs/queue:Queu",
+            "KW630 aws:sqs/queue:Queu: got a resource type that pulumi-aws does not have; did you mean"
+            " 'aws:sqs/queue:Queue'?",
+        ),
+    ],
+)
+def test_given_an_unknown_type_in_a_program_when_previewed_then_said_whether_aws_has_it(
+    project: Project, token: str, said: str
+) -> None:
+    result = project.run("preview", program=lambda: pulumi.CustomResource(token, "b", {}))
+    assert result.status != 0
+    assert said in result.text
+    assert "Traceback" not in result.text

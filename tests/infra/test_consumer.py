@@ -3,8 +3,10 @@
 Does not prove that they deploy; tests/engine does that for Python and YAML. TypeScript is not compiled.
 """
 
+import ast
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,13 @@ def test_given_the_typescript_program_then_it_is_the_yaml_one_in_other_words() -
     assert set(re.findall(r"(\w+):\s", source)) == {
         k for r in resources.values() for k in keys(r["properties"])
     }
+
+
+def test_given_the_consumer_program_then_it_needs_nothing_of_this_repository_but_the_package() -> None:
+    tree = ast.parse((CONSUMER / "__main__.py").read_text())
+    named = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    named += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert {n.split(".")[0] for n in named} - sys.stdlib_module_names == {"pulumi", "keepwarm"}
 
 
 def test_given_the_page_then_it_shows_the_files() -> None:

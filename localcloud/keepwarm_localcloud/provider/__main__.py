@@ -20,6 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="keepwarm_localcloud.provider")
     parser.add_argument("--endpoint", default=os.environ.get("AWS_ENDPOINT_URL"))
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--read-timeout-s",
+        type=float,
+        default=os.environ.get("KEEPWARM_READ_TIMEOUT_S"),
+        help="longest silence of the cloud before a request is sent again",
+    )
     parser.add_argument("--with-parent", action="store_true", help="end when the starting process ends")
     options, _ = parser.parse_known_args(arguments)
     if not options.endpoint:
@@ -42,11 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     from keepwarm_localcloud.provider.creations import VARIABLE, Creations
     from keepwarm_localcloud.provider.faults import crash_hook
     from keepwarm_localcloud.provider.service import AwsProvider
+    from keepwarm_localcloud.resources.aws import READ_TIMEOUT_S
 
     provider = AwsProvider(
         options.endpoint,
         on_operation=crash_hook(os.environ),
         creations=Creations(os.environ.get(VARIABLE)),
+        read_timeout_s=options.read_timeout_s or READ_TIMEOUT_S,
     )
     server = grpc.server(ThreadPoolExecutor(32, "keepwarm-provider"), options=_GRPC_CHANNEL_OPTIONS)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)

@@ -19,7 +19,7 @@ from pulumi.runtime.proto import provider_pb2_grpc, status_pb2
 
 from keepwarm_localcloud.provider.creations import Creations
 from keepwarm_localcloud.resources import invokes, table
-from keepwarm_localcloud.resources.aws import Aws
+from keepwarm_localcloud.resources.aws import READ_TIMEOUT_S, Aws
 from keepwarm_localcloud.resources.base import DEFAULTS_KEY, schema
 from keepwarm_localcloud.resources.errors import PartiallyMade, ResourceError
 from keepwarm_localcloud.resources.fields import UNKNOWN, suggestion
@@ -94,11 +94,14 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         endpoint: str,
         on_operation: Callable[[str, str], None] | None = None,
         creations: Creations | None = None,
+        *,
+        read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self._creations = creations or Creations(None)
         self._endpoint = endpoint
+        self._read_timeout_s = read_timeout_s
         self._cancelled = threading.Event()
-        self._default = Aws(endpoint, cancelled=self._cancelled)
+        self._default = Aws(endpoint, cancelled=self._cancelled, read_timeout_s=read_timeout_s)
         # The engine opens one connection per provider instance, which tells them apart in one process.
         self._by_peer: dict[str, Aws] = {}
         self._shared: dict[str, Aws] = {}
@@ -176,7 +179,11 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         with self._lock:
             if key not in self._shared:
                 self._shared[key] = Aws(
-                    self._endpoint, region=where, cancelled=self._cancelled, default_tags=wanted
+                    self._endpoint,
+                    region=where,
+                    cancelled=self._cancelled,
+                    default_tags=wanted,
+                    read_timeout_s=self._read_timeout_s,
                 )
             self._by_peer[context.peer()] = self._shared[key]
             self._default = self._shared[key]
@@ -252,7 +259,8 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             self._creations.end(request.urn, error.id)
             self._partial(context, token, error, request.properties, properties)
         except ResourceError as error:
-            if not request.preview:
+            # An answer may be lost after the cloud did its part: then the note stays, and the next run looks.
+            if not request.preview and not table.may_exist(token, properties.values, error):
                 self._creations.end(request.urn, "")
             _abort(context, scrub(str(error), properties))
         self._on_operation("created", request.urn)

@@ -42,6 +42,10 @@ def preload(*services: str) -> None:
     loader.load_data("sdk-default-configuration")
 
 
+READ_TIMEOUT_S = 70.0
+"""Longest silence before a request is given up and sent again; above the longest answer, a function's first start."""
+
+
 class Aws:
     """Clients of one endpoint and region. Thread-safe; `endpoint` may be found out at the first request."""
 
@@ -53,8 +57,10 @@ class Aws:
         account_id: str | None = None,
         cancelled: threading.Event | None = None,
         default_tags: dict[str, str] | None = None,
+        read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self._endpoint = endpoint
+        self._read_timeout_s = read_timeout_s
         self.region = region
         self._account_id = account_id
         self.cancelled = cancelled or threading.Event()
@@ -98,7 +104,7 @@ class Aws:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 6},
             connect_timeout=5,
-            read_timeout=70,
+            read_timeout=self._read_timeout_s,
             max_pool_connections=32,
             s3={"addressing_style": "path"},
         )

@@ -416,6 +416,18 @@ def error_code(error: BaseException) -> str:
     return ""
 
 
+def unanswered(error: BaseException) -> bool:
+    """Whether the cloud may have done what failed here: an answer was lost on the way, perhaps before a repetition."""
+    from botocore.exceptions import ClientError, HTTPClientError
+
+    if isinstance(error, HTTPClientError):
+        return True
+    if not isinstance(error, ClientError):
+        return False
+    told = error.response.get("ResponseMetadata", {})
+    return int(told.get("HTTPStatusCode", 0)) >= 500 or int(told.get("RetryAttempts", 0)) > 0
+
+
 GONE = frozenset(
     {
         "ResourceNotFoundException",

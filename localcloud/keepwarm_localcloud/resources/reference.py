@@ -28,8 +28,9 @@ This page is generated from the table of resource types
 | `eval "$(keepwarm local env)"` | for plain `pulumi` by hand: cloud and provider stay, the variables point at them |
 | `keepwarm local reset` | stops both and removes `.keepwarm/` |
 
-The CLI is looked for in `KEEPWARM_PULUMI`, on PATH, and in the cache that `make pulumi` fills. No language host is
-needed: the program is served to the CLI the way the Automation API serves an inline program. State lies in
+The CLI is looked for in `KEEPWARM_PULUMI`, on PATH, and in the cache that `make pulumi` fills. A Python program needs
+no language host: it is served to the CLI the way the Automation API serves an inline program. A program in another
+language is run by its own host, which an ordinary Pulumi installation brings; a missing one is said. State lies in
 `.keepwarm/backend`, the embedded cloud keeps its resources in memory until it is stopped, and the CLI works in
 `.keepwarm/project`, a copy of the project's files, so that the stack files of a real account never get its salt.
 
@@ -37,12 +38,19 @@ After a killed run (kill -9, a lost machine) just run the command again. What th
 removed first, open creations are forgotten with `pulumi refresh --clear-pending-creates`, and locks of processes that
 are gone are cleared; each is said in one line. A second change of the same project at the same time is refused at once.
 
+A cloud that throttles, fails or is silent is asked again, six times in all; a silence counts as a failure after
+`KEEPWARM_READ_TIMEOUT_S` seconds (70). What still fails is reported by resource, and the next run goes on from there.
+When an answer was lost after the cloud did its part, the next run removes what was made under a generated name and
+makes it anew; under a name that the program chose nothing is removed, since it may have been there before.
+
 ## What has not been verified
 
 No AWS account was used. The provider's facts (which change replaces, what an id looks like, which properties AWS fills
 in) were taken from the documentation of pulumi-aws 7.51 and AWS; property names and shapes come from the installed
 SDK and are compared with it by a test. Not verified against real AWS: the timing of eventual consistency, quotas of an
-account, error texts beyond those the tests name, and computed outputs that the components do not read.
+account, error texts beyond those the tests name, and computed outputs that the components do not read. Not run, for
+want of them: the language hosts and SDK generators of a Pulumi installation (a stand-in speaks the hosts' protocol in
+the tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and versions of the CLI but the pinned one.
 
 ## How to read the tables
 

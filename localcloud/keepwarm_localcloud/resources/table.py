@@ -99,13 +99,15 @@ def known_to_sdk(token: str) -> bool:
     parts = token.split(":")
     if len(parts) != 3:
         return False
-    module, _, name = parts[1].partition("/")
+    module = parts[1].partition("/")[0]
+    inside = {"index": "", "lambda": ".lambda_"}.get(module, f".{module}")
     try:
-        found = importlib.import_module(f"pulumi_aws.{module + '_' if module == 'lambda' else module}")
+        found = importlib.import_module(f"pulumi_aws{inside}")
     except ImportError:
         return False
+    # A file of the SDK is no type: `queue.py` must not vouch for a `Queu`.
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in parts[2])
-    return hasattr(found, parts[2]) or hasattr(found, snake) or (bool(name) and hasattr(found, name))
+    return any(callable(getattr(found, name, None)) for name in (parts[2], snake))
 
 
 def all_types() -> list[ResourceType]:
@@ -180,6 +182,17 @@ def create(
     except Exception as error:
         raise _worded("KW635", "create", owner(urn, token), error) from error
     return id_, _with_tags(kind, aws, {**_known(inputs), **chosen, **_as_given(kind, inputs)})
+
+
+def may_exist(token: str, inputs: Mapping[str, Any], error: ResourceError) -> bool:
+    """Whether a failed creation may have made something all the same, and whatever has its name can only be that.
+
+    A name that the program chose itself is no proof: what bears it may have been there before.
+    """
+    if error.__cause__ is None or not base.unanswered(error.__cause__):
+        return False
+    auto = find(token).auto
+    return auto is None or auto.property in (inputs.get(DEFAULTS_KEY) or [])
 
 
 def _as_given(kind: ResourceType, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -320,9 +333,10 @@ def _worded(code: str, verb: str, who: str, error: BaseException) -> ResourceErr
         return ResourceError(
             code, f"{who}: {verb} was refused with {aws_code}: {' '.join(str(message).split())}"
         )
-    return ResourceError(
-        code, f"{who}: {verb} failed: {type(error).__name__}: {' '.join(str(error).split())}"
-    )
+    told = f"{who}: {verb} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+    if base.unanswered(error):
+        told += "; because the cloud gave no answer; fix: see that it runs, then run the same command again"
+    return ResourceError(code, told)
 
 
 def preview_outputs(
