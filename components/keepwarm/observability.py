@@ -15,7 +15,8 @@ from keepwarm.phases import PHASES
 GOODPUT = 0.99
 DUPLICATES_PER_HOUR = 100
 PERIOD_S = 300
-BUDGET_STATISTIC = "p95"
+BUDGET_STATISTIC = "p99"
+"""The percentile that settings state budgets at and the planner holds designs against: all three must mean the same."""
 TOTAL = "total"
 FUNCTIONS_PER_ALARM = 5
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html"""
@@ -49,7 +50,7 @@ class ObservabilityArgs(TypedDict):
     workflow_arn: NotRequired[pulumi.Input[str]]
     """State machine whose executions are shown and whose timeouts ring. Default: none."""
     budgets_ms: NotRequired[dict[str, pulumi.Input[int]]]
-    """Budget of each cold-start phase in ms at the 95th percentile of the slowest function; ``total`` budgets the whole
+    """Budget of each cold-start phase in ms at the 99th percentile of the slowest function; ``total`` budgets the whole
     init phase. Default: no budgets."""
     goodput_target: NotRequired[pulumi.Input[float]]
     """Share of invocations that must succeed, above 0 up to 1. Default: 0.99."""
@@ -288,7 +289,7 @@ def _function_alarms(
     for phase, budget in spec["budgets"].items():
         alarm(
             f"budget-{phase}",
-            f"Cold-start phase {phase} of the slowest function exceeds its budget (95th percentile).",
+            f"Cold-start phase {phase} of the slowest function exceeds its budget (99th percentile).",
             budget,
             _queries(functions, own, [("m", metric_name(phase), BUDGET_STATISTIC)], "function", PERIOD_S),
             f"MAX({_list('m', count)})",
@@ -364,7 +365,7 @@ def _widgets(
 
     for label, function in functions.items():
         graph(
-            f"Cold start by phase (p95, ms): {label}",
+            f"Cold start by phase ({BUDGET_STATISTIC}, ms): {label}",
             [[namespace, metric_name(phase), "function", function, {"label": phase}] for phase in PHASES],
             stat=BUDGET_STATISTIC,
             stacked=True,

@@ -31,8 +31,8 @@ def test_given_budgets_when_deployed_then_each_phase_rings_at_the_slowest_functi
     assert fetch["threshold"] == 500
     metrics = [query["metric"] for query in fetch["metricQueries"] if "metric" in query]
     assert [(m["metricName"], m["dimensions"], m["stat"]) for m in metrics] == [
-        ("phase_fetch_ms", {"function": "a-1"}, "p95"),
-        ("phase_fetch_ms", {"function": "b-1"}, "p95"),
+        ("phase_fetch_ms", {"function": "a-1"}, "p99"),
+        ("phase_fetch_ms", {"function": "b-1"}, "p99"),
     ]
     assert fetch["metricQueries"][-1]["expression"] == "MAX([m0, m1])"
     total = seen.one(ALARM, "o-budget-total")
