@@ -318,6 +318,9 @@ class Cloud:
             self.service("sqs", SqsService).send(target_arn, body)
         elif service == "lambda":
             functions: Any = self.service("lambda", object)
+            if principal == "cloudwatch.amazonaws.com":
+                # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-actions-Lambda.html
+                principal = "lambda.alarms.cloudwatch.amazonaws.com"
             functions.deliver(
                 target_arn,
                 body.encode(),

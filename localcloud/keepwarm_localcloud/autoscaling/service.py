@@ -220,9 +220,23 @@ class AutoscalingService:
                     Message=self._message(alarm, state, before),
                 )
             elif ":lambda:" in arn:
-                self.cloud.deliver(arn, json.loads(self._message(alarm, state, before)), alarm.alarm_arn)
+                self.cloud.deliver(arn, self._event(alarm, state, before), alarm.alarm_arn)
         except (AwsError, client_error()) as error:
             self.cloud.journal.write("alarm", alarm=alarm.name, state=state, action=arn, error=str(error))
+
+    def _event(self, alarm: Any, state: str, before: str) -> dict[str, Any]:
+        """What a function gets, which is not what a topic gets."""
+        at = datetime.fromtimestamp(self.cloud.clock.now_s(), UTC).isoformat(timespec="milliseconds")
+        at = at.replace("+00:00", "+0000")
+        return {
+            "source": "aws.cloudwatch", "alarmArn": alarm.alarm_arn, "accountId": self.cloud.account_id, "time": at,
+            "region": self.cloud.region, "alarmData": {
+                "alarmName": alarm.name,
+                "state": {"value": state, "reason": alarm.state_reason, "timestamp": at},
+                "previousState": {"value": before},
+                "configuration": {"description": alarm.description},
+            },
+        }  # fmt: skip
 
     def _message(self, alarm: Any, state: str, before: str) -> str:
         body = {

@@ -367,7 +367,8 @@ class SchedulerService:
         if run.attempt <= attempts and now_s + pause_s <= run.scheduled_s + age_s:
             self._note(run, "RETRYING", str(error))
             run.attempt += 1
-            self._timers.after(pause_s, lambda: self._submit(run))
+            # From the failure on: whoever read of it in the journal may have moved the clock already.
+            self._timers.at(now_s + pause_s, lambda: self._submit(run))
             return
         condition = "MaximumRetryAttempts" if run.attempt > attempts else "MaximumEventAgeInSeconds"
         self._note(run, "FAILED", str(error))

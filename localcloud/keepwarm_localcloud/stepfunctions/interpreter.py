@@ -99,6 +99,10 @@ class _Visit:
     context: dict[str, Any]
     scope: Scope
     event_id: int
+    entered_s: float
+    """Before the history says so: who reads the history and moves the clock must not move this."""
+    failed_s: float = 0.0
+    """Likewise, of the last failure."""
     input: Any = None
     attempts: dict[int, int] = field(default_factory=dict)
 
@@ -148,12 +152,9 @@ class Interpreter:
         while True:
             state = machine["States"][name]
             context = {**self.context, **extra}
-            context["State"] = {
-                "Name": name,
-                "EnteredTime": timestamp(self.host.clock.now_s()),
-                "RetryCount": 0,
-            }
-            visit = _Visit(name, state, value, context, scope, previous)
+            entered_s = self.host.clock.now_s()
+            context["State"] = {"Name": name, "EnteredTime": timestamp(entered_s), "RetryCount": 0}
+            visit = _Visit(name, state, value, context, scope, previous, entered_s)
             kind = state["Type"]
             visit.event_id = self.host.event(
                 f"{kind}StateEntered",
@@ -181,6 +182,7 @@ class Interpreter:
     def _state(self, visit: _Visit) -> Steps:
         state = visit.state
         while True:
+            visit.failed_s = 0.0
             try:
                 visit.input = self._narrow(visit, state.get("InputPath", "$"), visit.raw)
                 handler: Callable[[_Visit], Steps] = getattr(self, f"_{state['Type'].lower()}")
@@ -191,7 +193,7 @@ class Interpreter:
                 pause_s = self._retry(visit, failure)
                 if pause_s is None:
                     return self._catch(visit, failure)
-            yield Sleep(self.host.clock.now_s() + pause_s)
+            yield Sleep((visit.failed_s or self.host.clock.now_s()) + pause_s)
             visit.context["State"]["RetryCount"] += 1
 
     @staticmethod
@@ -264,7 +266,7 @@ class Interpreter:
         raise StateFailure(*texts)
 
     def _wait(self, visit: _Visit) -> Steps:
-        state, now_s = visit.state, self.host.clock.now_s()
+        state, now_s = visit.state, visit.entered_s
         if "Timestamp" in state or "TimestampPath" in state:
             text = state["Timestamp"] if "Timestamp" in state else visit.read(state["TimestampPath"])
             moment = _parsed_time(text)
@@ -356,6 +358,7 @@ class Interpreter:
             raise
         except StateFailure as failure:
             host.abandon(signal)
+            visit.failed_s = host.clock.now_s()
             visit.event_id = log.failed(event, failure)
             raise
         visit.event_id = log.succeeded(event, result)
@@ -373,6 +376,7 @@ class Interpreter:
         try:
             results = yield Gather(children)
         except StateFailure as failure:
+            visit.failed_s = self.host.clock.now_s()
             visit.event_id = self.host.event("ParallelStateFailed", event, failure=failure)
             raise
         visit.event_id = self.host.event("ParallelStateSucceeded", event)
@@ -416,6 +420,7 @@ class Interpreter:
                     "States.ExceedToleratedFailureThreshold",
                     "The specified tolerated failure threshold was exceeded",
                 )
+            visit.failed_s = self.host.clock.now_s()
             visit.event_id = self.host.event("MapStateFailed", event, failure=failure)
             raise failure from error.__cause__
         visit.event_id = self.host.event("MapStateSucceeded", event)
