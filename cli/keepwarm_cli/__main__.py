@@ -3,10 +3,11 @@
 Nothing but typer is imported before the command is known: `--help` answers in the time the interpreter needs.
 """
 
+import os
 import sys
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -199,10 +200,26 @@ def main() -> None:
         app(standalone_mode=True)
     except CliError as error:
         print(str(error), file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        _leave(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; everything was stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        _leave(130)
+    except SystemExit as end:
+        _leave(end.code)
+
+
+def _leave(status: int | str | None) -> NoReturn:
+    """End the process, also when the code of a program that nobody can interrupt would keep it for ever."""
+    engine = sys.modules.get("keepwarm_cli.engine")
+    if engine is not None and engine.ABANDONED:
+        print(
+            "keepwarm: the program's own code went on after its engine had ended; it was cut off",
+            file=sys.stderr,
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else int(status is not None))
+    raise SystemExit(status) from None
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.request import urlopen
 
 from keepwarm_cli.errors import CliError
@@ -443,6 +443,10 @@ class Provider:
         return lived
 
 
+ABANDONED: Final[list[Callable[[], Any]]] = []
+"""Programs whose own code runs on after their engine has ended; nothing in this process can interrupt them."""
+
+
 # The program, served to the CLI as the Automation API serves an inline program.
 
 
@@ -464,7 +468,8 @@ def serve_program(program: Callable[[], Any]) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         stopped = server.stop(0)
-        host.stop()
+        if not host.stop():
+            ABANDONED.append(program)
         stopped.wait()
 
 
@@ -614,15 +619,33 @@ def run_in_new_context(function: Callable[[], int]) -> int:
 
 
 class Interrupts:
-    """Leaves Ctrl-C to the CLI, which has the terminal and ends gracefully, while it runs."""
+    """Leaves Ctrl-C to the CLI, which has the terminal and ends gracefully, while it runs.
 
-    def __enter__(self) -> None:
-        self._before = (
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            if threading.current_thread() is threading.main_thread()
-            else None
-        )
+    SIGTERM, which supervisors and pipelines send to this process alone, is handed on to the CLI as a Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._cli: subprocess.Popen[bytes] | None = None
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._end)
+        return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hand_to(self, cli: "subprocess.Popen[bytes]") -> None:
+        """Name the process that is to end; a signal that came before is not lost."""
+        self._cli = cli
+        if self._ended:
+            cli.send_signal(signal.SIGINT)
+
+    def _end(self, *_: object) -> None:
+        self._ended = True
+        if self._cli is not None:
+            self._cli.send_signal(signal.SIGINT)

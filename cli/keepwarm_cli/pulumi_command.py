@@ -265,7 +265,7 @@ def _attached(outer: Mapping[str, str], port: int) -> str:
 
 def _call(cli: Path, folder: Folder, arguments: list[str], environment: dict[str, str], output: Any) -> int:
     """Run the CLI in the working copy; Ctrl-C is its own business."""
-    with engine.Interrupts():
+    with engine.Interrupts() as interrupts:
         process = subprocess.Popen(
             [str(cli), *arguments],
             cwd=folder.work,
@@ -273,6 +273,7 @@ def _call(cli: Path, folder: Folder, arguments: list[str], environment: dict[str
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
         )
+        interrupts.hand_to(process)
         (folder.root / "cli.pid").write_text(str(process.pid))
         return process.wait()
 

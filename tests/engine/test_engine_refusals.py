@@ -7,6 +7,7 @@ change, a dead lock, another project's state, a lost cloud, a wrong passphrase).
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -206,6 +207,7 @@ def test_given_a_program_in_another_language_when_run_then_its_own_host_runs_it_
 
 
 PROGRAM = """
+import asyncio
 import os
 import pulumi
 import pulumi_aws as aws
@@ -213,6 +215,10 @@ import pulumi_aws as aws
 if "REFUSED" in os.environ:
     aws.ssm.Parameter("fails", type="String", value="x", allowed_pattern="^y$")
     pulumi.CustomResource("aws:sqs/queue:Queue", "refused", {"delaySeconds": "x"})
+elif "WAITS" in os.environ:
+    with open(os.environ["BEGAN"], "w") as began:
+        began.write("x")
+    pulumi.export("never", pulumi.Output.from_input(asyncio.sleep(3600)))
 else:
     with open(os.environ["BEGAN"], "w") as began:
         began.write("x")
@@ -262,6 +268,40 @@ def test_given_two_ups_at_once_when_run_then_one_wins_and_the_other_says_who_hol
     assert took < 5
     assert first.returncode == 0, said
     assert len(project.inventory()["sqs"]["queues"]) == 1
+
+
+@pytest.mark.parametrize("sent", ["Ctrl-C in the terminal", "SIGTERM to the command alone"])
+def test_given_a_change_when_it_is_to_end_then_the_engine_cancels_it_and_the_command_ends(
+    installed: tuple[Project, dict[str, str], list[str]], sent: str
+) -> None:
+    project, environment, up = installed
+    began = os.open(environment["BEGAN"], os.O_RDONLY | os.O_NONBLOCK)
+    terminal = sent.startswith("Ctrl-C")
+    with subprocess.Popen(
+        up,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=project.folder,
+        # Waits for an output, or in code of its own that nothing can interrupt.
+        env={**environment, "WAITS": "1"} if terminal else environment,
+        start_new_session=True,
+    ) as command:
+        try:
+            assert select.select([began], [], [], 120)[0], "the program must have begun"
+            if terminal:
+                os.killpg(command.pid, signal.SIGINT)
+            else:
+                command.terminate()
+            said, _ = command.communicate(timeout=60)
+        finally:
+            command.kill()
+            os.close(began)
+    assert command.returncode == 1, said
+    assert "error: update canceled" in said
+    assert ("the program's own code went on after its engine had ended; it was cut off" in said) != terminal
+    assert "Traceback" not in said
+    assert project.must("up", program=lambda: None).notes == [], "nothing was left to settle"
 
 
 def test_given_resources_that_fail_when_the_rest_goes_on_then_the_command_comes_to_its_end(
