@@ -550,7 +550,8 @@ def test_given_a_process_that_ignores_sigterm_when_stopped_then_killed_after_sto
     begun_s = time.monotonic()
     ecs.api.stop_task(cluster="c", task=arn)
     assert ecs.stopped(arn)["containers"][0]["exitCode"] == 137
-    assert 1.5 < time.monotonic() - begun_s < 6
+    # It was given its time, and killed long before the 60 s it would sleep.
+    assert 1.5 < time.monotonic() - begun_s < 30
 
 
 def test_given_an_essential_container_that_exits_when_run_then_exit_code_and_reason(ecs: Ecs) -> None:

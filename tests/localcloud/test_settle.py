@@ -1,6 +1,5 @@
 """Programs settle by the linear wait as by pulumi's own: late outputs are waited for, a failure surfaces."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from pulumi.runtime import mocks, stack
 
 from keepwarm_localcloud.settle import linear_settling
+from tests.support.deployed import own_loop
 
 
 class Engine(mocks.Mocks):
@@ -26,18 +26,9 @@ class Thing(pulumi.CustomResource):
         super().__init__("test:index:Thing", name, {"value": value})
 
 
-@pytest.fixture
-def loop() -> None:
-    """Pulumi takes the thread's event loop, and whoever ran `asyncio.run` before has taken that away."""
-    try:
-        asyncio.get_event_loop()
-    except RuntimeError:
-        # Left to the thread, like the one that was there: Pulumi goes on using it.
-        asyncio.set_event_loop(asyncio.new_event_loop())
-
-
 @pytest.fixture(params=["pulumi", "linear"])
-def settling(request: pytest.FixtureRequest, loop: None) -> Iterator[None]:
+def settling(request: pytest.FixtureRequest) -> Iterator[None]:
+    own_loop()
     mocks.set_mocks(Engine())
     if request.param == "pulumi":
         yield

