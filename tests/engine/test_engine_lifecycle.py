@@ -137,6 +137,42 @@ def test_given_a_function_made_by_hand_when_imported_then_the_program_takes_it_o
     iam.delete_role(RoleName="hand")
 
 
+def test_given_something_made_that_does_not_start_when_up_then_it_is_recorded_and_the_next_up_mends_it(
+    project: Project,
+) -> None:
+    def program(body: str) -> None:
+        role = aws.iam.Role("role", assume_role_policy=TRUST)
+        function = aws.lambda_.Function(
+            "fn",
+            role=role.arn,
+            handler="main.handler",
+            runtime="python3.11",
+            code=pulumi.AssetArchive({"main.py": pulumi.StringAsset(body)}),
+            publish=True,
+        )
+        aws.lambda_.ProvisionedConcurrencyConfig(
+            "pool",
+            function_name=function.name,
+            qualifier=function.version,
+            provisioned_concurrent_executions=1,
+        )
+
+    failed = project.run("up", program=lambda: program("raise RuntimeError('no model here')\n"))
+    assert failed.status != 0
+    kept = project.resource("pool")
+    (reason,) = kept["initErrors"]
+    assert reason.startswith(
+        f"KW635 {kept['urn']}: provisioned concurrency of {kept['id'].replace(',', ':')}: "
+    )
+    assert "no model here" in reason
+    mended = project.up(lambda: program("def handler(e, c):\n    return e\n"))
+    assert mended.changed() == {"Function fn": "update", "ProvisionedConcurrencyConfig pool": "replace"}
+    assert "initErrors" not in project.resource("pool")
+    assert project.must(
+        "preview", "--expect-no-changes", program=lambda: program("def handler(e, c):\n    return e\n")
+    )
+
+
 def test_given_a_target_when_up_then_only_that_one(project: Project) -> None:
     project.up(stack)
     urn = project.resource("jobs")["urn"]
