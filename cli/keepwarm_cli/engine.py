@@ -482,7 +482,11 @@ def program_of(project: Path) -> Callable[[], None]:
     main = project / str(_project_file(project).get("main") or ".")
     script = main / "__main__.py" if main.is_dir() else main
     if not script.is_file():
-        raise CliError("KW654", f"project {project}: got no program at {script}; fix: `main` in Pulumi.yaml")
+        raise CliError(
+            "KW654",
+            f"project {project}: got no program at {script}; allowed a folder with __main__.py, "
+            "or a file; fix: `main` in Pulumi.yaml",
+        )
 
     def program() -> None:
         for folder in (str(project), str(script.parent)):

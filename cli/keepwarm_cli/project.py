@@ -19,7 +19,9 @@ def find_project(start: Path | None = None) -> Path:
         if (folder / "Pulumi.yaml").is_file():
             return folder
     raise CliError(
-        "KW654", f"keepwarm: got {here}, which is in no project; needs a folder with Pulumi.yaml at or above"
+        "KW654",
+        f"keepwarm: got {here}, which is in no project; allowed a folder with Pulumi.yaml at or above; "
+        "fix: go to your project's folder",
     )
 
 

@@ -359,7 +359,11 @@ def _ensure_stack(cli: Path, folder: Folder, name: str, request: Request, base: 
         check=False,
     )
     if done.returncode != 0:
-        raise CliError("KW674", f"stack '{request.stack}': cannot be made: {' '.join(done.stderr.split())}")
+        raise CliError(
+            "KW674",
+            f"stack '{request.stack}': cannot be made: {' '.join(done.stderr.split())}; "
+            "fix: what Pulumi says there, or `keepwarm local reset`",
+        )
 
 
 def _explain(cli: Path, folder: Folder, request: Request, base: dict[str, str]) -> None:
@@ -556,7 +560,8 @@ def _provider_daemon(folder: Folder, endpoint: str, environment: Mapping[str, st
     process.stdout.close()
     if not line.isdigit():
         raise CliError(
-            "KW670", f"provider: ended before it served; its log is {folder.root / 'provider.log'}"
+            "KW670",
+            f"provider: ended before it served; fix: see its log in {folder.root / 'provider.log'}, then run it again",
         )
     handle.write_text(json.dumps({"pid": process.pid, "port": int(line), "endpoint": endpoint}))
     engine.let_go(process)
@@ -585,7 +590,9 @@ def local_reset(project: Path) -> list[str]:
             shutil.rmtree(folder.root)
         except OSError as error:
             raise CliError(
-                "KW668", f"state folder {folder.root}: cannot be removed: {error.strerror or error}"
+                "KW668",
+                f"state folder {folder.root}: cannot be removed: {error.strerror or error}; "
+                "fix: make it and what is in it writable",
             ) from error
     return [*done, f"{folder.root} was removed"]
 

@@ -61,7 +61,8 @@ def test_given_no_project_above_then_kw654(tmp_path: Path) -> None:
     with pytest.raises(CliError) as caught:
         find_project(tmp_path)
     assert str(caught.value) == (
-        f"KW654 keepwarm: got {tmp_path.resolve()}, which is in no project; needs a folder with Pulumi.yaml at or above"
+        f"KW654 keepwarm: got {tmp_path.resolve()}, which is in no project; allowed a folder with Pulumi.yaml at or "
+        "above; fix: go to your project's folder"
     )
 
 

@@ -179,7 +179,7 @@ def test_given_a_request_that_nobody_answers_when_up_then_it_is_sent_again_and_d
     project: Project, proxy: Proxy
 ) -> None:
     proxy.spoil = once("silence", b"KeySchema")
-    made = project.must("up", environment={"KEEPWARM_READ_TIMEOUT_S": "3"})
+    made = project.must("up", environment={"KEEPWARM_READ_TIMEOUT_S": "5"})
     assert len(made.changed()) == 5
     assert proxy.spoiled == 1
     assert made.seconds < 60, "a silent cloud is not waited for longer than was asked"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from keepwarm_localcloud.resources.assets import (
     text_blob,
     zip_bytes,
 )
+from keepwarm_localcloud.resources.aws import Aws
 from keepwarm_localcloud.resources.base import DEFAULTS_KEY, schema
 from keepwarm_localcloud.resources.errors import CODES, ResourceError
 from keepwarm_localcloud.resources.fields import UNKNOWN, Field, compile_fields, has_unknown, same
@@ -276,6 +278,51 @@ def test_given_unknowns_and_assets_when_sent_then_unknowns_stay_and_assets_go_ba
     assert isinstance(read, Blob)
     assert (read.digest, read.content("x")) == ("h", b"hi")
     assert write_struct({"code": read}) == struct
+
+
+TABLE = "aws:dynamodb/table:Table"
+NO_ANSWER = ReadTimeoutError(endpoint_url="http://cloud")
+
+
+def refused(status: int, repeated: int) -> ClientError:
+    told = {"HTTPStatusCode": status, "RetryAttempts": repeated}
+    return ClientError({"Error": {"Code": "ResourceInUse"}, "ResponseMetadata": told}, "CreateTable")
+
+
+@pytest.mark.parametrize(
+    ("cause", "possible"),
+    [
+        (NO_ANSWER, True),
+        (ConnectionClosedError(endpoint_url="http://cloud"), True),
+        (refused(500, 0), True),
+        (refused(400, 1), True),
+        (refused(400, 0), False),
+        (ValueError("of ours"), False),
+        (None, False),
+    ],
+)
+def test_given_a_failed_creation_when_an_answer_may_be_lost_then_it_may_exist_under_a_name_of_ours_only(
+    cause: Exception | None, possible: bool
+) -> None:
+    error = ResourceError("KW635", "failed")
+    error.__cause__ = cause
+    made_up = {"name": "t-0a1b2c3", DEFAULTS_KEY: ["name"]}
+    assert table.may_exist(TABLE, made_up, error) is possible
+    # Whoever had this name before must not lose the table for it.
+    assert not table.may_exist(TABLE, {"name": "orders", DEFAULTS_KEY: []}, error)
+
+
+def test_given_a_cloud_that_does_not_answer_when_created_then_said_with_a_way_out() -> None:
+    class Silent(Aws):
+        def client(self, service: str, region: str | None = None) -> Any:
+            raise NO_ANSWER
+
+    with pytest.raises(ResourceError) as raised:
+        table.create(QUEUE, URN, Silent("http://cloud"), {"name": "jobs"})
+    assert str(raised.value) == (
+        f'KW635 {URN}: create failed: ReadTimeoutError: Read timeout on endpoint URL: "http://cloud"; because the '
+        "cloud gave no answer; fix: see that it runs, then run the same command again"
+    )
 
 
 def test_given_the_codes_then_every_one_that_the_table_raises_is_listed() -> None:

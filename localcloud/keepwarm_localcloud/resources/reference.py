@@ -37,6 +37,7 @@ language is run by its own host, which an ordinary Pulumi installation brings; a
 After a killed run (kill -9, a lost machine) just run the command again. What the cloud made and no state knows is
 removed first, open creations are forgotten with `pulumi refresh --clear-pending-creates`, and locks of processes that
 are gone are cleared; each is said in one line. A second change of the same project at the same time is refused at once.
+Ctrl-C, and SIGTERM to the command, let the engine finish what it has begun and cancel the rest.
 
 A cloud that throttles, fails or is silent is asked again, six times in all; a silence counts as a failure after
 `KEEPWARM_READ_TIMEOUT_S` seconds (70). What still fails is reported by resource, and the next run goes on from there.
