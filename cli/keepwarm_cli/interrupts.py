@@ -8,6 +8,14 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM.
+
+    A class of its own, because CPython notes when KeyboardInterrupt itself leaves code that `exec` compiled, as that of
+    dataclasses is, and then ends the process by the signal whatever it wanted to exit with.
+    """
+
+
 class Interrupts:
     """Turns SIGINT and SIGTERM into KeyboardInterrupt, except while held: then when released.
 
@@ -44,7 +52,7 @@ class Interrupts:
         if self._held:
             self._pending = True
         else:
-            raise KeyboardInterrupt
+            raise Interrupted
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -56,4 +64,4 @@ class Interrupts:
             self._held -= 1
         if self._pending and not self._held:
             self._pending = False
-            raise KeyboardInterrupt
+            raise Interrupted

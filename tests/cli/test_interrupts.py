@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,17 @@ def test_given_the_end_of_a_command_then_handlers_are_as_before() -> None:
         assert signal.getsignal(signal.SIGTERM) is not before
 
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_given_an_interrupt_in_code_that_was_compiled_on_the_way_then_still_130(tmp_path: Path) -> None:
+    # Dataclasses compile their methods with `exec`, in which an import of theirs can be interrupted.
+    (tmp_path / "interrupted_command.py").write_text(
+        "import os, signal\n"
+        "from keepwarm_cli.interrupts import Interrupts\n"
+        "with Interrupts():\n"
+        "    exec('os.kill(os.getpid(), signal.SIGINT)')\n"
+    )
+    command = [sys.executable, "-m", "interrupted_command"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, "interrupted; everything was stopped, nothing is left\n")
