@@ -7,7 +7,7 @@ A value known now is refused now, together with every other refusal of the same 
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -53,30 +53,29 @@ def derive(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Inpu
 
 def later(compute: Callable[..., T], *inputs: pulumi.Input[Any]) -> pulumi.Output[T]:
     """Compute when every input resolves, waiting only for what is no plain value: waiting is what costs."""
-    awaited: dict[int, pulumi.Input[Any]] = {}
-    for value in inputs:
-        if not isinstance(value, PLAIN):
-            awaited[id(value)] = value
-
-    def filled(values: Sequence[Any]) -> T:
-        resolved = dict(zip(awaited, values, strict=True))
-        return compute(*(resolved.get(id(value), value) for value in inputs))
-
-    return resolve(list(awaited.values()), filled)
+    awaited = {id(value): value for value in inputs if not isinstance(value, PLAIN)}
+    return resolve(awaited, lambda got: compute(*(got.get(id(value), value) for value in inputs)))
 
 
-def resolve(awaited: Sequence[pulumi.Input[Any]], use: Callable[[Sequence[Any]], T]) -> pulumi.Output[T]:
-    """`use` of the values when all are there. One plain value is had for half of what `Output.all` costs."""
-    if len(awaited) != 1 or not isinstance(awaited[0], pulumi.Output):
-        return pulumi.Output.all(*awaited).apply(use)
+def resolve(
+    awaited: Mapping[int, pulumi.Input[Any]], use: Callable[[Mapping[int, Any]], T]
+) -> pulumi.Output[T]:
+    """`use` of the values when all are there, by the `id` of what they were awaited as: each is waited for once.
+
+    One plain value is had for half of what `Output.all` costs.
+    """
+    inputs = list(awaited.values())
+    if len(inputs) != 1 or not isinstance(inputs[0], pulumi.Output):
+        return pulumi.Output.all(*inputs).apply(lambda got: use(dict(zip(awaited, got, strict=True))))
+    (key,) = awaited
 
     def plainly(value: Any) -> Any:
         if isinstance(value, PLAIN):
-            return use([value])
+            return use({key: value})
         # It may hold values that are still to come, which only `Output.from_input` looks for.
-        return pulumi.Output.from_input(value).apply(lambda whole: use([whole]))
+        return pulumi.Output.from_input(value).apply(lambda whole: use({key: whole}))
 
-    return awaited[0].apply(plainly)
+    return inputs[0].apply(plainly)
 
 
 def concat(*parts: pulumi.Input[str]) -> pulumi.Input[str]:

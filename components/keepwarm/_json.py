@@ -13,28 +13,24 @@ from keepwarm._args import known, resolve
 
 
 class _Later:
-    """Stands in a structure for the n-th value that is known later."""
+    """Stands in a structure for a value that is known later."""
 
-    __slots__ = ("index",)
+    __slots__ = ("key",)
 
-    def __init__(self, index: int) -> None:
-        self.index = index
+    def __init__(self, key: int) -> None:
+        self.key = key
 
 
 def dumps(structure: Any) -> pulumi.Input[str]:
     """The structure as JSON text: now when everything in it is known, else an `Output` of it."""
-    places: dict[int, int] = {}
-    later: list[Any] = []
+    later: dict[int, Any] = {}
 
     def mark(value: Any) -> Any:
         if isinstance(value, str):
             return value
         if not known(value):
-            # A value that stands in several places is waited for once.
-            if id(value) not in places:
-                places[id(value)] = len(later)
-                later.append(value)
-            return _Later(places[id(value)])
+            later[id(value)] = value
+            return _Later(id(value))
         if isinstance(value, Mapping):
             return {key: mark(inner) for key, inner in value.items()}
         if isinstance(value, Sequence):
@@ -45,10 +41,10 @@ def dumps(structure: Any) -> pulumi.Input[str]:
     if not later:
         return json.dumps(marked)
 
-    def fill(values: Sequence[Any]) -> str:
+    def fill(values: Mapping[int, Any]) -> str:
         def put(value: Any) -> Any:
             if isinstance(value, _Later):
-                return values[value.index]
+                return values[value.key]
             if isinstance(value, dict):
                 return {key: put(inner) for key, inner in value.items()}
             if isinstance(value, list):
