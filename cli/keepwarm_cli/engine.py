@@ -194,20 +194,29 @@ def project_name(project: Path) -> str:
     return str(_project_file(project)["name"])
 
 
+@contextlib.contextmanager
+def _refusing(path: Path, what: str, has: str) -> Iterator[None]:
+    """Say of a file that can't be read, or has something else in it, what it should be."""
+    import yaml
+
+    try:
+        yield
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CliError(
+            "KW655",
+            f"{path}: is not {what}: {' '.join(str(error).split())}; allowed a YAML mapping with {has}; "
+            "fix: correct that file",
+        ) from error
+
+
 def _project_file(project: Path) -> dict[str, Any]:
     import yaml
 
     path = project / "Pulumi.yaml"
-    try:
+    with _refusing(path, "a Pulumi project", "a `name`"):
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or "name" not in document:
             raise ValueError("it has no name")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CliError(
-            "KW655",
-            f"{path}: is not a Pulumi project: {' '.join(str(error).split())}; allowed a YAML mapping with a `name`; "
-            "fix: correct that file",
-        ) from error
     return document
 
 
@@ -217,7 +226,11 @@ def runtime_of(project: Path) -> str:
     Raises:
         CliError: KW655, `Pulumi.yaml` is not valid.
     """
-    runtime = _project_file(project).get("runtime") or "python"
+    return _language(_project_file(project))
+
+
+def _language(document: Mapping[str, Any]) -> str:
+    runtime = document.get("runtime") or "python"
     return str(runtime.get("name", "python") if isinstance(runtime, dict) else runtime)
 
 
@@ -252,7 +265,7 @@ def prepare_work(folder: Folder) -> None:
     stacks = folder.work / "stacks"
     stacks.mkdir(parents=True, exist_ok=True)
     copied = {k: v for k, v in document.items() if k not in ("main", "stackConfigDir", "runtime", "backend")}
-    if runtime_of(folder.project) == "python":
+    if _language(document) == "python":
         copied["runtime"] = "python"
     else:
         program = (folder.project / str(document.get("main") or ".")).resolve()
@@ -260,17 +273,11 @@ def prepare_work(folder: Folder) -> None:
     _write_when_changed(folder.work / "Pulumi.yaml", yaml.safe_dump({**copied, "stackConfigDir": "stacks"}))
     for path in sorted(source.glob("Pulumi.*.yaml")):
         target = stacks / path.name
-        try:
+        with _refusing(path, "a stack file", "`config`"):
             wanted = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             if not isinstance(wanted, dict):
                 raise ValueError(f"it is a {type(wanted).__name__}")
             kept = (yaml.safe_load(target.read_text()) or {}) if target.exists() else {}
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CliError(
-                "KW655",
-                f"{path}: is not a stack file: {' '.join(str(error).split())}; allowed a YAML mapping with `config`; "
-                "fix: correct that file",
-            ) from error
         # A real account's key encrypts nothing here; values that only it can read are refused by Pulumi itself.
         for key in ("secretsprovider", "encryptedkey", "encryptionsalt"):
             wanted.pop(key, None)

@@ -225,28 +225,29 @@ def _row_of(result: Outcome | SystemOutcome) -> dict[str, Any]:
     }
 
 
+def _priced(row: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Parts of a design's cost that cost something, with the price in each."""
+    return [
+        (part, value, price_name(part, arm=row["design"].arm, instance_type=row["instance"]))
+        for part, value in row["parts"].items()
+        if value > 0.0
+    ]
+
+
 def _cost_figures(row: dict[str, Any], prices: Prices, prefix: str = "") -> list[Figure]:
     """Each part of a design's cost with its formula and the price in it."""
-    design, figures = row["design"], []
-    for part, value in row["parts"].items():
-        if value > 0.0:
-            name = price_name(part, arm=design.arm, instance_type=row["instance"])
-            given: dict[str, object] = {name: prices.value(name)}
-            if name.endswith(("_arm", "_x86")):
-                given["memory_mb"] = design.memory_mb
-            figures.append(Figure(f"{prefix}{part}", value, "USD/month", SIMULATED.get(part, ""), given))
+    figures = []
+    for part, value, name in _priced(row):
+        given: dict[str, object] = {name: prices.value(name)}
+        if name.endswith(("_arm", "_x86")):
+            given["memory_mb"] = row["design"].memory_mb
+        figures.append(Figure(f"{prefix}{part}", value, "USD/month", SIMULATED.get(part, ""), given))
     return figures
 
 
 def price_names(outcomes: Sequence[Outcome | SystemOutcome]) -> list[str]:
     """Prices that went into the costs of these designs."""
-    names = []
-    for row in map(_row_of, outcomes):
-        for part, value in row["parts"].items():
-            name = price_name(part, arm=row["design"].arm, instance_type=row["instance"])
-            if value > 0.0 and name not in names:
-                names.append(name)
-    return names
+    return list(dict.fromkeys(name for row in map(_row_of, outcomes) for _, _, name in _priced(row)))
 
 
 def front(results: Sequence[Outcome | SystemOutcome]) -> list[str]:
@@ -797,21 +798,28 @@ def checklist(answers: Sequence[Answer], stack: Path) -> None:
         console.print(f"[yellow]{left} of {len(answers)} questions are unanswered[/yellow]")
 
 
-def resolved_settings(stack: Path, written: dict[str, Any] | None = None) -> dict[str, Any]:
+def resolved_settings(stack: Path) -> dict[str, Any]:
     """Settings of a stack with their defaults where the program's own reader can be imported, else as written.
 
-    `written` is read instead of the file. Raises KW513 with everything that the program refuses.
+    Raises KW513 with everything that the program refuses.
     """
     from keepwarm_planner.checklist import stack_settings
-    from keepwarm_planner.errors import PlannerError
 
-    read = stack_settings(stack) if written is None else written
-    reader = _reader(stack)
-    if reader is None:
-        return read
+    written = stack_settings(stack)
+    resolved = _resolved(stack, written)
+    return written if resolved is None else resolved
+
+
+def _resolved(stack: Path, written: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the program's reader makes of these settings; None where there is none to ask. Raises KW513."""
     import json
 
-    raw = {k: v if isinstance(v, str) else json.dumps(v) for k, v in read.items()}
+    from keepwarm_planner.errors import PlannerError
+
+    reader = _reader(stack)
+    if reader is None:
+        return None
+    raw = {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items()}
     try:
         settings = reader.load(raw, stack.stem.removeprefix("Pulumi."))
     except Exception as e:
@@ -845,22 +853,17 @@ def _reader(stack: Path) -> Any:
 
 def accepted(stack: Path, written: dict[str, Any]) -> bool:
     """Whether the program's reader took these settings; False where there is none to ask. Raises KW513."""
-    if _reader(stack) is None:
-        return False
-    resolved_settings(stack, written)
-    return True
+    return _resolved(stack, written) is not None
 
 
 def stack_of(stack: Path) -> tuple[dict[str, Any], str | None]:
     """A stack's settings with their defaults, and its region."""
-    import yaml
+    from keepwarm_planner.checklist import own_settings, stack_config
 
-    from keepwarm_planner.checklist import stack_settings
-
-    written = stack_settings(stack)
-    document = yaml.safe_load(stack.read_text(encoding="utf-8"))
-    region = document["config"].get("aws:region")
-    return resolved_settings(stack, written), region if isinstance(region, str) else None
+    config = stack_config(stack)
+    written, region = own_settings(config), config.get("aws:region")
+    resolved = _resolved(stack, written)
+    return written if resolved is None else resolved, region if isinstance(region, str) else None
 
 
 def price_document(table: Prices) -> dict[str, Any]:

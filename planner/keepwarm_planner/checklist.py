@@ -323,6 +323,16 @@ def as_html(answers: list[Answer]) -> str:
 
 def stack_settings(path: Path) -> dict[str, Any]:
     """The `keepwarm:` settings of a stack file as they are written, without defaults. Raises KW503 or KW513."""
+    return own_settings(stack_config(path))
+
+
+def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The `keepwarm:` settings of a configuration, by their names without that."""
+    return {k.removeprefix("keepwarm:"): v for k, v in config.items() if k.startswith("keepwarm:")}
+
+
+def stack_config(path: Path) -> dict[str, Any]:
+    """The whole configuration of a stack file as it is written. Raises KW503 or KW513."""
     import yaml
 
     try:
@@ -337,7 +347,7 @@ def stack_settings(path: Path) -> dict[str, Any]:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise PlannerError("KW513", str(path), "no config", "a stack file with `config:`")
-    return {k.removeprefix("keepwarm:"): v for k, v in config.items() if k.startswith("keepwarm:")}
+    return config
 
 
 def facts_from_report(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
