@@ -146,42 +146,33 @@ GOLDEN = Path(__file__).with_name("changes.golden.json")
 Change = Callable[[Stack, str, dict[str, Any], Path], dict[str, str]]
 """Previews one change of a stack that is up: URN -> operation."""
 
-SETTINGS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+Settings = dict[str, tuple[str, dict[str, Any]]]
+
+COMMON: Settings = {
+    "memory": ("functions", {"extract": {"memory_mb": 640}}),
+    "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
+    "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}),
+    "schedule": (
+        "warm_pool",
+        {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
+    ),
+    "model channel": ("models", {"classifier_channel": "next"}),
+    "workflow deadline": ("workflow", {"deadline_s": 600}),
+}
+
+SETTINGS: dict[str, Settings] = {
     "local": {
-        "memory": ("functions", {"extract": {"memory_mb": 640}}),
-        "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
-        "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}),
-        "schedule": (
-            "warm_pool",
-            {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
-        ),
-        "model channel": ("models", {"classifier_channel": "next"}),
+        **COMMON,
         # Without GPUs to count: how many tasks there are, and how much each takes.
         "GPU count": ("gpu", {"max_tasks": 3, "permits_per_task": 2}),
-        "workflow deadline": ("workflow", {"deadline_s": 600}),
         "a removed part": ("observability", {"enabled": False}),
     },
-    "dev": {
-        "memory": ("functions", {"extract": {"memory_mb": 640}}),
-        "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
-        "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}),
-        "schedule": (
-            "warm_pool",
-            {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
-        ),
-        "model channel": ("models", {"classifier_channel": "next"}),
-        "workflow deadline": ("workflow", {"deadline_s": 600}),
-        "a removed part": ("warm_pool", {"enabled": False}),
-    },
+    "dev": {**COMMON, "a removed part": ("warm_pool", {"enabled": False})},
     "prod": {
+        **COMMON,
         "memory": ("functions", {"classify": {"memory_mb": 2048}}),
-        "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
         # Nothing: the schedules own the bounds.
         "warm-pool size": ("warm_pool", {"size": 5, "max_size": 21}),
-        "schedule": (
-            "warm_pool",
-            {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
-        ),
         "model channel": ("models", {"reader_channel": "next"}),
         "GPU count": ("gpu", {"gpus": 4, "instance_types": ["g5.12xlarge"]}),
         "workflow deadline": ("workflow", {"deadline_s": 2400}),

@@ -31,6 +31,13 @@ RESOURCE = {
     "ScalableDimension": "ecs:service:DesiredCount",
 }
 
+METRIC = {
+    "Namespace": "Keepwarm",
+    "MetricName": "Backlog",
+    "Statistic": "Average",
+    "Dimensions": [{"Name": "Service", "Value": "s"}],
+}
+
 
 def until(condition: Callable[[], Any], limit_s: float = 10) -> Any:
     """Wait (bounded, real time) for another thread to act."""
@@ -480,12 +487,8 @@ def test_given_target_tracking_when_the_metric_is_above_for_three_minutes_then_c
 ) -> None:
     scaling.register(1, 10)
     scaling.ecs.update_service(cluster="c", service="web", desiredCount=2)
-    metric = {
-        "Namespace": "Keepwarm", "MetricName": "Backlog", "Statistic": "Average",
-        "Dimensions": [{"Name": "Service", "Value": "s"}],
-    }  # fmt: skip
     config = {
-        "TargetValue": 10.0, "CustomizedMetricSpecification": metric, "ScaleOutCooldown": 0, "ScaleInCooldown": 0,
+        "TargetValue": 10.0, "CustomizedMetricSpecification": METRIC, "ScaleOutCooldown": 0, "ScaleInCooldown": 0,
     }  # fmt: skip
     answer = scaling.api.put_scaling_policy(
         PolicyName="track",
@@ -511,11 +514,7 @@ def test_given_target_tracking_when_the_metric_is_below_90_percent_for_15_minute
 ) -> None:
     scaling.register(1, 10)
     scaling.ecs.update_service(cluster="c", service="web", desiredCount=4)
-    metric = {
-        "Namespace": "Keepwarm", "MetricName": "Backlog", "Statistic": "Average",
-        "Dimensions": [{"Name": "Service", "Value": "s"}],
-    }  # fmt: skip
-    config = {"TargetValue": 10.0, "CustomizedMetricSpecification": metric}
+    config = {"TargetValue": 10.0, "CustomizedMetricSpecification": METRIC}
     scaling.api.put_scaling_policy(
         PolicyName="track", PolicyType="TargetTrackingScaling", TargetTrackingScalingPolicyConfiguration=config,
         **RESOURCE,

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,16 @@ def api() -> Iterator[RuntimeApi]:
 def connected(api: RuntimeApi) -> socket.socket:
     host, _, port = api.address.partition(":")
     return socket.create_connection((host, int(port)))
+
+
+@contextmanager
+def silent(api: RuntimeApi) -> Iterator["subprocess.Popen[bytes]"]:
+    """A watched process that says nothing and ends."""
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        api.attach(process, read_fd, lambda data: None)
+        yield process
 
 
 def soon() -> float:
@@ -138,11 +149,8 @@ def test_given_a_process_that_tells_and_ends_when_reading_then_what_it_told_and_
 def test_given_a_process_seen_to_end_before_its_words_arrive_when_reading_then_its_words_and_then_gone(
     api: RuntimeApi,
 ) -> None:
-    read_fd, write_fd = os.pipe()
-    os.close(write_fd)
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+    with silent(api) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-        api.attach(ended, read_fd, lambda data: None)
 
         def speak_late() -> None:
             # Not a wait for something: the late arrival itself, which a busy machine makes by chance.
@@ -164,10 +172,5 @@ def test_given_a_process_seen_to_end_before_its_words_arrive_when_reading_then_i
 def test_given_a_process_that_ends_without_a_word_when_reading_then_gone_within_the_grace(
     api: RuntimeApi,
 ) -> None:
-    read_fd, write_fd = os.pipe()
-    os.close(write_fd)
-    with subprocess.Popen([sys.executable, "-c", ""]) as silent:
-        api.attach(silent, read_fd, lambda data: None)
-
-        with pytest.raises(Gone):
-            api.next_request(soon())
+    with silent(api), pytest.raises(Gone):
+        api.next_request(soon())

@@ -89,6 +89,18 @@ def flow() -> Iterator[Flow]:
 
 
 END = {"Type": "Pass", "End": True}
+FAILS_ON_TWO = {
+    "StartAt": "C",
+    "States": {
+        "C": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}],
+            "Default": "A",
+        },
+        "F": {"Type": "Fail", "Error": "Bad"},
+        "A": END,
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -365,16 +377,7 @@ def test_given_an_item_larger_than_a_batch_may_be_when_batched_then_states_runti
 def test_given_more_failures_than_tolerated_when_a_map_runs_then_exceed_tolerated_failure_threshold(
     flow: Flow, tolerated: dict[str, Any], items: list[int], outcome: Any
 ) -> None:
-    states = {
-        "C": {
-            "Type": "Choice",
-            "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}],
-            "Default": "A",
-        },
-        "F": {"Type": "Fail", "Error": "Bad"},
-        "A": END,
-    }
-    spec = {"Type": "Map", **tolerated, "ItemProcessor": {"StartAt": "C", "States": states}, "End": True}
+    spec = {"Type": "Map", **tolerated, "ItemProcessor": FAILS_ON_TWO, "End": True}
     answer = flow.run(flow.states("M", M=spec), items)
     if isinstance(outcome, str):
         assert (answer["status"], answer["error"]) == ("FAILED", outcome)
@@ -383,16 +386,7 @@ def test_given_more_failures_than_tolerated_when_a_map_runs_then_exceed_tolerate
 
 
 def test_given_tolerated_failures_when_items_fail_then_the_map_succeeds_without_them(flow: Flow) -> None:
-    states = {
-        "C": {
-            "Type": "Choice",
-            "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}],
-            "Default": "A",
-        },
-        "F": {"Type": "Fail", "Error": "Bad"},
-        "A": END,
-    }
-    spec = {"Type": "Map", "ItemProcessor": {"StartAt": "C", "States": states}, "End": True}
+    spec = {"Type": "Map", "ItemProcessor": FAILS_ON_TWO, "End": True}
     assert flow.output(flow.states("M", M={**spec, "ToleratedFailureCount": 1}), [1, 2, 3]) == [1, 3]
     assert flow.run(flow.states("M", M=spec), [1, 2, 3])["error"] == "Bad"
 
