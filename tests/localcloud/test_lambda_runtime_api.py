@@ -169,6 +169,21 @@ def test_given_a_process_seen_to_end_before_its_words_arrive_when_reading_then_i
             api.next_request(soon())
 
 
+def test_given_words_a_close_and_an_end_that_are_seen_at_once_when_reading_then_its_words_and_then_gone(
+    api: RuntimeApi,
+) -> None:
+    with connected(api) as words:
+        with pytest.raises(Late):
+            api.next_request(time.monotonic() + 0.05)
+        words.sendall(post("/init/error", b"x"))
+    with silent(api) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+
+        assert api.next_request(soon()).path == "/init/error"
+        with pytest.raises(Gone):
+            api.next_request(soon())
+
+
 def test_given_a_process_that_ends_without_a_word_when_reading_then_gone_within_the_grace(
     api: RuntimeApi,
 ) -> None:

@@ -97,10 +97,9 @@ class RuntimeApi:
             Late: the deadline passed.
         """
         while True:
-            for connection in self._connections.values():
-                request = self._parse(connection)
-                if request is not None:
-                    return request
+            request = self._read_so_far()
+            if request is not None:
+                return request
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 raise Late
@@ -122,24 +121,31 @@ class RuntimeApi:
 
         The end of a process and the bytes it sent come by different ways, and on a busy machine the end can
         be seen first. A connection has been read whole when it says that it is closed; a connection that has
-        not come within the grace was never made.
+        not come within the grace was never made. What has been read is looked at before more is: the close of
+        a connection takes its buffer away.
         """
         until_s = min(deadline_s, time.monotonic() + _LAST_WORDS_S)
         while True:
-            for fd in (self._listener.fileno(), *self._connections):
-                self._serve(fd, select.POLLIN)
-            for connection in self._connections.values():
-                request = self._parse(connection)
-                if request is not None:
-                    return request
-            left_s = until_s - time.monotonic()
-            if left_s <= 0 or (self._ever_connected and not self._connections):
-                return None
+            request = self._read_so_far()
+            if request is not None or (self._ever_connected and not self._connections):
+                return request
             # Not the main loop's poll: that one also watches the ended process and would return at once.
             sockets = select.poll()
             for fd in (self._listener.fileno(), *self._connections):
                 sockets.register(fd, select.POLLIN)
-            sockets.poll(left_s * 1000)
+            ready = sockets.poll(max(until_s - time.monotonic(), 0) * 1000)
+            for fd, event in ready:
+                self._serve(fd, event)
+            if not ready or time.monotonic() >= until_s:
+                return self._read_so_far()
+
+    def _read_so_far(self) -> RuntimeRequest | None:
+        """The first whole request in what the connections have sent."""
+        for connection in self._connections.values():
+            request = self._parse(connection)
+            if request is not None:
+                return request
+        return None
 
     def drain_log(self) -> None:
         """Take what the process has written to its log so far."""
