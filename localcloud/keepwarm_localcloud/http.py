@@ -335,6 +335,8 @@ class HttpServer:
                 refused = self._stopping or len(self._connections) >= MAX_CONNECTIONS
                 if not refused:
                     self._connections[sock] = thread
+                    # Under the lock: `stop` joins what it finds here, and a thread that has not begun can't be joined.
+                    thread.start()
             if refused:
                 with contextlib.suppress(OSError):
                     sock.sendall(
@@ -342,8 +344,6 @@ class HttpServer:
                         b"Content-Length: 0\r\nConnection: close\r\n\r\n"
                     )
                 sock.close()
-                continue
-            thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
         wire = _Wire(sock)

@@ -236,6 +236,33 @@ def test_given_too_many_connections_when_one_more_comes_then_503(
     second.close()
 
 
+def test_given_a_connection_whose_thread_is_not_started_yet_when_stopped_then_it_is_waited_for(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def slow_start(thread: threading.Thread) -> None:
+        if thread.name == "keepwarm-http-client":
+            begun.set()
+            assert go_on.wait(10)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", slow_start)
+    server = HttpServer(echo)
+    server.start()
+    left: list[int] = []
+    stopper = threading.Thread(target=lambda: left.append(server.stop()))
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert begun.wait(10)
+        stopper.start()
+        stopper.join(0.1)
+        go_on.set()
+        stopper.join(10)
+
+    assert left == [0]
+
+
 def test_given_open_connections_when_stopped_then_no_thread_is_left(echo: Echo) -> None:
     server = HttpServer(echo)
     server.start()
