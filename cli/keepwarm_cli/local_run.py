@@ -118,14 +118,15 @@ class Stack:
                 port=port, region=self.region, code_cache=self.project / "build" / "unzipped"
             )
             ending.callback(self.stop)
-        from keepwarm_localcloud import lazy_aws
+        from keepwarm_localcloud import collecting, lazy_aws
 
         lazy_aws.install()
-        from keepwarm_localcloud.driver import Deployment, prewarm
+        with collecting.paused():
+            from keepwarm_localcloud.driver import Deployment, prewarm
 
-        prewarm()
-        with times.stage("import_program"):
-            self.program = import_program(self.project)
+            prewarm()
+            with times.stage("import_program"):
+                self.program = import_program(self.project)
         self.deployment = Deployment(
             self.cloud.endpoint,
             project=PROJECT,

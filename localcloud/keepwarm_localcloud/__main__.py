@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import select
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wake_write)
 
+    # Until all is imported: `Cloud` says when.
+    gc.disable()
     from keepwarm_localcloud.cloud import Cloud, CloudSettings
 
     cloud = Cloud(
@@ -35,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
             image_mirrors=dict(options.image_mirror),
             code_cache=options.code_cache,
             preload=True,
-        )
+        ),
+        on_preloaded=_collect_from_here,
     )
     try:
         cloud.start()
@@ -58,6 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"KW606 localcloud close: got {json.dumps(left)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _collect_from_here() -> None:
+    """Leave what the start made to itself: it lives as long as this process."""
+    gc.freeze()
+    gc.enable()
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -91,7 +91,20 @@ class CloudSettings:
 class Cloud:
     """Start it, point boto3 at `endpoint`, close it; nothing stays behind."""
 
-    def __init__(self, settings: CloudSettings | None = None, services: list[Service] | None = None) -> None:
+    def __init__(
+        self,
+        settings: CloudSettings | None = None,
+        services: list[Service] | None = None,
+        *,
+        on_preloaded: Callable[[], None] | None = None,
+    ) -> None:
+        """Set up; nothing is started.
+
+        Args:
+            settings: how it runs.
+            services: instead of `default_services()`.
+            on_preloaded: called once when everything that `preload` asks for is imported, or failed to be.
+        """
         self.settings = settings or CloudSettings()
         self.clock = self.settings.clock
         self.region = self.settings.region
@@ -105,6 +118,7 @@ class Cloud:
         self.moto.before("iam", lambda request: ensure_managed_policies(self, request))
         self.logs = Logs(self)
         self._given_services = services
+        self._on_preloaded = on_preloaded
         self._services: dict[str, Service] = {}
         self._started: list[Service] = []
         self._server: HttpServer | None = None
@@ -140,7 +154,7 @@ class Cloud:
                 service.start(self)
             self._server.start()
             if self.settings.preload:
-                self.moto.preload()
+                self.moto.preload(on_done=self._on_preloaded)
         except BaseException:
             self.close()
             raise

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from keepwarm_localcloud.collecting import set_aside
 from keepwarm_localcloud.resources import table
 from keepwarm_localcloud.resources.aws import Aws, preload
 from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
@@ -390,7 +391,7 @@ class Deployment:
             await run_in_stack(call)
 
         try:
-            with linear_settling():
+            with set_aside(), linear_settling():
                 asyncio.run(main())
         except KeyboardInterrupt:
             self.cancel()

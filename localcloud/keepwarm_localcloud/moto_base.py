@@ -65,16 +65,22 @@ class Moto:
         self._preloading: threading.Thread | None = None
         self._stopping = False
 
-    def preload(self, names: Iterable[str] = PRELOAD) -> None:
+    def preload(
+        self, names: Iterable[str] = PRELOAD, *, on_done: Callable[[], None] | None = None
+    ) -> None:
         """Import moto in the background, so that the first requests need not wait for it."""
 
         def work() -> None:
-            self._load()
-            for name in names:
-                if self._stopping:
-                    return
-                with self.lock(name):
-                    self.backend(name)
+            try:
+                self._load()
+                for name in names:
+                    if self._stopping:
+                        return
+                    with self.lock(name):
+                        self.backend(name)
+            finally:
+                if on_done is not None:
+                    on_done()
 
         self._preloading = threading.Thread(target=work, name="keepwarm-moto-import", daemon=True)
         self._preloading.start()
