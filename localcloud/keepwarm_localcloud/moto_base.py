@@ -65,9 +65,7 @@ class Moto:
         self._preloading: threading.Thread | None = None
         self._stopping = False
 
-    def preload(
-        self, names: Iterable[str] = PRELOAD, *, on_done: Callable[[], None] | None = None
-    ) -> None:
+    def preload(self, names: Iterable[str] = PRELOAD, *, on_done: Callable[[], None] | None = None) -> None:
         """Import moto in the background, so that the first requests need not wait for it."""
 
         def work() -> None:

@@ -86,6 +86,10 @@ class CodeStore:
                 self._packages[name] = self._unzip(archive, name, base64.b64encode(digest.digest()).decode())
             return self._packages[name]
 
+    def find(self, sha256: str) -> Package | None:
+        """Give the package with that base64 SHA-256, if it was added before."""
+        return next((p for p in list(self._packages.values()) if p.sha256 == sha256), None)
+
     def _unzip(self, archive: bytes, digest: str, sha256: str) -> Package:
         root = self._cache or self._directory
         target = root / digest

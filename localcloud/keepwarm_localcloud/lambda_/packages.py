@@ -7,7 +7,9 @@ import pybase64
 from keepwarm import limits
 from keepwarm_localcloud.lambda_.code import CodeStore, Package
 from keepwarm_localcloud.lambda_.errors import invalid
+from keepwarm_localcloud.lambda_.rest import Held
 from keepwarm_localcloud.lambda_.shapes import Params
+from keepwarm_localcloud.service import AwsError
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
@@ -21,14 +23,24 @@ class Packages:
         self._store = store
 
     def of(self, code: Params) -> Package:
-        """Take the package a request carries, or names in S3.
+        """Take the package a request carries, names in S3, or names by the digest of one taken before.
 
         Raises:
-            AwsError: none, not readable, too large.
+            AwsError: none, not readable, too large, not known.
         """
-        if code.get("ZipFile") is not None:
+        content = code.get("ZipFile")
+        if isinstance(content, Held):
+            package = self._store.find(content.sha256)
+            if package is None:
+                raise AwsError(
+                    "UnknownPackageException",
+                    f"This cloud holds no package with the SHA-256 {content.sha256}; send it.",
+                    404,
+                )
+            return package
+        if content is not None:
             try:
-                return self._store.add(pybase64.b64decode(code["ZipFile"], validate=True), direct=True)
+                return self._store.add(pybase64.b64decode(content, validate=True), direct=True)
             except ValueError as error:
                 raise invalid("Could not unzip uploaded file: the ZipFile is not base64.") from error
         if not code.get("S3Bucket") or not code.get("S3Key"):

@@ -6,7 +6,7 @@ its constraints (ranges, lengths, patterns, enumerations) are checked here with 
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -22,6 +22,8 @@ _MAXIMA = {
 _UNCHECKED_ENUMS = frozenset({"Runtime"})
 """AWS answers a bad runtime with InvalidParameterValueException, not with the model's constraint."""
 LARGE_BODY_BYTES = 1 << 20
+DIGEST_HEADER = "x-keepwarm-code-sha256"
+"""Names a package that this cloud has, in place of an empty one in the body; AWS has no such header."""
 _PACKAGE = re.compile(rb'"ZipFile"\s*:\s*"')
 
 
@@ -211,8 +213,25 @@ class Api:
                 )
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What stands for the `ZipFile` of a request that names its package by the digest alone."""
+
+    sha256: str
+    """Base64."""
+
+
 def _parsed(request: Request) -> dict[str, Any]:
-    """The body as an object, with a large package as the bytes it came in: as text it would be copied twice more."""
+    """The body as an object; its package as `Held` if only the digest came, as the bytes it came in if it is large.
+
+    As text a large package would be copied twice more.
+    """
+    digest = request.headers.get(DIGEST_HEADER)
+    if digest is not None:
+        named = request.json()
+        for holder in _package_holders(named):
+            holder["ZipFile"] = Held(digest)
+        return named
     found = _PACKAGE.search(request.body) if len(request.body) > LARGE_BODY_BYTES else None
     if found is None:
         return request.json()
@@ -221,11 +240,16 @@ def _parsed(request: Request) -> dict[str, Any]:
     if end < 0 or request.body.find(b"\\", start, end) >= 0:
         return request.json()
     rest = replace(request, body=request.body[:start] + request.body[end:]).json()
-    for holder in (rest, rest.get("Code"), rest.get("Content")):
-        if isinstance(holder, dict) and holder.get("ZipFile") == "":
-            holder["ZipFile"] = memoryview(request.body)[start:end]
-            return rest
+    for holder in _package_holders(rest):
+        holder["ZipFile"] = memoryview(request.body)[start:end]
+        return rest
     return request.json()
+
+
+def _package_holders(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a body with an empty package in it."""
+    places = (body, body.get("Code"), body.get("Content"))
+    return [holder for holder in places if isinstance(holder, dict) and holder.get("ZipFile") == ""]
 
 
 def _join(path: str, name: str) -> str:

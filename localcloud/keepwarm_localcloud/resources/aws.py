@@ -65,6 +65,8 @@ class Aws:
         self._account_id = account_id
         self.cancelled = cancelled or threading.Event()
         self.default_tags = dict(default_tags or {})
+        self.packages: dict[str, str] = {}
+        """Digest of an archive's content -> base64 SHA-256 of the package that the endpoint made of it."""
         self._clients: dict[tuple[str, str], Any] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -141,13 +143,15 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
     def wait(self, what: str, probe: Callable[[], T | None], *, first_s: float = 0.02) -> T:
-        """Ask `probe` until it answers, with growing, jittered pauses of at most one second.
+        """Ask `probe` until it answers, with jittered pauses of a tenth of the wait so far, at most one second.
+
+        So nobody waits a tenth longer than needed, and a long wait costs few requests.
 
         Raises:
             ResourceError: KW639 at the deadline, naming the time allowed.
             Cancelled: somebody asked to stop.
         """
-        pause = first_s
+        started = time.monotonic()
         while True:
             answer = probe()
             if answer is not None:
@@ -161,6 +165,6 @@ class Deadline:
                     f"{what}: not done after {self.seconds:g} s; fix: raise the resource's "
                     "customTimeouts or look at its events",
                 )
+            pause = min(max(first_s, (time.monotonic() - started) / 10), 1.0)
             if self._cancelled.wait(min(pause * _JITTER.uniform(0.8, 1.2), left)):
                 raise Cancelled(what)
-            pause = min(pause * 1.5, 1.0)

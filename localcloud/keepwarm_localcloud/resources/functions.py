@@ -2,6 +2,7 @@
 # What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from keepwarm_localcloud.resources.base import (
@@ -17,6 +18,7 @@ from keepwarm_localcloud.resources.base import (
     unless_gone,
 )
 from keepwarm_localcloud.resources.errors import PartiallyMade, ResourceError
+from keepwarm_localcloud.resources.package_upload import upload
 
 _CONFIGURATION = (
     "description",
@@ -118,10 +120,11 @@ class Function(ResourceType):
             )
         return failures
 
-    def _code(self, call: Call) -> dict[str, Any]:
+    def _send(self, call: Call, send: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Make a request with the code, wherever it is."""
         if call.inputs.get("code") is not None:
-            return {"ZipFile": call.content("code")}
-        return fill(self, call.inputs, "imageUri", "s3Bucket", "s3Key", "s3ObjectVersion")
+            return upload(call, "code", lambda package: send({"ZipFile": package}))
+        return send(fill(self, call.inputs, "imageUri", "s3Bucket", "s3Key", "s3ObjectVersion"))
 
     def _arguments(self, call: Call, names: tuple[str, ...] | frozenset[str]) -> dict[str, Any]:
         arguments = fill(self, call.inputs, *[n for n in _CONFIGURATION if n in names], names=_NAMES)
@@ -142,7 +145,9 @@ class Function(ResourceType):
         if call.tags:
             arguments["Tags"] = call.tags
 
-        answer = client.create_function(FunctionName=name, Code=self._code(call), **arguments)
+        answer = self._send(
+            call, lambda code: client.create_function(FunctionName=name, Code=code, **arguments)
+        )
         outputs = self._chosen(call, answer)
         try:
             if answer.get("State", "Active") != "Active":
@@ -274,8 +279,9 @@ class Function(ResourceType):
             if answer.get("LastUpdateStatus", "Successful") != "Successful":
                 self._ready(call, call.id)
         if call.changed & set(_CODE):
-            answer = client.update_function_code(
-                FunctionName=call.id, **self._code(call), **fill(self, call.inputs, "architectures")
+            others = fill(self, call.inputs, "architectures")
+            answer = self._send(
+                call, lambda code: client.update_function_code(FunctionName=call.id, **code, **others)
             )
             if answer.get("LastUpdateStatus", "Successful") != "Successful":
                 self._ready(call, call.id)
@@ -753,17 +759,20 @@ class LayerVersion(ResourceType):
     import_id = "the layer version's ARN"
 
     def create(self, call: Call) -> Made:
-        if call.inputs.get("code") is not None:
-            content: dict[str, Any] = {"ZipFile": call.content("code")}
-        else:
-            content = fill(self, call.inputs, "s3Bucket", "s3Key", "s3ObjectVersion")
-            content = {k: v for k, v in content.items()}
         arguments = fill(
             self, call.inputs, "compatibleArchitectures", "compatibleRuntimes", "description", "licenseInfo"
         )
-        answer = call.client("lambda").publish_layer_version(
-            LayerName=call.inputs["layerName"], Content=content, **arguments
-        )
+
+        def send(content: dict[str, Any]) -> dict[str, Any]:
+            answer: dict[str, Any] = call.client("lambda").publish_layer_version(
+                LayerName=call.inputs["layerName"], Content=content, **arguments
+            )
+            return answer
+
+        if call.inputs.get("code") is not None:
+            answer = upload(call, "code", lambda package: send({"ZipFile": package}))
+        else:
+            answer = send(fill(self, call.inputs, "s3Bucket", "s3Key", "s3ObjectVersion"))
         return answer["LayerVersionArn"], self._chosen(call, answer)
 
     def _chosen(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:
