@@ -222,18 +222,22 @@ def test_given_classify_bundle_alone_when_it_labels_then_as_the_package(tmp_path
     assert alone(folder, code) == "txt"
 
 
+def image_paths(image: bundles.Image) -> list[str]:
+    """Where the image's own configuration says that its packages lie."""
+    config = json.loads((image.directory / "config.json").read_text())
+    paths = dict(entry.split("=", 1) for entry in config["Env"])["PYTHONPATH"]
+    return paths.replace("${ROOT}", str(image.directory)).split(":")
+
+
 @pytest.mark.slow
 def test_given_image_alone_when_its_engine_loads_then_it_reads(tmp_path: Path) -> None:
     image = bundles.build_image()
     config = json.loads((image.directory / "config.json").read_text())
     assert config["Entrypoint"] == ["python", "-m", "inference_server"]
-    paths = dict(entry.split("=", 1) for entry in config["Env"])["PYTHONPATH"].replace(
-        "${ROOT}", str(image.directory)
-    )
     model = bundles.build_models()["rapidocr"].directory
     scan = ROOT / "examples" / "documents" / "cafe-receipt.jpg"
     code = (
-        f"import sys; sys.path[:0] = {paths.split(':')!r}; import pathlib; "
+        f"import sys; sys.path[:0] = {image_paths(image)!r}; import pathlib; "
         "from inference_server.engine import OcrEngine; "
         f"e = OcrEngine(pathlib.Path({str(model)!r})); "
         f"print(e.read([e.decode(pathlib.Path({str(scan)!r}).read_bytes())])[0].lines[0].text)"
@@ -244,6 +248,35 @@ def test_given_image_alone_when_its_engine_loads_then_it_reads(tmp_path: Path) -
     assert done.stdout.strip() == "CAFE ZUR ALTEN WAAGE"
     assert image.uri == f"file://{image.directory}"
     assert image.size_bytes > 100_000_000
+
+
+def threads_of(folder: Path, code: str, blas: str | None, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Threads of a process that has run code, those of libraries included, with a choice from outside or without."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if blas is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", blas)
+    return int(alone(folder, f"import os; {code}; print(len(os.listdir('/proc/self/task')))"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="BLAS has one thread on one processor anyway")
+@pytest.mark.parametrize("part", ["classify", "inference server"])
+def test_given_a_part_alone_when_importing_then_blas_has_one_thread_unless_somebody_wants_more(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if part == "classify":
+        folder = unpacked(bundles.build_function("classify"), tmp_path)
+        # Without a model the import ends after the libraries, with the refusal of the settings.
+        code = "exec('try: import handler\\nexcept Exception as refused: assert refused.code == \"KW300\"')"
+    else:
+        folder, paths = tmp_path, image_paths(bundles.build_image())
+        code = f"sys.path[:0] = {paths!r}; import inference_server.__main__, rapidocr_onnxruntime"
+
+    left_open = threads_of(folder, code, None, monkeypatch)
+
+    assert left_open == threads_of(folder, code, "1", monkeypatch)
+    assert left_open < threads_of(folder, code, "2", monkeypatch)
 
 
 # -- the models

@@ -4,15 +4,21 @@ import base64
 import hashlib
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.resources.aws import Aws
-from keepwarm_localcloud.resources.package_upload import SMALL_BYTES
+from keepwarm_localcloud.resources.assets import Blob
+from keepwarm_localcloud.resources.aws import Aws, Deadline
+from keepwarm_localcloud.resources.base import Call
+from keepwarm_localcloud.resources.functions import Function, LayerVersion
+from keepwarm_localcloud.resources.package_upload import DIGEST_HEADER, OPERATIONS, SMALL_BYTES
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab
 
 LARGE = archive({"app.py": ECHO, "weights.bin": os.urandom(SMALL_BYTES)})
@@ -51,7 +57,7 @@ def sent_by(client: Any, **arguments: Any) -> Any:
     return json.loads(bodies[0])
 
 
-def post(it: Lab, body: bytes) -> tuple[int, Any]:
+def post(it: Lab, body: bytes, **headers: str) -> tuple[int, Any]:
     """Publish a layer with a body written by hand."""
     request = urllib.request.Request(
         f"{it.cloud.endpoint}/2018-10-31/layers/by-hand/versions",
@@ -59,6 +65,7 @@ def post(it: Lab, body: bytes) -> tuple[int, Any]:
         {
             "Content-Type": "application/json",
             "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/lambda/aws4_request",
+            **headers,
         },
     )
     try:
@@ -137,3 +144,131 @@ def test_given_a_large_body_that_is_garbage_when_reading_it_then_it_is_refused(
 
     assert status == 400
     assert said in answer["message"]
+
+
+# -- named by the digest
+
+
+class Sent:
+    """Requests of one client to Lambda that carry a package, as they left."""
+
+    def __init__(self, client: Any) -> None:
+        self.sizes: list[int] = []
+        self.digests: list[str | None] = []
+        for operation in OPERATIONS:
+            client.meta.events.register(f"before-sign.lambda.{operation}", self._keep)
+
+    def _keep(self, request: Any, **_: Any) -> None:
+        self.sizes.append(len(request.body))
+        self.digests.append(request.headers.get(DIGEST_HEADER))
+
+
+@pytest.fixture
+def aws(it: Lab) -> Iterator[Aws]:
+    made = Aws(it.cloud.endpoint)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sent(aws: Aws) -> Sent:
+    return Sent(aws.client("lambda"))
+
+
+def blob(content: bytes) -> Blob:
+    return Blob(hashlib.sha256(content).hexdigest(), True, lambda: content)
+
+
+def call(aws: Aws, token: str, content: bytes, **inputs: Any) -> Call:
+    return Call(aws, token, {"code": blob(content), **inputs}, Deadline(60, threading.Event()))
+
+
+def layer(aws: Aws, name: str, content: bytes, **inputs: Any) -> dict[str, Any]:
+    token = LayerVersion.token
+    return LayerVersion().create(call(aws, token, content, layerName=name, **inputs))[1]
+
+
+def test_given_a_large_package_when_a_second_layer_has_it_then_only_its_digest_is_sent(
+    it: Lab, aws: Aws, sent: Sent
+) -> None:
+    first = layer(aws, "one", LARGE)
+    second = layer(aws, "two", LARGE)
+
+    assert first["codeSha256"] == second["codeSha256"] == sha256(LARGE)
+    assert sent.digests == [None, sha256(LARGE)]
+    assert sent.sizes[0] > len(LARGE) * 4 / 3
+    assert sent.sizes[1] < 200
+    found = it.client.get_layer_version(LayerName="two", VersionNumber=1)["Content"]
+    assert (found["CodeSize"], found["CodeSha256"]) == (len(LARGE), sha256(LARGE))
+    with urllib.request.urlopen(found["Location"]) as kept:
+        assert kept.read() == LARGE
+
+
+def test_given_a_large_package_when_a_function_has_it_later_then_it_runs_from_it(
+    it: Lab, aws: Aws, sent: Sent
+) -> None:
+    given = {"name": "late", "runtime": RUNTIME, "handler": "app.handler", "role": it.role}
+    layer(aws, "before", LARGE)
+
+    Function().create(call(aws, Function.token, LARGE, **given))
+    answer = it.client.invoke(FunctionName="late", Payload=b'{"a": 1}')
+
+    assert sent.digests == [None, sha256(LARGE)]
+    assert json.loads(answer["Payload"].read()) == {"a": 1}
+
+
+def test_given_a_function_when_its_code_becomes_a_package_sent_before_then_only_the_digest_is_sent(
+    it: Lab, aws: Aws, sent: Sent
+) -> None:
+    given = {"name": "changed", "runtime": RUNTIME, "handler": "app.handler", "role": it.role}
+    layer(aws, "other", LARGE)
+    Function().create(call(aws, Function.token, SMALL, **given))
+
+    changing = call(aws, Function.token, LARGE, **given)
+    changing = replace(changing, id="changed", changed=frozenset({"code"}))
+    outputs = Function().update(changing)
+
+    assert outputs["codeSha256"] == sha256(LARGE)
+    assert sent.digests == [None, None, sha256(LARGE)]
+
+
+def test_given_a_cloud_that_has_no_such_package_when_it_is_named_then_it_is_sent_whole(
+    aws: Aws, sent: Sent
+) -> None:
+    other = archive({"weights.bin": os.urandom(SMALL_BYTES)})
+    aws.packages[blob(other).digest] = sha256(b"of another cloud")
+
+    made = layer(aws, "moved", other)
+
+    assert made["codeSha256"] == sha256(other)
+    assert sent.digests == [sha256(b"of another cloud"), None]
+    assert aws.packages[blob(other).digest] == sha256(other)
+
+
+def test_given_a_named_package_when_the_request_is_refused_for_something_else_then_it_is_not_sent_again(
+    aws: Aws, sent: Sent
+) -> None:
+    layer(aws, "fine", LARGE)
+
+    with pytest.raises(ClientError, match=r"licenseInfo.*length less than or equal to 512"):
+        layer(aws, "fine", LARGE, licenseInfo="x" * 513)
+
+    assert sent.digests == [None, sha256(LARGE)]
+
+
+def test_given_a_small_package_when_it_comes_again_then_it_is_sent_again(aws: Aws, sent: Sent) -> None:
+    layer(aws, "small", SMALL)
+    layer(aws, "small", SMALL)
+
+    assert sent.digests == [None, None]
+    assert aws.packages == {}
+
+
+@pytest.mark.parametrize("digest", [sha256(b"nobody sent this"), "*", ""])
+def test_given_a_digest_nobody_sent_when_it_stands_for_a_package_then_the_cloud_says_so(
+    it: Lab, digest: str
+) -> None:
+    status, answer = post(it, b'{"Content": {"ZipFile": ""}}', **{DIGEST_HEADER: digest})
+
+    assert status == 404
+    assert answer["message"] == f"This cloud holds no package with the SHA-256 {digest}; send it."
