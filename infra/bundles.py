@@ -480,8 +480,14 @@ def _digest(*parts: Any) -> str:
     """Digest of the inputs: any change of a byte, a name or the builder gives another."""
     seen = hashlib.sha256(f"{FORMAT}".encode())
     for part in parts:
-        text = part if isinstance(part, str) else repr(part)
-        seen.update(f"{len(text)}:".encode() + text.encode())
+        # Files as the bytes they are: as text, those of every function would be escaped one by one.
+        for piece in (repr(list(part)), *part.values()) if isinstance(part, dict) else (part,):
+            content = (
+                piece
+                if isinstance(piece, bytes)
+                else (piece if isinstance(piece, str) else repr(piece)).encode()
+            )
+            seen.update(b"%d:" % len(content) + content)
     return seen.hexdigest()
 
 

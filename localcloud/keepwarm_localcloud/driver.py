@@ -356,6 +356,8 @@ class Deployment:
         from pulumi.runtime.settings import configure, set_root_resource
         from pulumi.runtime.stack import run_in_stack
 
+        from keepwarm_localcloud.monitor import without_positions
+
         configure(
             MockSettings(  # type: ignore[no-untyped-call]
                 monitor=monitor,
@@ -391,7 +393,7 @@ class Deployment:
             await run_in_stack(call)
 
         try:
-            with set_aside(), linear_settling():
+            with set_aside(), linear_settling(), without_positions():
                 asyncio.run(main())
         except KeyboardInterrupt:
             self.cancel()
