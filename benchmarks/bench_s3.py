@@ -2,8 +2,9 @@
 
 Run: `python benchmarks/bench_s3.py [--mib 128] [--rounds 5] [--json]`. Both sides are a process of their own serving
 the same bytes to the same `boto3` `download_file` (8 MiB ranges, ten at a time); rounds alternate, the fastest of each
-counts. Beside it: one plain GET, an upload, and how much memory the embedded cloud's process gained by all of it. Goal:
-ten times moto's download (must: five), memory flat in the object's size.
+counts. Beside it: one plain GET, an upload, how much memory the embedded cloud's process gained by all of it, and the
+CPU that one download takes on either end (boto3's bounds it). Goal: ten times moto's download (must: five), memory flat
+in the object's size.
 """
 
 import argparse
@@ -58,6 +59,11 @@ class Side:
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the kernel tells no RssAnon")
 
+    def cpu_s(self) -> float:
+        """Processor time of the server so far, all threads."""
+        ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
     def settled_mib(self) -> float:
         """`rss_mib` once it stands still: at its start the embedded cloud imports in the background."""
         last = -1.0
@@ -101,13 +107,18 @@ def measure(mib: int, rounds: int) -> dict[str, Any]:
             }
             after_upload = ours.rss_mib()
             times: dict[str, list[float]] = {ours.name: [], moto.name: []}
+            cpu = {"boto3": 0.0, "server": 0.0}
             peak = after_upload
             for _ in range(rounds):
                 for side in (ours, moto):
                     target.unlink(missing_ok=True)
+                    before_s = time.process_time(), ours.cpu_s()
                     times[side.name].append(
                         seconds(lambda s=side: s.client.download_file("bench", "k", str(target)))
                     )
+                    if side is ours:
+                        cpu["boto3"] += time.process_time() - before_s[0]
+                        cpu["server"] += ours.cpu_s() - before_s[1]
                     if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
                         raise RuntimeError(f"{side.name} gave other bytes")
                     peak = max(peak, ours.rss_mib())
@@ -123,6 +134,7 @@ def measure(mib: int, rounds: int) -> dict[str, Any]:
             result |= {
                 "download_mib_per_s": {name: round(mib / value) for name, value in best.items()},
                 "times_moto": round(best[moto.name] / best[ours.name], 1),
+                "cpu_ms_per_download": {end: round(1000 * value / rounds) for end, value in cpu.items()},
                 "plain_get_mib_per_s": round(mib / plain_s),
                 "upload_mib_per_s": {name: round(mib / value) for name, value in upload.items()},
                 "memory_gained_mib": round(max(peak, ours.rss_mib()) - before, 1),

@@ -482,3 +482,29 @@ def test_given_what_the_driver_cannot_do_when_asked_then_refused_not_ignored(mak
         match=r"KW640 aws:ec2/getAmi:getAmi: got a data source that the embedded cloud does not",
     ):
         make().up(lambda: pulumi.export("x", aws.ec2.get_ami(owners=["self"]).id))
+
+
+def test_given_a_program_when_it_is_deployed_then_nobody_looks_up_where_its_resources_are_made(
+    make: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulumi.runtime import resource
+
+    def walk() -> Any:
+        raise AssertionError("the stack was walked")
+
+    monkeypatch.setattr(resource, "_get_stack_trace", walk)
+
+    assert make().up(queue).resources == 1
+    assert resource._get_stack_trace is walk
+
+
+def test_given_an_sdk_that_looks_nothing_up_when_a_program_is_deployed_then_it_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pulumi.runtime import resource
+
+    from keepwarm_localcloud.monitor import without_positions
+
+    monkeypatch.delattr(resource, "_get_stack_trace")
+    with without_positions():
+        assert not hasattr(resource, "_get_stack_trace")
