@@ -195,3 +195,53 @@ def test_given_container_dependencies_when_run_then_one_waits_for_the_success_of
     world.api.run_task(cluster="c", taskDefinition="t", launchType="FARGATE", networkConfiguration=NETWORK)
     until(lambda: [t["lastStatus"] for t in world.tasks()] == ["RUNNING"])
     until(lambda: log.read_text().split() == ["init", "main"])
+
+
+def test_given_a_volume_with_a_host_path_when_tasks_come_and_go_then_it_lives_as_long_as_its_instance(
+    world: World, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    world.api.register_task_definition(
+        family="t",
+        networkMode="awsvpc",
+        volumes=[{"name": "models", "host": {"sourcePath": "/mnt/nvme"}}, {"name": "scratch"}],
+        containerDefinitions=[
+            {
+                "name": "m", "image": world.image, "memory": 1024, "stopTimeout": 2, "resourceRequirements": GPU,
+                "environment": [{"name": "MODELS", "value": "/models/x"}, {"name": "SCRATCH", "value": "/scratch/x"}],
+                "mountPoints": [
+                    {"sourceVolume": "models", "containerPath": "/models"},
+                    {"sourceVolume": "scratch", "containerPath": "/scratch"},
+                ],
+                "command": [
+                    'echo a >> "$MODELS"; echo a >> "$SCRATCH"; '
+                    f'echo $(wc -l < "$MODELS") $(wc -l < "$SCRATCH") "$MODELS" >> {seen}; sleep 300'
+                ],
+            }
+        ],
+    )  # fmt: skip
+
+    def run(lines: int) -> list[str]:
+        started = world.api.run_task(
+            cluster="c", taskDefinition="t", networkConfiguration=NETWORK,
+            capacityProviderStrategy=[{"capacityProvider": "gpu", "weight": 1}],
+        )  # fmt: skip
+        until(lambda: world.group["DesiredCapacity"] == 1)
+        world.clock.advance(100)
+        until(lambda: seen.exists() and len(seen.read_text().splitlines()) == lines)
+        task = started["tasks"][0]["taskArn"]
+        world.api.stop_task(cluster="c", task=task)
+        until(
+            lambda: world.api.describe_tasks(cluster="c", tasks=[task])["tasks"][0]["lastStatus"] == "STOPPED"
+        )
+        return seen.read_text().splitlines()[-1].split()
+
+    first, second = run(1), run(2)
+
+    assert (first[:2], second[:2]) == (["1", "1"], ["2", "1"])
+    kept = Path(first[2]).parent
+    assert kept.is_dir()
+    world.clock.advance(901)
+    until(lambda: world.group["DesiredCapacity"] == 0)
+    until(lambda: not kept.exists())
+    assert run(3)[:2] == ["1", "1"]

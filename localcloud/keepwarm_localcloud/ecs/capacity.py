@@ -5,7 +5,9 @@ EC2 instances that cost nothing: they take `boot_s` of the clock to register (a 
 """
 
 import secrets
+import shutil
 import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepwarm.limits import GPU_INSTANCES
@@ -126,6 +128,16 @@ class Capacity:
             self.service.stop_task(
                 task, "TerminationNotice", "Host EC2 (instance " + instance.identity + ") terminated."
             )
+        self.clear(instance)
+
+    def disk(self, instance: Instance) -> Path:
+        """Where the volumes with a host path of an instance lie."""
+        return self.service.cloud.directory / "ecs" / "instances" / instance.identity
+
+    def clear(self, instance: Instance) -> None:
+        """Remove the disk of a terminated instance, unless a task is still ending on it."""
+        if instance.identity not in self.instances and not self.tasks_on(instance):
+            shutil.rmtree(self.disk(instance), ignore_errors=True)
 
     def tasks_on(self, instance: Instance) -> list[Task]:
         """Tasks that hold resources of an instance."""

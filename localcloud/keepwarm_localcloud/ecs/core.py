@@ -5,6 +5,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepwarm_localcloud.ecs.capacity import FARGATE, Capacity
@@ -17,6 +18,7 @@ from keepwarm_localcloud.ecs.model import (
     Definition,
     Deployment,
     EcsServiceRecord,
+    Instance,
     Task,
 )
 from keepwarm_localcloud.ecs.runner import Runner, StartError, free_port
@@ -201,6 +203,10 @@ class EcsCore:
 
     # What runners need
 
+    def disk(self, instance: Instance) -> Path:
+        """Where the volumes with a host path of an instance lie."""
+        return self.capacity.disk(instance)
+
     def changed(self, task: Task, status: str | None = None) -> None:
         """Take over a status of a task."""
         ended: list[Callable[[dict[str, Any]], None]] = []
@@ -218,6 +224,8 @@ class EcsCore:
                 self._runners.pop(task.identity, None)
                 ended = self._followers.pop(task.arn, [])
                 self._forget_old()
+                if task.instance is not None:
+                    self.capacity.clear(task.instance)
             description = task.describe(self.cloud.region)
         for follower in ended:
             follower(description)

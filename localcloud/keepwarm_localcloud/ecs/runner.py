@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keepwarm_localcloud.ecs.images import Image, load
-from keepwarm_localcloud.ecs.model import Container, Task
+from keepwarm_localcloud.ecs.model import Container, Instance, Task
 from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.service import AwsError, Caller
 from keepwarm_localcloud.tasking.roles import trusts
@@ -52,6 +52,10 @@ class Owner(Protocol):
         Raises:
             StartError: it can't be read.
         """
+        ...
+
+    def disk(self, instance: Instance) -> Path:
+        """Where the volumes with a host path of an instance lie."""
         ...
 
     def take_port(self, wanted: int) -> int:
@@ -181,8 +185,7 @@ class Runner:
         """Where a volume lives: with the instance when it names a host path, else with the task."""
         source = volume.get("host", {}).get("sourcePath")
         if source and self.task.instance is not None:
-            root: Path = self.cloud.directory / "ecs" / "instances" / self.task.instance.identity
-            folder = root / str(source).lstrip("/")
+            folder = self.owner.disk(self.task.instance) / str(source).lstrip("/")
         else:
             folder = self.directory / "volumes" / volume["name"]
         folder.mkdir(parents=True, exist_ok=True)
