@@ -644,29 +644,29 @@ def test_given_a_scheduled_action_when_put_again_then_it_is_the_same_one_and_run
     ]
 
 
-def test_given_start_and_end_when_a_scheduled_action_recurs_then_it_runs_between_them_only(
-    scaling: Scaling,
+@pytest.mark.parametrize(("schedule", "second_min"), [("cron(0/10 * * * ? *)", 26), ("rate(10 minutes)", 30)])
+def test_given_start_and_end_when_a_scheduled_action_recurs_then_it_runs_at_the_start_and_until_the_end(
+    schedule: str, second_min: int, scaling: Scaling
 ) -> None:
     scaling.register(0, 5)
     start = datetime.fromtimestamp(START_S, UTC)
     scaling.api.put_scheduled_action(
-        ScheduledActionName="up", Schedule="cron(0/10 * * * ? *)", ScalableTargetAction={"MinCapacity": 1},
+        ScheduledActionName="up", Schedule=schedule, ScalableTargetAction={"MinCapacity": 1},
         StartTime=start + timedelta(minutes=20), EndTime=start + timedelta(minutes=35), **RESOURCE,
     )  # fmt: skip
-    (action,) = scaling.cloud.service("application-autoscaling", AutoscalingService).planned.values()
-    assert action.next_s == START_S + 26 * 60
-    scaling.clock.advance(26 * 60)
-    until(lambda: scaling.desired == 1)
-    scaling.register(0, 5)
-    scaling.ecs.update_service(cluster="c", service="web", desiredCount=0)
+    for passing_min in (20, second_min - 20):
+        scaling.clock.advance(passing_min * 60)
+        until(lambda: scaling.desired == 1)
+        scaling.register(0, 5)
+        scaling.ecs.update_service(cluster="c", service="web", desiredCount=0)
     scaling.api.put_scheduled_action(
         ScheduledActionName="later", Schedule="at(2023-11-15T00:00:00)", ScalableTargetAction={"MinCapacity": 3},
-        **RESOURCE,
+        StartTime=start + timedelta(minutes=1), **RESOURCE,
     )  # fmt: skip
     scaling.clock.advance(2 * 3600)
     until(lambda: scaling.desired == 3)
-    assert scaling.scaled()[0] == (26 * 60, "Setting desired count to 1.")
-    assert [what for _, what in scaling.scaled()[1:]] == ["Setting desired count to 3."]
+    assert scaling.scaled()[:2] == [(m * 60, "Setting desired count to 1.") for m in (20, second_min)]
+    assert [what for _, what in scaling.scaled()[2:]] == ["Setting desired count to 3."]
 
 
 @pytest.mark.parametrize(

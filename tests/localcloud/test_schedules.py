@@ -288,6 +288,33 @@ def test_given_a_one_time_schedule_when_it_ran_then_it_deletes_itself(scheduler:
     until(lambda: scheduler.api.list_schedules()["Schedules"] == [])
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        ({"ActionAfterCompletion": "DELETE"}, {}, ["s"]),
+        ({}, {"ActionAfterCompletion": "DELETE"}, []),
+        ({"State": "DISABLED"}, {"ActionAfterCompletion": "NONE"}, ["s"]),
+    ],
+)
+def test_given_a_one_time_schedule_when_updated_then_the_update_alone_says_whether_it_deletes_itself(
+    before: dict[str, Any], after: dict[str, Any], left: list[str], scheduler: Scheduler
+) -> None:
+    scheduler.create("at(2023-11-15T00:00:00)", scheduler.queue_arn, **before)
+    scheduler.api.update_schedule(
+        Name="s", ScheduleExpression="at(2023-11-14T23:00:00)", FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": scheduler.queue_arn, "RoleArn": scheduler.role}, **after,
+    )  # fmt: skip
+    shown = scheduler.api.get_schedule(Name="s")
+    assert (shown["State"], shown["ActionAfterCompletion"]) == (
+        "ENABLED",
+        after.get("ActionAfterCompletion", "NONE"),
+    )
+    scheduler.clock.advance(7200)
+    assert len(until(scheduler.received)) == 1
+    scheduler.passed()
+    assert [s["Name"] for s in scheduler.api.list_schedules(NamePrefix="s")["Schedules"]] == left
+
+
 def test_given_a_state_machine_target_when_due_then_an_execution_starts(scheduler: Scheduler) -> None:
     arn = scheduler.cloud.boto("stepfunctions").create_state_machine(
         name="m",

@@ -633,11 +633,15 @@ class AutoscalingService:
             schedule = schedules.parse(expression, zone=zone, start_s=body.get("StartTime", now_s))
         except schedules.ExpressionError as error:
             raise _invalid(str(error)) from error
+        first_s = schedule.after(now_s)
+        if body.get("StartTime", now_s) > now_s and not isinstance(schedule, schedules.Once):
+            # "performs the action at this time, and then performs the action based on the specified recurrence":
+            # https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-using-cron-expressions.html
+            first_s = body["StartTime"]
         with self._lock:
             self.planned[arn] = Planned(
                 arn, name, target.key, target.namespace, expression, zone, schedule, action,
-                known.created_s if known else now_s, body.get("StartTime"), body.get("EndTime"),
-                schedule.after(max(now_s, body.get("StartTime", 0.0))),
+                known.created_s if known else now_s, body.get("StartTime"), body.get("EndTime"), first_s,
             )  # fmt: skip
         return {}
 

@@ -10,7 +10,7 @@ import re
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +118,22 @@ class SchedulerService:
 
     def handle(self, request: Request) -> Response | None:
         """Check what is written; moto answers."""
-        if request.method in ("POST", "PUT") and request.path.startswith("/schedules/"):
-            body = request.json()
-            self._check(body)
-            key = (body.get("GroupName") or "default", request.path.rpartition("/")[2])
-            self._written[key] = self.cloud.clock.now_s()
-        return None
+        if request.method not in ("POST", "PUT") or not request.path.startswith("/schedules/"):
+            return None
+        body = request.json()
+        self._check(body)
+        group, name = body.get("GroupName") or "default", request.path.rpartition("/")[2]
+        self._written[group, name] = self.cloud.clock.now_s()
+        # "EventBridge Scheduler uses all values, including empty values, specified in the request and overrides the
+        # existing schedule": moto's update keeps no default state and never the action after completion.
+        # https://docs.aws.amazon.com/scheduler/latest/APIReference/API_UpdateSchedule.html
+        whole = {**body, "State": body.get("State") or "ENABLED"}
+        with self.cloud.moto.lock("scheduler"):
+            answer = self.cloud.moto.handle(replace(request, body=json.dumps(whole).encode()))
+            if answer.status == 200:
+                record = self.cloud.moto_backend("scheduler").get_schedule(group, name)
+                record.action_after_completion = body.get("ActionAfterCompletion") or "NONE"
+        return answer
 
     # Checks
 
