@@ -6,8 +6,9 @@ Does not prove the integrations with functions and tasks (test_stepfunctions_int
 
 import json
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -19,7 +20,8 @@ from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.stepfunctions import StepFunctionsService, service
 from keepwarm_localcloud.stepfunctions.execution import MAX_EVENTS, Execution
-from keepwarm_localcloud.stepfunctions.interpreter import timestamp
+from keepwarm_localcloud.stepfunctions.failures import Aborted, StateFailure
+from keepwarm_localcloud.stepfunctions.interpreter import Interpreter, Stay, timestamp
 
 ROLE = "arn:aws:iam::123456789021:role/flow"
 
@@ -922,3 +924,177 @@ def test_given_a_thousand_executions_when_started_then_all_run_to_their_end(
         flow.until(arn, "WaitStateEntered")
     flow.clock.advance(5)
     assert {flow.service.wait_closed(arn, 20).status for arn in arns} == {"SUCCEEDED"}
+
+
+WAITS = {"Type": "Wait", "Seconds": 1000, "End": True}
+
+
+def history(flow: Flow, arn: str) -> list[tuple[str, int]]:
+    """(type, id of the event before it in its branch) of each event."""
+    answer = flow.api.get_execution_history(executionArn=arn, maxResults=1000)
+    return [(e["type"], e["previousEventId"]) for e in answer["events"]]
+
+
+def test_given_a_state_under_way_when_the_execution_is_stopped_then_the_history_says_that_it_was_cut_short(
+    flow: Flow,
+) -> None:
+    arn = flow.start(flow.states("P", P={"Type": "Pass", "Next": "W"}, W=WAITS))
+    flow.until(arn, "WaitStateEntered")
+    flow.api.stop_execution(executionArn=arn)
+    assert history(flow, arn)[2:] == [
+        ("PassStateExited", 2),
+        ("WaitStateEntered", 3),
+        ("WaitStateAborted", 4),
+        ("ExecutionAborted", 5),
+    ]
+
+
+def test_given_a_failing_branch_when_its_siblings_wait_then_they_are_cut_short_before_the_failure(
+    flow: Flow,
+) -> None:
+    fails = {
+        "StartAt": "H",
+        "States": {"H": {"Type": "Wait", "Seconds": 1, "Next": "F"}, "F": {"Type": "Fail", "Error": "E"}},
+    }
+    inner = {"Type": "Parallel", "Branches": [{"StartAt": "W", "States": {"W": WAITS}}], "End": True}
+    branches = [fails, {"StartAt": "I", "States": {"I": inner}}, {"StartAt": "V", "States": {"V": WAITS}}]
+    parallel = {
+        "Type": "Parallel",
+        "Branches": branches,
+        "Catch": [{"ErrorEquals": ["E"], "Next": "Done"}],
+        "End": True,
+    }
+    arn = flow.start(flow.states("P", P=parallel, Done=END))
+    flow.until(arn, "WaitStateEntered", 3)
+    flow.clock.advance(1)
+    assert flow.closed(arn)["status"] == "SUCCEEDED"
+    events = flow.events(arn)
+    tail = events[events.index("FailStateEntered") :]
+    assert tail == [
+        "FailStateEntered",
+        "WaitStateAborted",
+        "ParallelStateAborted",
+        "WaitStateAborted",
+        "ParallelStateFailed",
+        "ParallelStateExited",
+        "PassStateEntered",
+        "PassStateExited",
+        "ExecutionSucceeded",
+    ]
+
+
+def test_given_a_failing_item_when_others_wait_then_they_are_cut_short_with_their_index(flow: Flow) -> None:
+    item = {
+        "StartAt": "C",
+        "States": {
+            "C": {
+                "Type": "Choice",
+                "Choices": [{"Variable": "$", "NumericEquals": 1, "Next": "H"}],
+                "Default": "W",
+            },
+            "H": {"Type": "Wait", "Seconds": 1, "Next": "F"},
+            "F": {"Type": "Fail", "Error": "E"},
+            "W": WAITS,
+        },
+    }
+    arn = flow.start(flow.states("M", M={"Type": "Map", "Iterator": item, "End": True}), [0, 1, 2])
+    flow.until(arn, "WaitStateEntered", 3)
+    flow.clock.advance(1)
+    assert flow.closed(arn)["error"] == "E"
+    events = flow.api.get_execution_history(executionArn=arn)["events"]
+    kinds = [e["type"] for e in events]
+    assert kinds[kinds.index("FailStateEntered") :] == [
+        "FailStateEntered",
+        "MapIterationFailed",
+        *("WaitStateAborted", "MapIterationAborted") * 2,
+        "MapStateFailed",
+        "ExecutionFailed",
+    ]
+    cut = [e["mapIterationAbortedEventDetails"] for e in events if e["type"] == "MapIterationAborted"]
+    assert sorted(c["index"] for c in cut) == [0, 2]
+    assert {c["name"] for c in cut} == {"M"}
+
+
+def test_given_a_call_under_way_when_its_sibling_fails_then_what_comes_of_it_is_not_in_the_history(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(self: Any, resource: str, parameters: Any) -> Callable[[], Any]:
+        def call() -> dict[str, str]:
+            asked.set()
+            assert answer.wait(10)
+            return {"a": "late"}
+
+        return call
+
+    monkeypatch.setattr(service._Run, "task", slow)
+    task = {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage", "Parameters": {}, "Next": "After"}
+    fails = {
+        "StartAt": "H",
+        "States": {"H": {"Type": "Wait", "Seconds": 1, "Next": "F"}, "F": {"Type": "Fail", "Error": "E"}},
+    }
+    works = {"StartAt": "T", "States": {"T": task, "After": END}}
+    parallel = {
+        "Type": "Parallel",
+        "Branches": [fails, works],
+        "Catch": [{"ErrorEquals": ["E"], "Next": "Rest"}],
+        "End": True,
+    }
+    arn = flow.start(flow.states("P", P=parallel, Rest=WAITS))
+    flow.until(arn, "WaitStateEntered")
+    assert asked.wait(10)
+    flow.clock.advance(1)
+    flow.until(arn, "WaitStateEntered", 2)
+    before = flow.events(arn)
+    assert before[-5:] == [
+        "FailStateEntered",
+        "TaskStateAborted",
+        "ParallelStateFailed",
+        "ParallelStateExited",
+        "WaitStateEntered",
+    ]
+    answer.set()
+    flow.api.stop_execution(executionArn=arn)
+    assert flow.events(arn) == [*before, "WaitStateAborted", "ExecutionAborted"]
+    flow.clock.advance(2000)
+
+
+class Recording:
+    """A host that only writes down the history."""
+
+    def __init__(self) -> None:
+        self.clock, self.random, self.kinds = ManualClock(), random.Random(1), ["ExecutionStarted"]
+
+    def event(self, kind: str, previous: int, **details: Any) -> int:
+        self.kinds.append(kind)
+        return len(self.kinds)
+
+    def task(self, resource: str, parameters: Any) -> Callable[[], Any]:
+        return lambda: None
+
+    def abandon(self, signal: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("comes", [{"a": 1}, StateFailure("E", "c")], ids=["result", "failure"])
+def test_given_a_task_that_was_cut_short_when_its_end_comes_all_the_same_then_it_writes_nothing(
+    comes: Any,
+) -> None:
+    host: Any = Recording()
+    around = Stay()
+    state = {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage", "Next": "After"}
+    machine = {"StartAt": "T", "States": {"T": state, "After": END}}
+    steps = Interpreter(host, {}).run(machine, {}, 1, {}, {}, around)
+    next(steps)
+    before = list(host.kinds)
+    assert before[-1] == "TaskStarted"
+
+    assert [stay.event for stay in around.cut_inside()] == ["TaskStateAborted"]
+    with pytest.raises(Aborted):
+        steps.throw(comes) if isinstance(comes, Exception) else steps.send(comes)
+
+    assert host.kinds == before
+    with pytest.raises(Aborted):
+        next(Interpreter(host, {}).run(machine, {}, 1, {}, {}, Stay(cut=True)))
+    assert host.kinds == before

@@ -37,6 +37,8 @@ class Execution:
     events: list[dict[str, Any]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     fiber: Fiber | None = None
+    cut_short: Callable[[], None] = lambda: None
+    """Writes into the history what is under way and will not be finished."""
     timer: Timer | None = None
     followers: list[Callable[["Execution"], None]] = field(default_factory=list)
 

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.
 import json
 import random
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +37,10 @@ class Host(Protocol):
         Raises:
             StateFailure: the history is full (`States.Runtime`).
         """
+        ...
+
+    def aborted(self, stays: "list[Stay]") -> None:
+        """Append the history events of what was cut short."""
         ...
 
     def task(self, resource: str, parameters: Any) -> Callable[[], Any]:
@@ -89,6 +94,50 @@ def _check_size(name: str, value: Any) -> None:
         )
 
 
+ABORTABLE = frozenset({"Task", "Wait", "Parallel", "Map"})
+"""Types of states that have an event for being cut short; the others are over at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Stay:
+    """What is under way: a state, an item of a Map, a branch of a Parallel or all of an execution."""
+
+    event: str = ""
+    """History event of its being cut short; none for branches and executions."""
+    previous: Callable[[], int] = lambda: 0
+    """Id of its last event so far."""
+    details: dict[str, Any] = field(default_factory=dict)
+    inside: list["Stay"] = field(default_factory=list)
+    cut: bool = False
+    """Whether it was cut short: it may write nothing more into the history."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """The same for everything in one execution."""
+
+    def begin(self, event: str, previous: Callable[[], int], **details: Any) -> "Stay":
+        """Begin something inside; under the lock, with the history event that says so."""
+        stay = Stay(event, previous, details, lock=self.lock)
+        self.inside.append(stay)
+        return stay
+
+    def end(self, stay: "Stay") -> None:
+        """End something inside; under the lock, with the history event that says so, if it wasn't cut short."""
+        if not stay.cut:
+            self.inside.remove(stay)
+
+    def cut_inside(self) -> "list[Stay]":
+        """Cut everything inside short; gives what needs an event for that, innermost first."""
+        with self.lock:
+            return self._cut_inside()
+
+    def _cut_inside(self) -> "list[Stay]":
+        found: list[Stay] = []
+        for stay in self.inside:
+            stay.cut = True
+            found += [*stay._cut_inside(), *([stay] if stay.event else [])]
+        self.inside.clear()
+        return found
+
+
 @dataclass(slots=True)
 class _Visit:
     """One stay in one state."""
@@ -101,10 +150,15 @@ class _Visit:
     event_id: int
     entered_s: float
     """Before the history says so: who reads the history and moves the clock must not move this."""
+    stay: Stay
     failed_s: float = 0.0
     """Likewise, of the last failure."""
     input: Any = None
     attempts: dict[int, int] = field(default_factory=dict)
+
+    def last(self) -> int:
+        """Id of the last event so far."""
+        return self.event_id
 
     def read(self, text: str, data: Any = None) -> Any:
         """Read a path from the effective input, or from `data`."""
@@ -145,7 +199,13 @@ class Interpreter:
         self.context = context
 
     def run(
-        self, machine: dict[str, Any], value: Any, previous: int, scope: Scope, extra: dict[str, Any]
+        self,
+        machine: dict[str, Any],
+        value: Any,
+        previous: int,
+        scope: Scope,
+        extra: dict[str, Any],
+        around: Stay,
     ) -> Steps:
         """Run from StartAt to the end; the value is (output, last event id)."""
         name = machine["StartAt"]
@@ -154,27 +214,41 @@ class Interpreter:
             context = {**self.context, **extra}
             entered_s = self.host.clock.now_s()
             context["State"] = {"Name": name, "EnteredTime": timestamp(entered_s), "RetryCount": 0}
-            visit = _Visit(name, state, value, context, scope, previous, entered_s)
             kind = state["Type"]
-            visit.event_id = self.host.event(
-                f"{kind}StateEntered",
-                previous,
-                stateEnteredEventDetails={
-                    "name": name,
-                    "input": compact(value),
-                    "inputDetails": {"truncated": False},
-                },
-            )
-            value, following = yield from self._state(visit)
-            previous = self.host.event(
-                f"{kind}StateExited",
-                visit.event_id,
-                stateExitedEventDetails={
-                    "name": name,
-                    "output": compact(value),
-                    "outputDetails": {"truncated": False},
-                },
-            )
+            visit = _Visit(name, state, value, context, scope, previous, entered_s, around)
+            with around.lock:
+                if around.cut:
+                    raise Aborted
+                visit.event_id = self.host.event(
+                    f"{kind}StateEntered",
+                    previous,
+                    stateEnteredEventDetails={
+                        "name": name,
+                        "input": compact(value),
+                        "inputDetails": {"truncated": False},
+                    },
+                )
+                visit.stay = around.begin(f"{kind}StateAborted" if kind in ABORTABLE else "", visit.last)
+            try:
+                value, following = yield from self._state(visit)
+            except StateFailure:
+                # What is aborted stays inside: whoever aborts it writes that into the history.
+                with around.lock:
+                    around.end(visit.stay)
+                raise
+            with around.lock:
+                around.end(visit.stay)
+                if visit.stay.cut:
+                    raise Aborted
+                previous = self.host.event(
+                    f"{kind}StateExited",
+                    visit.event_id,
+                    stateExitedEventDetails={
+                        "name": name,
+                        "output": compact(value),
+                        "outputDetails": {"truncated": False},
+                    },
+                )
             if following is None:
                 return value, previous
             name = following
@@ -353,11 +427,15 @@ class Interpreter:
             else:
                 effect = Call(host.task(resource, parameters), until_s, late)
             result = yield effect
+            if visit.stay.cut:
+                raise Aborted
         except Aborted:
             host.abandon(signal)
             raise
         except StateFailure as failure:
             host.abandon(signal)
+            if visit.stay.cut:
+                raise Aborted from None
             visit.failed_s = host.clock.now_s()
             visit.event_id = log.failed(event, failure)
             raise
@@ -370,13 +448,17 @@ class Interpreter:
         value = self._effective(visit)
         event = self.host.event("ParallelStateStarted", visit.event_id)
         extra = {"Map": visit.context["Map"]} if "Map" in visit.context else {}
+        with visit.stay.lock:
+            branches = [visit.stay.begin("", visit.last) for _ in visit.state["Branches"]]
         children = [
-            self.run(branch, value, event, dict(visit.scope), extra) for branch in visit.state["Branches"]
+            self.run(branch, value, event, dict(visit.scope), extra, stay)
+            for branch, stay in zip(visit.state["Branches"], branches, strict=True)
         ]
         try:
             results = yield Gather(children)
         except StateFailure as failure:
             visit.failed_s = self.host.clock.now_s()
+            self.host.aborted(visit.stay.cut_inside())
             visit.event_id = self.host.event("ParallelStateFailed", event, failure=failure)
             raise
         visit.event_id = self.host.event("ParallelStateSucceeded", event)
@@ -421,6 +503,7 @@ class Interpreter:
                     "The specified tolerated failure threshold was exceeded",
                 )
             visit.failed_s = self.host.clock.now_s()
+            self.host.aborted(visit.stay.cut_inside())
             visit.event_id = self.host.event("MapStateFailed", event, failure=failure)
             raise failure from error.__cause__
         visit.event_id = self.host.event("MapStateSucceeded", event)
@@ -476,14 +559,28 @@ class Interpreter:
         self, visit: _Visit, processor: dict[str, Any], index: int, item: Any, event: int
     ) -> Steps:
         facts = {"name": visit.name, "index": index}
-        event = self.host.event("MapIterationStarted", event, mapIterationStartedEventDetails=facts)
+        with visit.stay.lock:
+            if visit.stay.cut:
+                raise Aborted
+            event = self.host.event("MapIterationStarted", event, mapIterationStartedEventDetails=facts)
+            stay = visit.stay.begin(
+                "MapIterationAborted", lambda: event, mapIterationAbortedEventDetails=facts
+            )
         extra = {"Map": {"Item": {"Index": index, "Value": item}}}
+
+        def end(kind: str, previous: int, **details: Any) -> None:
+            with visit.stay.lock:
+                visit.stay.end(stay)
+                if stay.cut:
+                    raise Aborted
+                self.host.event(kind, previous, **details)
+
         try:
-            result, last = yield from self.run(processor, item, event, dict(visit.scope), extra)
+            result, last = yield from self.run(processor, item, event, dict(visit.scope), extra, stay)
         except StateFailure:
-            self.host.event("MapIterationFailed", event, mapIterationFailedEventDetails=facts)
+            end("MapIterationFailed", event, mapIterationFailedEventDetails=facts)
             raise
-        self.host.event("MapIterationSucceeded", last, mapIterationSucceededEventDetails=facts)
+        end("MapIterationSucceeded", last, mapIterationSucceededEventDetails=facts)
         return result
 
 

@@ -1,5 +1,6 @@
 """The API of Step Functions. https://docs.aws.amazon.com/step-functions/latest/apireference/Welcome.html"""
 
+import contextlib
 import json
 import random
 import re
@@ -15,7 +16,13 @@ from keepwarm_localcloud.stepfunctions import integrations
 from keepwarm_localcloud.stepfunctions.execution import Execution, token
 from keepwarm_localcloud.stepfunctions.failures import Aborted, StateFailure
 from keepwarm_localcloud.stepfunctions.fibers import Engine, Signal
-from keepwarm_localcloud.stepfunctions.interpreter import MAX_PAYLOAD_BYTES, Interpreter, compact, timestamp
+from keepwarm_localcloud.stepfunctions.interpreter import (
+    MAX_PAYLOAD_BYTES,
+    Interpreter,
+    Stay,
+    compact,
+    timestamp,
+)
 from keepwarm_localcloud.stepfunctions.validation import validate
 from keepwarm_localcloud.tasking.roles import RoleCalls, trusts
 
@@ -76,6 +83,11 @@ class _Run:
         number = self.execution.append(self.clock.now_s(), kind, previous, details)
         self.logger({"id": str(number), "type": kind, "previous_event_id": str(previous), "details": details})
         return number
+
+    def aborted(self, stays: list[Stay]) -> None:
+        """See `Host`."""
+        for stay in stays:
+            self.event(stay.event, stay.previous(), **stay.details)
 
     def task(self, resource: str, parameters: Any) -> Callable[[], Any]:
         """See `Host`."""
@@ -570,7 +582,9 @@ class StepFunctionsService:
             execution.timer = self.engine.timers.at(
                 now_s + limit_s, lambda: self._end(execution, "TIMED_OUT")
             )
-        steps = Interpreter(run, context).run(execution.machine, value, first, {}, {})
+        around = Stay()
+        execution.cut_short = lambda: run.aborted(around.cut_inside())
+        steps = Interpreter(run, context).run(execution.machine, value, first, {}, {}, around)
         execution.fiber = self.engine.spawn(
             steps, lambda result, error: self._ended(execution, result, error)
         )
@@ -594,6 +608,10 @@ class StepFunctionsService:
             error = "States.Timeout"
         details = {"error": error, "cause": cause} if status != "SUCCEEDED" else {"output": output}
         facts = {k: v for k, v in details.items() if v is not None}
+        if status == "ABORTED" and execution.status == "RUNNING":
+            # A full history takes the end alone.
+            with contextlib.suppress(StateFailure):
+                execution.cut_short()
         with execution.changed:
             previous = execution.events[-1]["id"] if execution.events else 0
             execution.append(now_s, kind, previous, {f"{kind[:1].lower()}{kind[1:]}EventDetails": facts})
