@@ -121,7 +121,7 @@ class Stack:
         from keepwarm_localcloud import collecting, lazy_aws
 
         lazy_aws.install()
-        with collecting.paused():
+        with collecting.PAUSED:
             from keepwarm_localcloud.driver import Deployment, prewarm
 
             prewarm()

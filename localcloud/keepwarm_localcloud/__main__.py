@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         cloud.start()
     except LocalCloudError as error:
+        gc.enable()
         print(error, file=sys.stderr)
         return 2
     try:

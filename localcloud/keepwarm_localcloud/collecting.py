@@ -6,51 +6,32 @@ at least once in every deployment (0.12 s and more). `gc.freeze` is CPython's ow
 """
 
 import gc
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Final
 
-_LOCK = threading.Lock()
-_pauses = 0
-_asides = 0
-_was_enabled = False
-_was_frozen = False
+from keepwarm_localcloud.shared import Shared
 
 
-@contextmanager
-def paused() -> Iterator[None]:
-    """Collect nothing inside the block: for imports, which make much and drop next to nothing."""
-    global _pauses, _was_enabled
-    with _LOCK:
-        if _pauses == 0:
-            _was_enabled = gc.isenabled()
-            gc.disable()
-        _pauses += 1
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _pauses -= 1
-            if _pauses == 0 and _was_enabled:
-                gc.enable()
+def _pause() -> Callable[[], object]:
+    enabled = gc.isenabled()
+    gc.disable()
+    return gc.enable if enabled else lambda: None
 
 
-@contextmanager
-def set_aside() -> Iterator[None]:
-    """Look only at what is made inside the block; what was there before is looked at again after it.
+def _set_aside() -> Callable[[], object]:
+    # Thawing is all or nothing: who froze objects for the life of the process keeps them so.
+    if gc.get_freeze_count() > 0:
+        return lambda: None
+    gc.freeze()
+    return gc.unfreeze
 
-    Who froze objects for the life of the process keeps them frozen, and then those of the block's start with them.
-    """
-    global _asides, _was_frozen
-    with _LOCK:
-        if _asides == 0:
-            _was_frozen = gc.get_freeze_count() > 0
-            gc.freeze()
-        _asides += 1
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _asides -= 1
-            if _asides == 0 and not _was_frozen:
-                gc.unfreeze()
+
+PAUSED: Final = Shared(_pause)
+"""Collect nothing inside the block: for imports, which make much and drop next to nothing.
+
+A collector that was off before stays off; one that is turned off inside is on afterwards."""
+
+SET_ASIDE: Final = Shared(_set_aside)
+"""Look only at what is made inside the block; what was there before is looked at again after it.
+
+Does nothing where objects were frozen before; what is frozen inside is thawed at the end."""

@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from keepwarm_localcloud.collecting import set_aside
+from keepwarm_localcloud.collecting import SET_ASIDE
 from keepwarm_localcloud.resources import table
 from keepwarm_localcloud.resources.aws import Aws, preload
 from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
-from keepwarm_localcloud.settle import linear_settling
+from keepwarm_localcloud.settle import LINEAR_SETTLING
 
 _LOG = logging.getLogger("keepwarm.driver")
 
@@ -356,7 +356,7 @@ class Deployment:
         from pulumi.runtime.settings import configure, set_root_resource
         from pulumi.runtime.stack import run_in_stack
 
-        from keepwarm_localcloud.monitor import without_positions
+        from keepwarm_localcloud.monitor import WITHOUT_POSITIONS
 
         configure(
             MockSettings(  # type: ignore[no-untyped-call]
@@ -393,7 +393,7 @@ class Deployment:
             await run_in_stack(call)
 
         try:
-            with set_aside(), linear_settling(), without_positions():
+            with SET_ASIDE, LINEAR_SETTLING, WITHOUT_POSITIONS:
                 asyncio.run(main())
         except KeyboardInterrupt:
             self.cancel()

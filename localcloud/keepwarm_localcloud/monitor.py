@@ -9,8 +9,7 @@ The SDK calls these methods from the threads of its executor, so several resourc
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import empty_pb2, struct_pb2
@@ -24,6 +23,7 @@ from keepwarm_localcloud.resources.base import DEFAULTS_KEY, Difference, refuse
 from keepwarm_localcloud.resources.errors import PartiallyMade, ResourceError
 from keepwarm_localcloud.resources.fields import has_unknown
 from keepwarm_localcloud.resources.wire import read_struct, write_struct
+from keepwarm_localcloud.shared import Shared
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.driver import Deployment, ResourceState
@@ -38,24 +38,21 @@ _FEATURES: Final = (
 )
 
 
-@contextmanager
-def without_positions() -> Iterator[None]:
-    """Let the SDK not look up where in the program each resource is made: this monitor has no use for it.
-
-    Walking and reading the stack is a tenth of an update without changes. Where the SDK has no such function, it is
-    left as it is.
-    """
+def _drop_positions() -> Callable[[], object]:
     from pulumi.runtime import resource
 
     before = getattr(resource, "_get_stack_trace", None)
     if before is None:
-        yield
-        return
+        return lambda: None
     resource._get_stack_trace = source_pb2.StackTrace
-    try:
-        yield
-    finally:
-        resource._get_stack_trace = before
+    return lambda: setattr(resource, "_get_stack_trace", before)
+
+
+WITHOUT_POSITIONS: Final = Shared(_drop_positions)
+"""Let the SDK not look up where in the program each resource is made: this monitor has no use for it.
+
+Walking and reading the stack is a tenth of an update without changes. Where the SDK has no such function, it is left as
+it is."""
 
 
 async def _awaited(answer: Awaitable[Any]) -> Any:

@@ -6,9 +6,10 @@ changes. Waiting until all are done (or one failed) and looking again for new on
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
+
+from keepwarm_localcloud.shared import Shared
 
 
 async def _wait_for_rpcs(await_all_outstanding_tasks: bool = True) -> None:
@@ -46,14 +47,13 @@ def _take_outputs(settings: Any) -> list[Any]:
     return outputs
 
 
-@contextmanager
-def linear_settling() -> Iterator[None]:
-    """Let `pulumi.runtime.stack` settle programs this way inside the block."""
+def _settle_linearly() -> Callable[[], object]:
     from pulumi.runtime import stack
 
     before = stack.wait_for_rpcs
     stack.wait_for_rpcs = _wait_for_rpcs
-    try:
-        yield
-    finally:
-        stack.wait_for_rpcs = before
+    return lambda: setattr(stack, "wait_for_rpcs", before)
+
+
+LINEAR_SETTLING: Final = Shared(_settle_linearly)
+"""Let `pulumi.runtime.stack` settle programs this way inside the block."""

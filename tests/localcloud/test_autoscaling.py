@@ -669,6 +669,25 @@ def test_given_start_and_end_when_a_scheduled_action_recurs_then_it_runs_at_the_
     assert [what for _, what in scaling.scaled()[2:]] == ["Setting desired count to 3."]
 
 
+@pytest.mark.parametrize("start_min", [None, 20])
+def test_given_an_end_before_the_first_run_when_time_passes_then_a_scheduled_action_never_runs(
+    start_min: int | None, scaling: Scaling
+) -> None:
+    scaling.register(0, 5)
+    start = datetime.fromtimestamp(START_S, UTC)
+    times: dict[str, Any] = {"EndTime": start + timedelta(minutes=5)}
+    if start_min is not None:
+        times["StartTime"] = start + timedelta(minutes=start_min)
+    for name, schedule, least in (("never", "rate(10 minutes)", 1), ("later", "at(2023-11-15T00:00:00)", 3)):
+        scaling.api.put_scheduled_action(
+            ScheduledActionName=name, Schedule=schedule, ScalableTargetAction={"MinCapacity": least},
+            **(times if name == "never" else {}), **RESOURCE,
+        )  # fmt: skip
+    scaling.clock.advance(2 * 3600)
+    until(lambda: scaling.desired == 3)
+    assert [what for _, what in scaling.scaled()] == ["Setting desired count to 3."]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -21,31 +21,31 @@ def as_found() -> Iterator[None]:
 
 
 def test_given_a_pause_in_a_pause_when_both_end_then_objects_are_collected_again() -> None:
-    with collecting.paused():
-        with collecting.paused():
+    with collecting.PAUSED:
+        with collecting.PAUSED:
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_given_a_pause_when_it_fails_then_objects_are_collected_again() -> None:
-    with pytest.raises(ZeroDivisionError), collecting.paused():
+    with pytest.raises(ZeroDivisionError), collecting.PAUSED:
         raise ZeroDivisionError
     assert gc.isenabled()
 
 
 def test_given_a_collector_that_somebody_turned_off_when_a_pause_ends_then_it_stays_off() -> None:
     gc.disable()
-    with collecting.paused():
+    with collecting.PAUSED:
         pass
     assert not gc.isenabled()
 
 
 def test_given_old_objects_when_set_aside_then_a_collection_looks_at_new_ones_alone() -> None:
     old = [[] for _ in range(1000)]
-    with collecting.set_aside():
+    with collecting.SET_ASIDE:
         new: list[object] = []
-        with collecting.set_aside():
+        with collecting.SET_ASIDE:
             pass
         seen = {id(found) for found in gc.get_objects()}
         assert id(new) in seen
@@ -64,7 +64,7 @@ def test_given_garbage_from_before_when_the_block_fails_then_it_is_collected_aft
             Cycle.alive = False
 
     def work() -> None:
-        with collecting.set_aside():
+        with collecting.SET_ASIDE:
             gc.collect()
             assert Cycle.alive
             raise ZeroDivisionError
@@ -76,12 +76,15 @@ def test_given_garbage_from_before_when_the_block_fails_then_it_is_collected_aft
     assert not Cycle.alive
 
 
-def test_given_objects_frozen_by_somebody_else_when_the_block_ends_then_they_stay_frozen() -> None:
+def test_given_objects_frozen_by_somebody_else_when_the_block_ends_then_just_those_stay_frozen() -> None:
     gc.freeze()
     before = gc.get_freeze_count()
-    with collecting.set_aside():
-        pass
-    assert gc.get_freeze_count() >= before
+    made: list[object] = []
+    with collecting.SET_ASIDE:
+        made.append([])
+        assert gc.get_freeze_count() <= before
+    assert 0 < gc.get_freeze_count() <= before
+    assert id(made[0]) in {id(found) for found in gc.get_objects()}
 
 
 def test_given_a_program_when_it_is_deployed_then_old_objects_are_set_aside_until_its_end() -> None:

@@ -503,8 +503,8 @@ def test_given_an_sdk_that_looks_nothing_up_when_a_program_is_deployed_then_it_i
 ) -> None:
     from pulumi.runtime import resource
 
-    from keepwarm_localcloud.monitor import without_positions
+    from keepwarm_localcloud.monitor import WITHOUT_POSITIONS
 
     monkeypatch.delattr(resource, "_get_stack_trace")
-    with without_positions():
+    with WITHOUT_POSITIONS:
         assert not hasattr(resource, "_get_stack_trace")

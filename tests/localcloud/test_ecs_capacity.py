@@ -17,6 +17,7 @@ import pytest
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.ecs import EcsService
+from keepwarm_localcloud.ecs.model import Instance
 from keepwarm_localcloud.service import Service
 from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
 
@@ -67,6 +68,11 @@ class World:
         found: dict[str, Any] = self.asg.describe_auto_scaling_groups()["AutoScalingGroups"][0]
         return found
 
+    @property
+    def instances(self) -> list[Instance]:
+        """Container instances, those that still boot among them."""
+        return list(self.cloud.service("ecs", EcsService).capacity.instances.values())
+
     def define(self, containers: list[dict[str, Any]], *, fargate: bool = True) -> None:
         shape = {"requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512"} if fargate else {}
         named = [{"name": "m", "image": self.image, "stopTimeout": 2, **c} for c in containers]
@@ -108,7 +114,7 @@ def test_given_a_cold_group_when_a_task_waits_then_it_runs_after_the_boot_time_a
     world: World,
 ) -> None:
     world.gpu_service(1)
-    until(lambda: world.group["DesiredCapacity"] == 1)
+    until(lambda: len(world.instances) == 1)
     world.clock.advance(99)
     time.sleep(0.1)
     assert world.running() == 0
@@ -117,7 +123,7 @@ def test_given_a_cold_group_when_a_task_waits_then_it_runs_after_the_boot_time_a
     until(lambda: world.running() == 1)
     world.api.update_service(cluster="c", service="s", desiredCount=0)
     until(lambda: world.running() == 0 and not world.tasks())
-    time.sleep(0.1)
+    until(lambda: world.instances[0].idle_since_s is not None)
     world.clock.advance(899)
     time.sleep(0.1)
     assert world.group["DesiredCapacity"] == 1
@@ -131,7 +137,7 @@ def test_given_a_warm_pool_when_a_task_waits_then_the_instance_takes_a_fifth_of_
 ) -> None:
     world.asg.put_warm_pool(AutoScalingGroupName="gpus", PoolState="Stopped")
     world.gpu_service(1)
-    until(lambda: world.group["DesiredCapacity"] == 1)
+    until(lambda: len(world.instances) == 1)
     world.clock.advance(20)
     until(lambda: world.running() == 1)
 
@@ -140,7 +146,7 @@ def test_given_more_tasks_than_the_group_may_have_when_placed_then_the_rest_wait
     world: World,
 ) -> None:
     world.gpu_service(6)
-    until(lambda: world.group["DesiredCapacity"] == 4)
+    until(lambda: len(world.instances) == 4)
     world.clock.advance(100)
     until(lambda: world.running() == 4)
     service = world.api.describe_services(cluster="c", services=["s"])["services"][0]
@@ -197,51 +203,86 @@ def test_given_container_dependencies_when_run_then_one_waits_for_the_success_of
     until(lambda: log.read_text().split() == ["init", "main"])
 
 
-def test_given_a_volume_with_a_host_path_when_tasks_come_and_go_then_it_lives_as_long_as_its_instance(
-    world: World, tmp_path: Path
-) -> None:
-    seen = tmp_path / "seen"
-    world.api.register_task_definition(
-        family="t",
-        networkMode="awsvpc",
-        volumes=[{"name": "models", "host": {"sourcePath": "/mnt/nvme"}}, {"name": "scratch"}],
-        containerDefinitions=[
-            {
-                "name": "m", "image": world.image, "memory": 1024, "stopTimeout": 2, "resourceRequirements": GPU,
-                "environment": [{"name": "MODELS", "value": "/models/x"}, {"name": "SCRATCH", "value": "/scratch/x"}],
-                "mountPoints": [
-                    {"sourceVolume": "models", "containerPath": "/models"},
-                    {"sourceVolume": "scratch", "containerPath": "/scratch"},
-                ],
-                "command": [
-                    'echo a >> "$MODELS"; echo a >> "$SCRATCH"; '
-                    f'echo $(wc -l < "$MODELS") $(wc -l < "$SCRATCH") "$MODELS" >> {seen}; sleep 300'
-                ],
-            }
-        ],
-    )  # fmt: skip
+class Disks:
+    """Tasks on one instance that count their starts in a volume with a host path and in one without."""
 
-    def run(lines: int) -> list[str]:
-        started = world.api.run_task(
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world, self.seen = world, folder / "seen"
+        world.api.register_task_definition(
+            family="t",
+            networkMode="awsvpc",
+            volumes=[{"name": "models", "host": {"sourcePath": "/mnt/nvme"}}, {"name": "scratch"}],
+            containerDefinitions=[
+                {
+                    "name": "m", "image": world.image, "memory": 1024, "stopTimeout": 2, "resourceRequirements": GPU,
+                    "environment": [
+                        {"name": "MODELS", "value": "/models/x"}, {"name": "SCRATCH", "value": "/scratch/x"}
+                    ],
+                    "mountPoints": [
+                        {"sourceVolume": "models", "containerPath": "/models"},
+                        {"sourceVolume": "scratch", "containerPath": "/scratch"},
+                    ],
+                    "command": [
+                        'echo a >> "$MODELS"; echo a >> "$SCRATCH"; '
+                        f'echo $(wc -l < "$MODELS") $(wc -l < "$SCRATCH") "$MODELS" >> {self.seen}'
+                    ],
+                }
+            ],
+        )  # fmt: skip
+
+    @property
+    def instance(self) -> Instance | None:
+        return next(iter(self.world.instances), None)
+
+    def boot(self) -> None:
+        """Let an instance that registers become ready."""
+        until(lambda: self.instance is not None)
+        self.world.clock.advance(100)
+        until(lambda: self.instance is not None and self.instance.status == "ACTIVE")
+
+    def run(self) -> tuple[int, int, Path]:
+        """Run one task to its end: its count of starts in either volume, and where the first lies."""
+        started = self.world.api.run_task(
             cluster="c", taskDefinition="t", networkConfiguration=NETWORK,
             capacityProviderStrategy=[{"capacityProvider": "gpu", "weight": 1}],
         )  # fmt: skip
-        until(lambda: world.group["DesiredCapacity"] == 1)
-        world.clock.advance(100)
-        until(lambda: seen.exists() and len(seen.read_text().splitlines()) == lines)
-        task = started["tasks"][0]["taskArn"]
-        world.api.stop_task(cluster="c", task=task)
+        task = [started["tasks"][0]["taskArn"]]
+        self.boot()
         until(
-            lambda: world.api.describe_tasks(cluster="c", tasks=[task])["tasks"][0]["lastStatus"] == "STOPPED"
+            lambda: (
+                self.world.api.describe_tasks(cluster="c", tasks=task)["tasks"][0]["lastStatus"] == "STOPPED"
+            )
         )
-        return seen.read_text().splitlines()[-1].split()
+        models, scratch, file = self.seen.read_text().splitlines()[-1].split()
+        return int(models), int(scratch), Path(file).parent
 
-    first, second = run(1), run(2)
 
-    assert (first[:2], second[:2]) == (["1", "1"], ["2", "1"])
-    kept = Path(first[2]).parent
-    assert kept.is_dir()
+def test_given_a_volume_with_a_host_path_when_tasks_come_and_go_then_it_lives_as_long_as_its_instance(
+    world: World, tmp_path: Path
+) -> None:
+    disks = Disks(world, tmp_path)
+    assert disks.run()[:2] == (1, 1)
+    models, scratch, place = disks.run()
+    assert (models, scratch) == (2, 1)
+
+    assert place.is_dir()
+    until(lambda: disks.instance is not None and disks.instance.idle_since_s is not None)
     world.clock.advance(901)
-    until(lambda: world.group["DesiredCapacity"] == 0)
-    until(lambda: not kept.exists())
-    assert run(3)[:2] == ["1", "1"]
+    until(lambda: disks.instance is None)
+    until(lambda: not place.exists())
+    assert disks.run()[:2] == (1, 1)
+
+
+def test_given_an_instance_that_leaves_its_cluster_when_it_comes_back_then_it_has_its_disk(
+    world: World, tmp_path: Path
+) -> None:
+    disks = Disks(world, tmp_path)
+    assert disks.run()[0] == 1
+
+    for providers, joined in ((["FARGATE"], False), (["gpu"], True)):
+        world.api.put_cluster_capacity_providers(
+            cluster="c", capacityProviders=providers, defaultCapacityProviderStrategy=[]
+        )
+        until(lambda joined=joined: (disks.instance is not None) is joined)
+
+    assert disks.run()[0] == 2

@@ -2,19 +2,22 @@
 
 import base64
 import hashlib
+import io
 import json
 import os
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.resources.assets import Blob
+from keepwarm_localcloud.resources.assets import Blob, archive_blob, entries_blob, file_blob
 from keepwarm_localcloud.resources.aws import Aws, Deadline
 from keepwarm_localcloud.resources.base import Call
 from keepwarm_localcloud.resources.functions import Function, LayerVersion
@@ -272,3 +275,60 @@ def test_given_a_digest_nobody_sent_when_it_stands_for_a_package_then_the_cloud_
 
     assert status == 404
     assert answer["message"] == f"This cloud holds no package with the SHA-256 {digest}; send it."
+
+
+def members(it: Lab, name: str) -> dict[str, int]:
+    """Name and mode of what lies in the newest version of a layer."""
+    newest = it.client.list_layer_versions(LayerName=name)["LayerVersions"][0]["Version"]
+    place = it.client.get_layer_version(LayerName=name, VersionNumber=newest)["Content"]["Location"]
+    with urllib.request.urlopen(place) as kept, zipfile.ZipFile(io.BytesIO(kept.read())) as opened:
+        return {info.filename: info.external_attr >> 16 & 0o777 for info in opened.infolist()}
+
+
+def of(blob: Blob, aws: Aws, name: str) -> None:
+    given = {"code": blob, "layerName": name}
+    LayerVersion().create(Call(aws, LayerVersion.token, given, Deadline(60, threading.Event())))
+
+
+def test_given_archives_that_differ_in_the_kind_of_a_part_when_both_are_sent_then_each_is_itself(
+    it: Lab, aws: Aws, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.zip"
+    file.write_bytes(LARGE)
+
+    of(entries_blob({"lib": archive_blob(file)}), aws, "unpacked")
+    of(entries_blob({"lib": file_blob(file)}), aws, "packed")
+
+    assert set(members(it, "unpacked")) == {"lib/app.py", "lib/weights.bin"}
+    assert set(members(it, "packed")) == {"lib"}
+
+
+def test_given_a_digest_that_leaves_out_modes_when_a_file_becomes_executable_then_the_new_package_is_sent(
+    it: Lab, aws: Aws, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(os.urandom(SMALL_BYTES + 1))
+    (tmp_path / "bootstrap").write_text("#!/bin/sh")
+    (tmp_path / "bootstrap").chmod(0o644)
+
+    for mode in (0o644, 0o755):
+        (tmp_path / "bootstrap").chmod(mode)
+        # As the engine's own hash of a folder, which comes with the request.
+        of(replace(archive_blob(tmp_path), digest="e" * 64), aws, "modes")
+        assert members(it, "modes")["bootstrap"] == mode
+
+
+def test_given_a_file_rebuilt_after_its_digest_was_taken_when_it_is_restored_then_it_is_sent_again(
+    it: Lab, aws: Aws, tmp_path: Path
+) -> None:
+    file = tmp_path / "built.zip"
+    first, second = (archive({tag: os.urandom(SMALL_BYTES)}) for tag in ("first", "second"))
+    file.write_bytes(first)
+    registered = archive_blob(file)
+    file.write_bytes(second)
+    of(registered, aws, "raced")
+    assert set(members(it, "raced")) == {"second"}
+
+    file.write_bytes(first)
+    of(archive_blob(file), aws, "raced")
+
+    assert set(members(it, "raced")) == {"first"}

@@ -7,13 +7,17 @@ Step Functions behind them (their own tests do).
 import json
 import random
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -313,6 +317,54 @@ def test_given_a_one_time_schedule_when_updated_then_the_update_alone_says_wheth
     assert len(until(scheduler.received)) == 1
     scheduler.passed()
     assert [s["Name"] for s in scheduler.api.list_schedules(NamePrefix="s")["Schedules"]] == left
+
+
+@pytest.mark.parametrize("name", ["my schedule", "a+b", "plain"])
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_given_any_name_and_region_when_a_schedule_is_written_then_it_is_answered_as_stored(
+    name: str, region: str, scheduler: Scheduler
+) -> None:
+    api = boto3.client(
+        "scheduler",
+        endpoint_url=scheduler.cloud.endpoint,
+        region_name=region,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    wanted: dict[str, Any] = {
+        "Name": name,
+        "ScheduleExpression": "rate(1 day)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": scheduler.queue_arn, "RoleArn": scheduler.role},
+    }
+    arn = api.create_schedule(**wanted)["ScheduleArn"]
+    assert api.update_schedule(**wanted, ActionAfterCompletion="DELETE")["ScheduleArn"] == arn
+    assert len(api.list_schedules()["Schedules"]) == 1
+
+
+def test_given_a_group_name_that_is_no_text_when_a_schedule_is_written_then_it_is_refused(
+    scheduler: Scheduler,
+) -> None:
+    body = {
+        "ScheduleExpression": "rate(1 day)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": scheduler.queue_arn, "RoleArn": scheduler.role},
+        "GroupName": ["a"],
+    }
+    request = urllib.request.Request(
+        f"{scheduler.cloud.endpoint}/schedules/s",
+        json.dumps(body).encode(),
+        {
+            "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/scheduler/aws4_request",
+            "Content-Type": "application/json",
+        },
+        method="POST",
+    )
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(request, timeout=30)
+    with raised.value as refused:
+        assert (refused.code, json.loads(refused.read())["message"]) == (400, "GroupName must be a string.")
 
 
 def test_given_a_state_machine_target_when_due_then_an_execution_starts(scheduler: Scheduler) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pulumi
 import pytest
-from pulumi.runtime import mocks, stack
+from pulumi.runtime import mocks, resource, stack
 
-from keepwarm_localcloud.settle import linear_settling
+from keepwarm_localcloud.monitor import WITHOUT_POSITIONS
+from keepwarm_localcloud.settle import LINEAR_SETTLING
+from keepwarm_localcloud.shared import Shared
 from tests.support.deployed import own_loop
 
 
@@ -34,7 +36,7 @@ def settling(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     before = stack.wait_for_rpcs
-    with linear_settling():
+    with LINEAR_SETTLING:
         assert stack.wait_for_rpcs is not before
         yield
     assert stack.wait_for_rpcs is before
@@ -63,3 +65,24 @@ def test_given_an_apply_that_fails_when_settled_then_its_error_is_raised(settlin
 
     with pytest.raises(KeyError, match="x"):
         pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("shared", "place", "name"),
+    [
+        (LINEAR_SETTLING, stack, "wait_for_rpcs"),
+        (WITHOUT_POSITIONS, resource, "_get_stack_trace"),
+    ],
+)
+def test_given_two_deployments_at_once_when_they_end_in_any_order_then_the_sdk_is_as_it_was(
+    shared: Shared, place: Any, name: str
+) -> None:
+    before = getattr(place, name)
+    shared.__enter__()
+    changed = getattr(place, name)
+    assert changed is not before
+    shared.__enter__()
+    shared.__exit__(None, None, None)
+    assert getattr(place, name) is changed
+    shared.__exit__(None, None, None)
+    assert getattr(place, name) is before

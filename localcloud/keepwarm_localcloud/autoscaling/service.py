@@ -638,6 +638,8 @@ class AutoscalingService:
             # "performs the action at this time, and then performs the action based on the specified recurrence":
             # https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-using-cron-expressions.html
             first_s = body["StartTime"]
+        if first_s is not None and first_s > body.get("EndTime", first_s):
+            first_s = None
         with self._lock:
             self.planned[arn] = Planned(
                 arn, name, target.key, target.namespace, expression, zone, schedule, action,

@@ -5,7 +5,6 @@ EC2 instances that cost nothing: they take `boot_s` of the clock to register (a 
 """
 
 import secrets
-import shutil
 import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ class Capacity:
         self.service, self.boot_s = service, boot_s
         self.providers: dict[str, Provider] = {}
         self.instances: dict[str, Instance] = {}
+        self._parted: list[Instance] = []
+        """Container instances that are gone, until their disks are."""
 
     def guard(self, request: Request) -> None:
         """Refuse to delete an Auto Scaling group with instances unless forced; moto just deletes it."""
@@ -128,16 +129,29 @@ class Capacity:
             self.service.stop_task(
                 task, "TerminationNotice", "Host EC2 (instance " + instance.identity + ") terminated."
             )
-        self.clear(instance)
+        self._parted.append(instance)
 
     def disk(self, instance: Instance) -> Path:
         """Where the volumes with a host path of an instance lie."""
         return self.service.cloud.directory / "ecs" / "instances" / instance.identity
 
-    def clear(self, instance: Instance) -> None:
-        """Remove the disk of a terminated instance, unless a task is still ending on it."""
-        if instance.identity not in self.instances and not self.tasks_on(instance):
-            shutil.rmtree(self.disk(instance), ignore_errors=True)
+    def ended_disks(self) -> list[Path]:
+        """Set aside the disks of terminated instances on which no task is ending any more, to be removed.
+
+        An instance that only left its cluster still runs in its group and keeps its disk.
+        """
+        if not self._parted:
+            return []
+        running = {s.instance.id for group in self._groups().values() for s in list(group.instance_states)}
+        ended: list[Path] = []
+        for instance in list(self._parted):
+            if instance.identity in running or self.tasks_on(instance):
+                continue
+            self._parted.remove(instance)
+            disk = self.disk(instance)
+            if disk.exists():
+                ended.append(disk.rename(disk.with_name(f"{disk.name}.ended-{secrets.token_hex(4)}")))
+        return ended
 
     def tasks_on(self, instance: Instance) -> list[Task]:
         """Tasks that hold resources of an instance."""

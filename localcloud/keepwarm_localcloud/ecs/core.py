@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,10 @@ class EcsCore:
                         pass
                 with self.lock:
                     self._reconcile()
+                    ended = self.capacity.ended_disks()
+                # Outside the lock: a model cache is gigabytes in many files.
+                for disk in ended:
+                    shutil.rmtree(disk, ignore_errors=True)
             except Exception:
                 LOG.exception("the ECS control loop failed")
 
@@ -224,8 +229,6 @@ class EcsCore:
                 self._runners.pop(task.identity, None)
                 ended = self._followers.pop(task.arn, [])
                 self._forget_old()
-                if task.instance is not None:
-                    self.capacity.clear(task.instance)
             description = task.describe(self.cloud.region)
         for follower in ended:
             follower(description)

@@ -66,7 +66,7 @@ class Aws:
         self.cancelled = cancelled or threading.Event()
         self.default_tags = dict(default_tags or {})
         self.packages: dict[str, str] = {}
-        """Digest of an archive's content -> base64 SHA-256 of the package that the endpoint made of it."""
+        """Hex SHA-256 -> base64 SHA-256 of the packages that the endpoint is known to have."""
         self._clients: dict[tuple[str, str], Any] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class Deadline:
     def wait(self, what: str, probe: Callable[[], T | None], *, first_s: float = 0.02) -> T:
         """Ask `probe` until it answers, with jittered pauses of a tenth of the wait so far, at most one second.
 
-        So nobody waits a tenth longer than needed, and a long wait costs few requests.
+        So nobody waits an eighth longer than needed, and a long wait costs few requests.
 
         Raises:
             ResourceError: KW639 at the deadline, naming the time allowed.

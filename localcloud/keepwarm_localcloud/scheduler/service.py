@@ -122,7 +122,9 @@ class SchedulerService:
             return None
         body = request.json()
         self._check(body)
-        group, name = body.get("GroupName") or "default", request.path.rpartition("/")[2]
+        # moto keeps names as they stand in the address, escapes and all.
+        address = (request.raw_path or request.path).partition("?")[0]
+        group, name = body.get("GroupName") or "default", address.rpartition("/")[2]
         self._written[group, name] = self.cloud.clock.now_s()
         # "EventBridge Scheduler uses all values, including empty values, specified in the request and overrides the
         # existing schedule": moto's update keeps no default state and never the action after completion.
@@ -131,13 +133,16 @@ class SchedulerService:
         with self.cloud.moto.lock("scheduler"):
             answer = self.cloud.moto.handle(replace(request, body=json.dumps(whole).encode()))
             if answer.status == 200:
-                record = self.cloud.moto_backend("scheduler").get_schedule(group, name)
+                backend = self.cloud.moto.backend("scheduler", region=request.region)
+                record = backend.get_schedule(group, name)
                 record.action_after_completion = body.get("ActionAfterCompletion") or "NONE"
         return answer
 
     # Checks
 
     def _check(self, body: dict[str, Any]) -> None:
+        if not isinstance(body.get("GroupName") or "", str):
+            raise _invalid("GroupName must be a string.")
         try:
             schedule = schedules.parse(
                 body.get("ScheduleExpression", ""), zone=body.get("ScheduleExpressionTimezone"), start_s=0.0
