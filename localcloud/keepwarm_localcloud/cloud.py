@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
+from keepwarm_localcloud import moto_gaps
 from keepwarm_localcloud.clock import Clock, RealClock
 from keepwarm_localcloud.credentials import CredentialStore
 from keepwarm_localcloud.dynamodb import TimeToLive
@@ -115,6 +116,8 @@ class Cloud:
         self.moto = Moto(self)
         self.iam = Iam(self)
         self.moto.before("dynamodb", TimeToLive(self))
+        self.moto.before("dynamodb", moto_gaps.table_settings(self))
+        self.moto.before("logs", moto_gaps.log_group_keys(self))
         self.moto.before("iam", lambda request: ensure_managed_policies(self, request))
         self.logs = Logs(self)
         self._given_services = services

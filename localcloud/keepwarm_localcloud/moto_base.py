@@ -60,7 +60,7 @@ class Moto:
         self._applications: dict[str, Any] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._locks_lock = threading.Lock()
-        self._before: dict[str, list[Callable[[Request], None]]] = {"ec2": [self._load_images]}
+        self._before: dict[str, list[Callable[[Request], Response | None]]] = {"ec2": [self._load_images]}
         self._images_loaded = False
         self._preloading: threading.Thread | None = None
         self._stopping = False
@@ -114,8 +114,8 @@ class Moto:
                 return self.backend(name)
         return None
 
-    def before(self, service: str, hook: Callable[[Request], None]) -> None:
-        """Run `hook` under the backend's lock before every request to that service."""
+    def before(self, service: str, hook: Callable[[Request], Response | None]) -> None:
+        """Run `hook` under the backend's lock before every request to that service; what it gives is the answer."""
         self._before.setdefault(service, []).append(hook)
 
     def handle(self, request: Request) -> Response:
@@ -194,7 +194,9 @@ class Moto:
 
     def _call(self, application: Any, environ: dict[str, Any], request: Request) -> Response:
         for hook in self._before.get(request.service, ()):
-            hook(request)
+            own = hook(request)
+            if own is not None:
+                return own
         answer: dict[str, Any] = {}
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:

@@ -444,6 +444,36 @@ def test_given_an_alarm_with_a_topic_when_set_by_hand_then_it_publishes_and_retu
     )
 
 
+def test_given_an_alarm_in_alarm_when_it_is_made_anew_then_it_begins_without_a_state_and_acts_again(
+    scaling: Scaling,
+) -> None:
+    topic = scaling.cloud.boto("sns").create_topic(Name="t")["TopicArn"]
+
+    def acted() -> int:
+        return len(scaling.cloud.journal.since(kind="alarm"))
+
+    scaling.alarm("a", [topic])
+    scaling.put(5)
+    scaling.clock.advance(1)
+    until(lambda: acted() == 1)
+    # Between two evaluations: nobody sees that it was gone.
+    scaling.watch.delete_alarms(AlarmNames=["a"])
+    scaling.alarm("a", [topic])
+    assert scaling.state("a") == "INSUFFICIENT_DATA"
+    scaling.put(5)
+    scaling.clock.advance(1)
+    until(lambda: acted() == 2)
+
+
+def test_given_a_state_set_by_hand_when_the_alarm_is_put_again_then_it_keeps_that_state(
+    scaling: Scaling,
+) -> None:
+    scaling.alarm("a", [])
+    scaling.watch.set_alarm_state(AlarmName="a", StateValue="ALARM", StateReason="drill")
+    scaling.alarm("a", [])
+    assert scaling.state("a") == "ALARM"
+
+
 def test_given_an_alarm_with_a_function_when_it_fires_then_the_service_of_alarms_delivers_the_change(
     scaling: Scaling,
 ) -> None:
@@ -528,7 +558,7 @@ def test_given_target_tracking_when_the_metric_is_below_90_percent_for_15_minute
         scaling.put(4)
         scaling.clock.advance(60)
     until(lambda: scaling.desired == 2)
-    assert scaling.scaled() == [(900, "Setting desired count to 2.")]
+    assert scaling.scaled()[1:] == [(900, "Setting desired count to 2.")]
 
 
 def test_given_target_tracking_without_scale_in_when_put_then_only_the_high_alarm(scaling: Scaling) -> None:
@@ -592,6 +622,43 @@ def test_given_the_other_direction_suspended_when_an_alarm_fires_then_it_acts(sc
     scaling.put(5)
     scaling.clock.advance(60)
     until(lambda: scaling.desired == 1)
+
+
+def test_given_a_capacity_outside_new_bounds_when_a_target_is_registered_or_updated_then_it_is_moved_inside(
+    scaling: Scaling,
+) -> None:
+    scaling.register(2, 5)
+    assert scaling.desired == 2
+    scaling.register(0, 1)
+    assert scaling.desired == 1
+    scaling.ecs.update_service(cluster="c", service="web", desiredCount=4)
+    # Even without the bounds in the request.
+    scaling.api.register_scalable_target(**RESOURCE)
+    assert scaling.desired == 1
+    scaling.register(0, 0)
+    assert scaling.desired == 0
+    causes = [
+        a["Cause"]
+        for a in scaling.api.describe_scaling_activities(ServiceNamespace="ecs")["ScalingActivities"]
+    ]
+    assert list(reversed(causes)) == [
+        "minimum capacity was set to 2",
+        "maximum capacity was set to 1",
+        "maximum capacity was set to 1",
+        "minimum capacity was set to 0",
+    ]
+
+
+def test_given_a_registration_that_moved_the_capacity_when_a_policy_acts_then_no_cooldown_counts_from_it(
+    scaling: Scaling,
+) -> None:
+    scaling.register(1, 5)
+    steps = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
+    scaling.alarm("a", [scaling.steps("p", "ChangeInCapacity", steps, cooldown_s=300)])
+    scaling.put(5)
+    scaling.clock.advance(1)
+    until(lambda: scaling.desired == 2)
+    assert scaling.scaled()[-1] == (1, "Setting desired count to 2.")
 
 
 def test_given_scheduled_scaling_suspended_when_an_action_is_due_then_nothing_until_it_is_resumed(

@@ -66,3 +66,5 @@ def test_given_a_schedule_on_an_alias_when_it_is_due_then_provisioned_concurrenc
         until(lambda: requested() == 2)
         clock.advance(10 * 60)
         until(lambda: requested() == 0)
+        scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=3)
+        assert requested() == 1

@@ -146,3 +146,54 @@ def test_given_no_time_to_live_when_the_attribute_has_passed_then_kept(
     client.put_item(TableName=table, Item={"pk": {"S": "k"}, "expiry": {"N": str(int(clock.now_s()) - 5)}})
     clock.advance(10)
     assert "Item" in client.get_item(TableName=table, Key={"pk": {"S": "k"}})
+
+
+def encryption(cloud: Cloud, table: str) -> dict[str, Any] | None:
+    found: dict[str, Any] = cloud.boto("dynamodb").describe_table(TableName=table)["Table"]
+    return found.get("SSEDescription")
+
+
+def test_given_a_table_when_its_encryption_is_updated_then_it_is_as_the_update_says(
+    cloud: Cloud, table: str
+) -> None:
+    api = cloud.boto("dynamodb")
+    key = cloud.boto("kms").create_key()["KeyMetadata"]["Arn"]
+    assert encryption(cloud, table) is None
+
+    api.update_table(TableName=table, SSESpecification={"Enabled": True, "KMSMasterKeyId": key})
+    assert encryption(cloud, table) == {"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": key}
+
+    api.update_table(TableName=table, SSESpecification={"Enabled": True})
+    own = encryption(cloud, table)
+    assert own is not None
+    assert own["KMSMasterKeyArn"] not in (None, key)
+
+    api.update_table(TableName=table, DeletionProtectionEnabled=True)
+    assert encryption(cloud, table) == own
+    api.update_table(TableName=table, SSESpecification={"Enabled": False})
+    assert encryption(cloud, table) is None
+
+
+def test_given_a_log_group_when_a_key_is_associated_and_taken_away_then_it_says_so(cloud: Cloud) -> None:
+    api = cloud.boto("logs")
+    key = cloud.boto("kms").create_key()["KeyMetadata"]["Arn"]
+    api.create_log_group(logGroupName="/keyed")
+
+    def shown() -> str | None:
+        (group,) = api.describe_log_groups(logGroupNamePrefix="/keyed")["logGroups"]
+        found: str | None = group.get("kmsKeyId")
+        return found
+
+    api.associate_kms_key(logGroupName="/keyed", kmsKeyId=key)
+    assert shown() == key
+    arn = f"arn:aws:logs:us-east-1:{cloud.account_id}:log-group:/keyed:*"
+    api.disassociate_kms_key(resourceIdentifier=arn)
+    assert shown() is None
+    with pytest.raises(ClientError) as raised:
+        api.associate_kms_key(logGroupName="/nowhere", kmsKeyId=key)
+    assert raised.value.response["Error"] == {
+        "Code": "ResourceNotFoundException",
+        "Message": "The specified log group does not exist.",
+    }
+    with pytest.raises(ClientError, match="kmsKeyId must be the ARN of a key, got 'alias/k'"):
+        api.associate_kms_key(logGroupName="/keyed", kmsKeyId="alias/k")

@@ -742,6 +742,48 @@ def test_given_versions_and_an_alias_when_started_then_the_version_runs(flow: Fl
         flow.api.delete_state_machine_version(stateMachineVersionArn=one)
 
 
+def test_given_a_machine_with_an_alias_when_it_is_deleted_then_the_alias_is_gone_too(flow: Flow) -> None:
+    machine = flow.create({"StartAt": "A", "States": {"A": END}}, name="gone", publish=True)
+    route = [{"stateMachineVersionArn": f"{machine}:1", "weight": 100}]
+    alias = flow.api.create_state_machine_alias(name="live", routingConfiguration=route)[
+        "stateMachineAliasArn"
+    ]
+    flow.api.delete_state_machine(stateMachineArn=machine)
+    flow.create({"StartAt": "A", "States": {"A": END}}, name="gone", publish=True)
+    with pytest.raises(ClientError) as raised:
+        flow.api.describe_state_machine_alias(stateMachineAliasArn=alias)
+    assert raised.value.response["Error"]["Code"] == "ResourceNotFound"
+
+
+def test_given_a_known_machine_when_it_is_created_again_then_what_it_does_decides_and_not_its_role(
+    flow: Flow,
+) -> None:
+    definition = {"StartAt": "A", "States": {"A": END}}
+    trust = json.dumps({"Statement": [{"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}}]})
+    other = flow.cloud.boto("iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)["Role"][
+        "Arn"
+    ]
+    machine = flow.create(definition, name="same")
+    assert flow.create(definition, name="same", roleArn=other) == machine
+    assert flow.api.describe_state_machine(stateMachineArn=machine)["roleArn"] == ROLE
+    with pytest.raises(ClientError, match="StateMachineAlreadyExists"):
+        flow.create(definition, name="same", tracingConfiguration={"enabled": True})
+
+
+@pytest.mark.parametrize(
+    ("role", "code"),
+    [("garbage", "InvalidArn"), (ROLE.replace("/flow", "/stranger"), "AccessDeniedException")],
+)
+def test_given_a_role_that_cannot_be_assumed_when_a_machine_is_updated_then_it_is_refused_and_stays(
+    role: str, code: str, flow: Flow
+) -> None:
+    machine = flow.create({"StartAt": "A", "States": {"A": END}})
+    with pytest.raises(ClientError) as raised:
+        flow.api.update_state_machine(stateMachineArn=machine, roleArn=role)
+    assert raised.value.response["Error"]["Code"] == code
+    assert flow.api.describe_state_machine(stateMachineArn=machine)["roleArn"] == ROLE
+
+
 def test_given_an_alias_with_weights_when_started_often_then_both_versions_run_their_share(
     flow: Flow,
 ) -> None:

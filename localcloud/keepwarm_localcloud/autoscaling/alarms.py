@@ -50,14 +50,19 @@ class Alarms:
 
     def adopt(self, backend: Any) -> None:
         """Give new and changed alarms the state that they have on AWS, before anybody reads moto's."""
+        self._forget(backend)
         for alarm in list(backend.alarms.values()):
             self._known(alarm)
+
+    def _forget(self, backend: Any) -> None:
+        """One of the same name that is made later is a new alarm."""
+        for arn in set(self.seen) - {a.alarm_arn for a in list(backend.alarms.values())}:
+            del self.seen[arn]
 
     def tick(self, backend: Any, now_s: float) -> None:
         """Look at every alarm once."""
         self.metrics.refresh()
-        for arn in set(self.seen) - {a.alarm_arn for a in backend.alarms.values()}:
-            del self.seen[arn]
+        self._forget(backend)
         for alarm in list(backend.alarms.values()):
             try:
                 self._one(alarm, now_s)
@@ -79,8 +84,8 @@ class Alarms:
             seen = self.seen[alarm.alarm_arn] = Seen(alarm, "INSUFFICIENT_DATA")
         elif seen.alarm is not alarm:
             if fresh:
-                # PutMetricAlarm of a known alarm keeps its state on AWS.
-                alarm.state_value = seen.state
+                # PutMetricAlarm of a known alarm keeps its state on AWS, one that SetAlarmState gave it just now too.
+                alarm.state_value = seen.alarm.state_value
             seen.alarm = alarm
         return seen
 

@@ -323,7 +323,8 @@ class AutoscalingService:
             raise
         return int(config["RequestedProvisionedConcurrentExecutions"])
 
-    def _set(self, target: Target, current: int, wanted: int, cause: str) -> None:
+    def _set(self, target: Target, current: int, wanted: int, cause: str, *, cools: bool = True) -> None:
+        """Change the capacity; cooldowns count from it unless it was not a scaling policy or schedule that did it."""
         begun_s = self.cloud.clock.now_s()
         what = "desired count" if target.namespace == "ecs" else "provisioned concurrency"
         status, message = "Successful", f"Successfully set {what} to {wanted}. Change successfully fulfilled."
@@ -332,7 +333,7 @@ class AutoscalingService:
         except (AwsError, client_error()) as error:
             status, message = "Failed", str(error)
         now_s = self.cloud.clock.now_s()
-        if status == "Successful":
+        if status == "Successful" and cools:
             if wanted > current:
                 target.last_out_s, target.before_out = now_s, current
             else:
@@ -416,6 +417,17 @@ class AutoscalingService:
                 self.targets[key] = known
             known.low, known.high = low, high
             known.suspended = body.get("SuspendedState", known.suspended)
+        # "changes the resource's current capacity to a value that is inside of this range":
+        # https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html
+        current = self._capacity(known)
+        wanted = min(max(current, low), high)
+        if wanted != current:
+            bound = (
+                f"minimum capacity was set to {low}"
+                if wanted == low
+                else f"maximum capacity was set to {high}"
+            )
+            self._set(known, current, wanted, bound, cools=False)
         return {"ScalableTargetARN": known.arn}
 
     def _do_deregister_scalable_target(self, body: dict[str, Any]) -> dict[str, Any]:

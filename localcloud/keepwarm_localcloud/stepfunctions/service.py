@@ -205,15 +205,7 @@ class StepFunctionsService:
 
     def _create_state_machine(self, body: dict[str, Any]) -> dict[str, Any]:
         name = _name(body, "name")
-        role = body.get("roleArn", "")
-        if re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/.+", role) is None:
-            raise AwsError("InvalidArn", f"Invalid Role Arn: '{role}'")
-        if not trusts(self.cloud, role, "states.amazonaws.com"):
-            raise AwsError(
-                "AccessDeniedException",
-                "Neither the global service principal states.amazonaws.com, nor the regional one is authorized to "
-                "assume the provided role.",
-            )
+        role = self._usable(body.get("roleArn", ""))
         kind = body.get("type", "STANDARD")
         if kind not in ("STANDARD", "EXPRESS"):
             raise AwsError(
@@ -222,17 +214,16 @@ class StepFunctionsService:
         parsed = self._checked(body.get("definition", ""), kind)
         arn = self._arn("stateMachine", name)
         log = self._logging(body.get("loggingConfiguration"))
+        tracing = body.get("tracingConfiguration") or {"enabled": False}
+        encryption = body.get("encryptionConfiguration") or {"type": "AWS_OWNED_KEY"}
         tags = {t["key"]: t["value"] for t in body.get("tags", [])}
         with self._lock:
             known = self.machines.get(arn)
             if known is not None:
-                same = (known.definition, known.role_arn, known.kind, known.logging) == (
-                    body["definition"],
-                    role,
-                    kind,
-                    log,
-                )
-                if not same:
+                # "If a following request has a different roleArn or tags, Step Functions will ignore these
+                # differences": https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
+                made = (known.definition, known.kind, known.logging, known.tracing, known.encryption)
+                if made != (body["definition"], kind, log, tracing, encryption):
                     raise AwsError("StateMachineAlreadyExists", f"State Machine Already Exists: '{arn}'")
                 machine = known
             else:
@@ -246,15 +237,27 @@ class StepFunctionsService:
                     self.cloud.clock.now_s(),
                     str(uuid.uuid4()),
                     log,
-                    body.get("tracingConfiguration") or {"enabled": False},
+                    tracing,
                     tags,
-                    body.get("encryptionConfiguration") or {"type": "AWS_OWNED_KEY"},
+                    encryption,
                 )
                 self.machines[arn] = machine
         answer = {"stateMachineArn": arn, "creationDate": machine.created_s}
         if body.get("publish"):
             answer["stateMachineVersionArn"] = self._publish(machine, body.get("versionDescription", ""))
         return answer
+
+    def _usable(self, role: str) -> str:
+        """Refuse a role that Step Functions can't assume."""
+        if re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/.+", role) is None:
+            raise AwsError("InvalidArn", f"Invalid Role Arn: '{role}'")
+        if not trusts(self.cloud, role, "states.amazonaws.com"):
+            raise AwsError(
+                "AccessDeniedException",
+                "Neither the global service principal states.amazonaws.com, nor the regional one is authorized to "
+                "assume the provided role.",
+            )
+        return role
 
     def _checked(self, definition: str, kind: str) -> dict[str, Any]:
         wrong = validate(definition, express=kind == "EXPRESS")
@@ -350,10 +353,11 @@ class StepFunctionsService:
                 "Either the definition, the role ARN, the LoggingConfiguration, "
                 "or the TracingConfiguration must be specified",
             )
+        role = self._usable(body["roleArn"]) if "roleArn" in body else machine.role_arn
         with self._lock:
             machine.parsed, machine.logging = parsed, log
             machine.definition = body.get("definition", machine.definition)
-            machine.role_arn = body.get("roleArn", machine.role_arn)
+            machine.role_arn = role
             machine.tracing = body.get("tracingConfiguration", machine.tracing)
             machine.encryption = body.get("encryptionConfiguration", machine.encryption)
             machine.revision = str(uuid.uuid4())
@@ -365,6 +369,9 @@ class StepFunctionsService:
     def _delete_state_machine(self, body: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             machine = self.machines.pop(body.get("stateMachineArn", ""), None)
+            if machine is not None:
+                for alias in [a for a in self.aliases if a.startswith(f"{machine.arn}:")]:
+                    del self.aliases[alias]
         if machine is not None:
             for execution in list(self.executions.values()):
                 if execution.machine_arn == machine.arn and execution.status == "RUNNING":
