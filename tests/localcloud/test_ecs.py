@@ -420,6 +420,37 @@ def test_given_a_breaker_without_rollback_when_tasks_fail_then_the_deployment_fa
     assert sum(state == "PROVISIONING" for _, state in shell.states()) == started + 1
 
 
+def test_given_a_service_when_only_its_capacity_changes_then_no_new_deployment(shell: Shell) -> None:
+    shell.api.put_cluster_capacity_providers(
+        cluster="c", capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=[]
+    )
+    shell.api.create_service(
+        cluster="c", serviceName="s", taskDefinition=shell.define({}), desiredCount=0, networkConfiguration=NETWORK,
+        capacityProviderStrategy=[{"capacityProvider": "FARGATE", "weight": 1}],
+    )  # fmt: skip
+    first = shell.service()["deployments"][0]["id"]
+    spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    service = shell.api.update_service(cluster="c", service="s", capacityProviderStrategy=spot)["service"]
+    assert service["capacityProviderStrategy"] == spot
+    assert [d["id"] for d in service["deployments"]] == [first]
+
+
+def test_given_a_launch_type_when_a_strategy_comes_and_goes_then_the_service_has_one_or_the_other(
+    shell: Shell,
+) -> None:
+    shell.api.put_cluster_capacity_providers(
+        cluster="c", capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=[]
+    )
+    shell.serve(shell.define({}), 0)
+    first = shell.service()["deployments"][0]["id"]
+    for strategy in ([{"capacityProvider": "FARGATE_SPOT", "weight": 1}], []):
+        answer = shell.api.update_service(cluster="c", service="s", capacityProviderStrategy=strategy)
+        service = answer["service"]
+        assert [d["id"] for d in service["deployments"]] == [first]
+        assert service.get("capacityProviderStrategy", []) == strategy
+        assert service.get("launchType") == (None if strategy else "FARGATE")
+
+
 def test_given_a_container_port_in_use_when_run_then_another_one_and_the_health_check_goes_there(
     shell: Shell, tmp_path: Path
 ) -> None:

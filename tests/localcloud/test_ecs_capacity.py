@@ -286,3 +286,110 @@ def test_given_an_instance_that_leaves_its_cluster_when_it_comes_back_then_it_ha
         until(lambda joined=joined: (disks.instance is not None) is joined)
 
     assert disks.run()[0] == 2
+
+
+class Draining:
+    """A service of tasks with a GPU each, on instances of their own that are being drained."""
+
+    def __init__(self, world: World, count: int, **percent: int) -> None:
+        self.world = world
+        world.gpu_service(count)
+        world.api.update_service(cluster="c", service="s", deploymentConfiguration=percent)
+        self.boot(count)
+        until(lambda: world.running() == count)
+        # Long enough to count as started.
+        world.clock.advance(1)
+        self.old = self.arns("s")
+
+    def arns(self, service: str) -> list[str]:
+        return list(self.world.api.list_tasks(cluster="c", serviceName=service)["taskArns"])
+
+    def boot(self, total: int) -> None:
+        """Let instances that register become ready."""
+        until(lambda: len(self.world.instances) == total)
+        self.world.clock.advance(100)
+        until(lambda: all(i.status != "REGISTERING" for i in self.world.instances))
+
+    def drain(self) -> None:
+        arns = self.world.api.list_container_instances(cluster="c")["containerInstanceArns"]
+        self.world.api.update_container_instances_state(
+            cluster="c", containerInstances=arns, status="DRAINING"
+        )
+
+    def old_states(self) -> list[str]:
+        found = self.world.api.describe_tasks(cluster="c", tasks=self.old)["tasks"]
+        return sorted(t["desiredStatus"] for t in found)
+
+
+def test_given_a_minimum_of_all_when_an_instance_drains_then_its_service_task_ends_after_the_new_one_runs(
+    world: World,
+) -> None:
+    draining = Draining(world, 1, minimumHealthyPercent=100, maximumPercent=200)
+    world.define([{"memory": 128}], fargate=False)
+    alone = world.api.run_task(cluster="c", taskDefinition="t", networkConfiguration=NETWORK)["tasks"][0]
+    until(lambda: world.reached("RUNNING", 2))
+
+    draining.drain()
+
+    draining.boot(2)
+    until(lambda: world.reached("RUNNING", 3))
+    # The replacement runs, but does not count as started while the clock stands still.
+    assert draining.old_states() == ["RUNNING"]
+    world.clock.advance(1)
+    until(lambda: draining.old_states() == ["STOPPED"] and world.running() == 1)
+    tasks = {t["taskArn"]: t for t in world.tasks()}
+    (fresh,) = draining.arns("s")
+    assert tasks[fresh]["containerInstanceArn"] != tasks[alone["taskArn"]]["containerInstanceArn"]
+    assert tasks[alone["taskArn"]]["lastStatus"] == "RUNNING"
+    deployments = world.api.describe_services(cluster="c", services=["s"])["services"][0]["deployments"]
+    assert [d["runningCount"] for d in deployments] == [1]
+
+
+def test_given_a_minimum_of_half_when_instances_drain_then_half_of_the_service_tasks_ends_first(
+    world: World,
+) -> None:
+    draining = Draining(world, 2, minimumHealthyPercent=50, maximumPercent=100)
+
+    draining.drain()
+
+    until(lambda: draining.old_states() == ["RUNNING", "STOPPED"])
+    draining.boot(3)
+    until(lambda: world.running() == 2)
+    assert draining.old_states() == ["RUNNING", "STOPPED"]
+    world.clock.advance(1)
+    until(lambda: draining.old_states() == ["STOPPED", "STOPPED"])
+    draining.boot(4)
+    until(lambda: world.running() == 2)
+    assert not set(draining.old) & set(draining.arns("s"))
+
+
+def test_given_a_service_task_that_has_not_started_when_its_instance_drains_then_stopped_at_once(
+    world: World,
+) -> None:
+    world.define(
+        [
+            {"name": "init", "essential": False, "memory": 128},
+            {
+                "memory": 128,
+                "resourceRequirements": GPU,
+                "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}],
+            },
+        ],
+        fargate=False,
+    )
+    world.api.create_service(
+        cluster="c", serviceName="s", taskDefinition="t", desiredCount=1, networkConfiguration=NETWORK,
+        capacityProviderStrategy=[{"capacityProvider": "gpu", "weight": 1}],
+    )  # fmt: skip
+    until(lambda: world.instances)
+    world.clock.advance(100)
+    until(lambda: world.reached("PENDING", 1))
+    (instance,) = world.instances
+
+    world.api.update_container_instances_state(
+        cluster="c", containerInstances=[instance.arn], status="DRAINING"
+    )
+
+    until(lambda: world.reached("STOPPED", 1))
+    stopped = [e.facts for e in world.cloud.journal.since(kind="task") if e.facts["state"] == "STOPPED"]
+    assert [f["reason"] for f in stopped] == ["Container instance is draining"]

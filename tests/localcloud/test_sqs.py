@@ -495,6 +495,38 @@ class TestFifo:
         clock.advance(10)
         assert [m["Body"] for m in receive(sqs, url, MaxNumberOfMessages=10)] == ["a1", "a2", "b1"]
 
+    def test_given_delayed_messages_when_the_queue_delay_changes_then_counted_anew_from_when_they_were_sent(
+        self, sqs: Any, make: Any, clock: ManualClock
+    ) -> None:
+        url = make("-delay.fifo", FifoQueue="true", DelaySeconds="600")
+
+        def set_delay(seconds: int) -> None:
+            sqs.set_queue_attributes(QueueUrl=url, Attributes={"DelaySeconds": str(seconds)})
+
+        self.send(sqs, url, "a", "a")
+        assert receive(sqs, url) == []
+        set_delay(0)
+        assert [m["Body"] for m in receive(sqs, url)] == ["a"]
+
+        set_delay(20)
+        self.send(sqs, url, "b", "b")
+        clock.advance(15)
+        set_delay(40)
+        clock.advance(24)
+        assert [m["Body"] for m in receive(sqs, url, MaxNumberOfMessages=10)] == ["a"]
+        clock.advance(1)
+        assert [m["Body"] for m in receive(sqs, url, MaxNumberOfMessages=10)] == ["b"]
+
+    def test_given_a_standard_queue_when_its_delay_changes_then_a_delayed_message_keeps_its_own(
+        self, sqs: Any, make: Any, clock: ManualClock
+    ) -> None:
+        url = make(DelaySeconds="600")
+        sqs.send_message(QueueUrl=url, MessageBody="m")
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"DelaySeconds": "0"})
+        assert receive(sqs, url) == []
+        clock.advance(600)
+        assert [m["Body"] for m in receive(sqs, url)] == ["m"]
+
     def test_given_a_deleted_message_when_receiving_then_the_next_of_its_group_in_order(
         self, sqs: Any, url: str
     ) -> None:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.stepfunctions import StepFunctionsService, service
+from keepwarm_localcloud.stepfunctions import StepFunctionsService, execution, service
 from keepwarm_localcloud.stepfunctions.execution import MAX_EVENTS, Execution
 from keepwarm_localcloud.stepfunctions.failures import Aborted, StateFailure
 from keepwarm_localcloud.stepfunctions.interpreter import Interpreter, Stay, timestamp
@@ -1112,6 +1112,10 @@ class Recording:
         self.kinds.append(kind)
         return len(self.kinds)
 
+    def aborted(self, stays: list[Stay]) -> None:
+        for stay in stays:
+            self.event(stay.event, stay.previous())
+
     def task(self, resource: str, parameters: Any) -> Callable[[], Any]:
         return lambda: None
 
@@ -1140,3 +1144,127 @@ def test_given_a_task_that_was_cut_short_when_its_end_comes_all_the_same_then_it
     with pytest.raises(Aborted):
         next(Interpreter(host, {}).run(machine, {}, 1, {}, {}, Stay(cut=True)))
     assert host.kinds == before
+
+
+def test_given_a_map_that_failed_when_an_item_would_begin_then_it_writes_nothing() -> None:
+    host: Any = Recording()
+    item = {"StartAt": "I", "States": {"I": END}}
+    state = {
+        "Type": "Map",
+        "ItemProcessor": item,
+        "Catch": [{"ErrorEquals": ["E"], "Next": "W"}],
+        "Next": "W",
+    }
+    steps = Interpreter(host, {}).run(
+        {"StartAt": "M", "States": {"M": state, "W": WAITS}}, [1], 1, {}, {}, Stay()
+    )
+    gather = next(steps)
+    steps.throw(StateFailure("E", "c"))
+    before = list(host.kinds)
+    assert before[-1] == "WaitStateEntered"
+
+    with pytest.raises(Aborted):
+        next(gather.children[0])
+
+    assert host.kinds == before
+
+
+def test_given_a_parallel_that_was_cut_short_when_its_branch_fails_then_the_abort_stays_its_last_event() -> (
+    None
+):
+    host: Any = Recording()
+    around = Stay()
+    state = {"Type": "Parallel", "Branches": [{"StartAt": "B", "States": {"B": END}}], "End": True}
+    steps = Interpreter(host, {}).run({"StartAt": "P", "States": {"P": state}}, {}, 1, {}, {}, around)
+    next(steps)
+    host.aborted(around.cut_inside())
+
+    with pytest.raises(Aborted):
+        steps.throw(StateFailure("E", "c"))
+
+    assert host.kinds[-1] == "ParallelStateAborted"
+
+
+def test_given_items_that_may_fail_when_the_execution_is_stopped_then_only_what_was_under_way_is_cut_short(
+    flow: Flow,
+) -> None:
+    item = {
+        "StartAt": "C",
+        "States": {
+            "C": {
+                "Type": "Choice",
+                "Choices": [{"Variable": "$", "NumericEquals": 0, "Next": "F"}],
+                "Default": "W",
+            },
+            "F": {"Type": "Fail", "Error": "E"},
+            "W": WAITS,
+        },
+    }
+    state = {"Type": "Map", "Iterator": item, "ToleratedFailureCount": 2, "End": True}
+    arn = flow.start(flow.states("M", M=state), [0, 1])
+    flow.until(arn, "WaitStateEntered")
+    flow.until(arn, "MapIterationFailed")
+    flow.api.stop_execution(executionArn=arn)
+    assert flow.closed(arn)["status"] == "ABORTED"
+    assert flow.events(arn)[-4:] == [
+        "WaitStateAborted",
+        "MapIterationAborted",
+        "MapStateAborted",
+        "ExecutionAborted",
+    ]
+    assert [k for k in flow.events(arn) if k.endswith("Aborted")] == flow.events(arn)[-4:]
+
+
+def test_given_a_full_history_when_the_execution_is_stopped_then_its_end_is_written_all_the_same(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = flow.start(flow.states("W", W=WAITS))
+    flow.until(arn, "WaitStateEntered")
+    monkeypatch.setattr(execution, "MAX_EVENTS", 3)
+    flow.api.stop_execution(executionArn=arn)
+    assert flow.closed(arn)["status"] == "ABORTED"
+    assert flow.events(arn) == ["ExecutionStarted", "WaitStateEntered", "ExecutionAborted"]
+
+
+def test_given_a_log_that_fails_when_an_execution_is_stopped_then_it_ends_all_the_same(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    flow.cloud.boto("logs").create_log_group(logGroupName="/broken")
+    group = f"arn:aws:logs:us-east-1:{flow.cloud.account_id}:log-group:/broken:*"
+    arn = flow.start(
+        flow.create(
+            {"StartAt": "W", "States": {"W": WAITS}},
+            loggingConfiguration={
+                "level": "ALL",
+                "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}],
+            },
+        )
+    )
+    flow.until(arn, "WaitStateEntered")
+
+    def broken(*_: Any) -> None:
+        raise OSError("no stream behind the subscription")
+
+    monkeypatch.setattr(flow.cloud.logs, "put", broken)
+    flow.api.stop_execution(executionArn=arn)
+    assert flow.closed(arn)["status"] == "ABORTED"
+    assert f"an event of {arn} could not be logged" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["TIMED_OUT", "ABORTED"])
+def test_given_an_execution_with_much_under_way_when_it_has_ended_then_nothing_of_that_is_kept(
+    end: str, flow: Flow
+) -> None:
+    item = {"StartAt": "W", "States": {"W": WAITS}}
+    states = {"M": {"Type": "Map", "Iterator": item, "End": True}}
+    arn = flow.start(flow.create({"StartAt": "M", "TimeoutSeconds": 10, "States": states}), [1, 2, 3])
+    flow.until(arn, "WaitStateEntered", 3)
+    if end == "ABORTED":
+        flow.api.stop_execution(executionArn=arn)
+    else:
+        flow.clock.advance(10)
+    assert flow.closed(arn)["status"] == end
+    ended = flow.service.executions[arn]
+    assert ended.cut_short.__closure__ is None
+    aborted = [kind for kind in flow.events(arn) if kind.endswith("StateAborted")]
+    assert len(aborted) == (4 if end == "ABORTED" else 0)

@@ -313,9 +313,6 @@ class ClustersApi(EcsCore):
     def _do_update_container_instances_state(self, body: dict[str, Any]) -> dict[str, Any]:
         found = self._instances(body)
         for instance in found:
+            # On a draining one, `Deployments` stops what has not started and replaces what runs.
             instance.status = body["status"]
-            if instance.status == "DRAINING":
-                for task in self.capacity.tasks_on(instance):
-                    if task.service is not None:
-                        self.stop_task(task, "ServiceSchedulerInitiated", "Container instance is draining")
         return {"containerInstances": [self._shown_instance(i) for i in found], "failures": []}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from keepwarm_localcloud.ecs.api_tasks import TasksApi
+from keepwarm_localcloud.ecs.capacity import FARGATE
 from keepwarm_localcloud.ecs.core import NAME, invalid, page
 from keepwarm_localcloud.ecs.model import STARTING, EcsServiceRecord
 from keepwarm_localcloud.service import AwsError
@@ -13,16 +14,9 @@ REPLICA_FIELDS = (
     "healthCheckGracePeriodSeconds", "enableECSManagedTags", "propagateTags", "enableExecuteCommand",
     "availabilityZoneRebalancing", "serviceConnectConfiguration", "volumeConfigurations",
 )  # fmt: skip
-DEPLOYS = frozenset(
-    {
-        "taskDefinition",
-        "networkConfiguration",
-        "capacityProviderStrategy",
-        "serviceRegistries",
-        "platformVersion",
-    }
-)
-"""Fields whose change starts a new deployment."""
+DEPLOYS = frozenset({"taskDefinition", "networkConfiguration", "serviceRegistries", "platformVersion"})
+"""Fields whose change starts a new deployment.
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html"""
 
 
 class ServicesApi(TasksApi):
@@ -130,9 +124,12 @@ class ServicesApi(TasksApi):
         definition = record.primary.definition
         if "taskDefinition" in body:
             definition = self._active(body["taskDefinition"])
-        self._check_launch(cluster, definition, {**record.body, **changes})
+        fresh = {**record.body, **changes}
+        if "capacityProviderStrategy" in changes:
+            self._move(fresh, record.body.get("capacityProviderStrategy", []))
+        self._check_launch(cluster, definition, fresh)
         self._check_registries(changes)
-        record.body = {**record.body, **changes}
+        record.body = fresh
         if "desiredCount" in body:
             record.desired, record.steady = int(body["desiredCount"]), False
         deploys = (
@@ -143,6 +140,14 @@ class ServicesApi(TasksApi):
         if deploys:
             self.deployments.begin(record, definition)
         return {"service": self._shown_service(record)}
+
+    def _move(self, body: dict[str, Any], before: list[dict[str, Any]]) -> None:
+        """Go from the launch type to a strategy, or with an empty one back to the launch type."""
+        if body["capacityProviderStrategy"]:
+            body.pop("launchType", None)
+        elif before:
+            fargate = all(i["capacityProvider"] in FARGATE for i in before)
+            body["launchType"] = "FARGATE" if fargate else "EC2"
 
     def _do_delete_service(self, body: dict[str, Any]) -> dict[str, Any]:
         record = self._record(self._cluster(body), body.get("service", ""))

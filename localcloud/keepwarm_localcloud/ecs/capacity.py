@@ -144,8 +144,12 @@ class Capacity:
             return []
         running = {s.instance.id for group in self._groups().values() for s in list(group.instance_states)}
         ended: list[Path] = []
+        # By identity: one that left its cluster and came back is another container instance on the same disk.
+        used = {
+            t.instance.identity for t in self.service.tasks.values() if t.instance and t.status != "STOPPED"
+        }
         for instance in list(self._parted):
-            if instance.identity in running or self.tasks_on(instance):
+            if instance.identity in running | used:
                 continue
             self._parted.remove(instance)
             disk = self.disk(instance)

@@ -223,7 +223,7 @@ class EcsCore:
                 elif status == "DEACTIVATING":
                     self._deactivating(task)
                 self._journal(task)
-            if task.well and not task.registered:
+            if task.well and task.registries is None:
                 self._register(task)
             if status == "STOPPED":
                 self._runners.pop(task.identity, None)
@@ -264,6 +264,7 @@ class EcsCore:
         if record is None:
             return
         host, port = task.address
+        registries = []
         for registry in record.body.get("serviceRegistries", []):
             attributes = {
                 "AWS_INSTANCE_IPV4": host, "AVAILABILITY_ZONE": f"{self.cloud.region}a", "REGION": self.cloud.region,
@@ -273,7 +274,8 @@ class EcsCore:
             if port is not None:
                 attributes["AWS_INSTANCE_PORT"] = str(port)
             self._cloud_map().register(registry["registryArn"], task.identity, attributes)
-        task.registered = True
+            registries.append(registry["registryArn"])
+        task.registries = registries
 
     def _cloud_map(self) -> ServiceDiscoveryService:
         return self.cloud.service("servicediscovery", ServiceDiscoveryService)
@@ -281,13 +283,11 @@ class EcsCore:
     def leaving(self, task: Task) -> None:
         """Take a task out of service discovery."""
         with self.lock:
-            record = self.services.get(task.service or "")
-            if record is None or not task.registered:
-                return
-            task.registered = False
-            for registry in record.body.get("serviceRegistries", []):
+            # Not the registries the service has now: they may have changed since.
+            registries, task.registries = task.registries or [], None
+            for registry in registries:
                 try:
-                    self._cloud_map().deregister(registry["registryArn"], task.identity)
+                    self._cloud_map().deregister(registry, task.identity)
                 except AwsError as error:
                     # The registry may be deleted before the service is; then there is nothing to take out.
                     if error.code != "ServiceNotFound":

@@ -74,8 +74,10 @@ class Deployments:
                 self.service.poke_at(task.started_s + SETTLE_S)
         live = [t for t in live if t.desired == "RUNNING"]
         primary = record.primary
-        new = [t for t in live if t.deployment == primary.identity]
-        old = [t for t in live if t.deployment != primary.identity]
+        # A task on a draining instance is replaced within the same bounds as one of an old deployment.
+        # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateContainerInstancesState.html
+        new = [t for t in live if t.deployment == primary.identity and not t.draining]
+        old = [t for t in live if t.deployment != primary.identity or t.draining]
         good = [t for t in new if self.settled(t, now_s)]
         if good:
             primary.streak = 0
@@ -136,6 +138,8 @@ class Deployments:
                 stop.append(task)
         for task in stop:
             reason = f"Scaling activity initiated by deployment {record.primary.identity}"
+            if task.draining:
+                reason = "Container instance is draining"
             self.service.stop_task(task, "ServiceSchedulerInitiated", reason)
         if stop:
             listed = " ".join(f"(task {t.identity})" for t in stop)

@@ -148,7 +148,8 @@ class Task:
     stopped_s: float | None = None
     stop_code: str | None = None
     stopped_reason: str | None = None
-    registered: bool = False
+    registries: list[str] | None = None
+    """Registries that it was put in; None before it is well, and once it left them."""
     counted: bool = False
 
     @property
@@ -177,6 +178,11 @@ class Task:
             and self.desired == "RUNNING"
             and (not self.checked or self.health == "HEALTHY")
         )
+
+    @property
+    def draining(self) -> bool:
+        """Whether its instance is being emptied."""
+        return self.instance is not None and self.instance.status == "DRAINING"
 
     @property
     def address(self) -> tuple[str, int | None]:

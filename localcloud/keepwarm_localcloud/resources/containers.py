@@ -419,6 +419,16 @@ _SERVICE_NAMES = {
     "enableEcsManagedTags": "enableECSManagedTags",
     "orderedPlacementStrategies": "placementStrategy",
 }
+_SERVICE_EMPTY: dict[str, Any] = {
+    "capacityProviderStrategies": [],
+    "healthCheckGracePeriodSeconds": 0,
+    "loadBalancers": [],
+    "orderedPlacementStrategies": [],
+    "placementConstraints": [],
+    "serviceRegistries": [],
+}
+"""What removes a property: UpdateService leaves what it is not told as it is.
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html"""
 
 
 class EcsService(ResourceType):
@@ -629,6 +639,9 @@ class EcsService(ResourceType):
             arguments = self._arguments(call, effective | {"deploymentMaximumPercent"})
             arguments.pop("schedulingStrategy", None)
             arguments.pop("launchType", None)
+            for name in effective & _SERVICE_EMPTY.keys():
+                if not call.get(name):
+                    arguments[_SERVICE_NAMES.get(name, name)] = _SERVICE_EMPTY[name]
             if call.get("forceNewDeployment"):
                 arguments["forceNewDeployment"] = True
             call.client("ecs").update_service(service=service_id, **cluster, **arguments)

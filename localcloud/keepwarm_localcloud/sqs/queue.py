@@ -137,6 +137,25 @@ class Queue:
         self._duplicates: dict[str, tuple[float, str, int]] = {}
         self._purged_s = -float("inf")
 
+    def delay_anew(self) -> None:
+        """Let messages that are delayed still wait as the settings say now, from when they were sent.
+
+        What a change of the delay does in a FIFO queue; in a standard queue it holds for new messages only.
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html
+        """
+        now = self._clock.now_s()
+        with self._changed:
+            self._refresh(now)
+            for sequence in sorted(self._delayed):
+                message = self._messages[sequence]
+                message.visible_at_s = message.sent_at_s + int(self.settings["DelaySeconds"])
+                if message.visible_at_s > now:
+                    heapq.heappush(self._hidden, (message.visible_at_s, sequence))
+                else:
+                    self._show(message)
+            # Who waits may have to wake earlier now.
+            self._changed.notify_all()
+
     # --- sending -------------------------------------------------------------------------------------------
 
     def send(

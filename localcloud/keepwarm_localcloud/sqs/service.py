@@ -377,6 +377,9 @@ class SqsService:
                 fresh.pop("KmsMasterKeyId", None)
             queue.settings = {k: v for k, v in fresh.items() if v != ""}
             queue.modified_s = self._cloud.clock.now_s()
+        # Outside the lock: a receive asks for the dead-letter queue under the queue's.
+        if queue.fifo and "DelaySeconds" in settings:
+            queue.delay_anew()
         return {}
 
     def _purge(self, call: dict[str, Any], request: Request) -> dict[str, Any]:

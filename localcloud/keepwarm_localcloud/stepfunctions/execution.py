@@ -73,6 +73,8 @@ class Execution:
                 return False
             self.status, self.stopped_s = status, now_s
             self.output, self.error, self.cause = facts.get("output"), facts.get("error"), facts.get("cause")
+            # It holds everything that was under way.
+            self.cut_short = lambda: None
             self.changed.notify_all()
         if self.timer is not None:
             self.timer.cancel()

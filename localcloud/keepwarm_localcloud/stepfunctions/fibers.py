@@ -280,7 +280,10 @@ class _Group:
             self.results[index] = value if error is None else FAILED
             if error is not None:
                 self.errors.append(error)
-            failed = error is not None and not self.gather.tolerate(len(self.errors), len(self.results))
+            # What is aborted is no failed item that might be tolerated.
+            failed = isinstance(error, Aborted) or (
+                error is not None and not self.gather.tolerate(len(self.errors), len(self.results))
+            )
             ends = not self.over and (failed or self.open == 0)
             self.over = self.over or ends
         if not ends:

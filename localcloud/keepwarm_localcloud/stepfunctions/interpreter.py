@@ -8,7 +8,8 @@ import json
 import random
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -100,40 +101,56 @@ ABORTABLE = frozenset({"Task", "Wait", "Parallel", "Map"})
 
 @dataclass(slots=True, eq=False)
 class Stay:
-    """What is under way: a state, an item of a Map, a branch of a Parallel or all of an execution."""
+    """What is under way and may be cut short: a state, an item of a Map, a branch, or all of an execution.
+
+    History events of it are written under its lock and only while it is not cut: nothing comes after its abort.
+    """
 
     event: str = ""
     """History event of its being cut short; none for branches and executions."""
     previous: Callable[[], int] = lambda: 0
     """Id of its last event so far."""
     details: dict[str, Any] = field(default_factory=dict)
-    inside: list["Stay"] = field(default_factory=list)
+    inside: dict["Stay", None] = field(default_factory=dict)
     cut: bool = False
-    """Whether it was cut short: it may write nothing more into the history."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """The same for everything in one execution."""
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock for an event.
+
+        Raises:
+            Aborted: this was cut short.
+        """
+        with self.lock:
+            if self.cut:
+                raise Aborted
+            yield
+
     def begin(self, event: str, previous: Callable[[], int], **details: Any) -> "Stay":
-        """Begin something inside; under the lock, with the history event that says so."""
+        """Begin something inside; under the lock."""
         stay = Stay(event, previous, details, lock=self.lock)
-        self.inside.append(stay)
+        self.inside[stay] = None
         return stay
 
     def end(self, stay: "Stay") -> None:
-        """End something inside; under the lock, with the history event that says so, if it wasn't cut short."""
-        if not stay.cut:
-            self.inside.remove(stay)
+        """End something inside; under the lock.
+
+        Raises:
+            Aborted: it was cut short before.
+        """
+        if stay.cut:
+            raise Aborted
+        if stay is not self:
+            del self.inside[stay]
 
     def cut_inside(self) -> "list[Stay]":
-        """Cut everything inside short; gives what needs an event for that, innermost first."""
-        with self.lock:
-            return self._cut_inside()
-
-    def _cut_inside(self) -> "list[Stay]":
+        """Cut everything inside short; under the lock. Gives what needs an event for that, innermost first."""
         found: list[Stay] = []
         for stay in self.inside:
             stay.cut = True
-            found += [*stay._cut_inside(), *([stay] if stay.event else [])]
+            found += [*stay.cut_inside(), *([stay] if stay.event else [])]
         self.inside.clear()
         return found
 
@@ -151,6 +168,7 @@ class _Visit:
     entered_s: float
     """Before the history says so: who reads the history and moves the clock must not move this."""
     stay: Stay
+    """Its own, or that around it for a state that is over at once."""
     failed_s: float = 0.0
     """Likewise, of the last failure."""
     input: Any = None
@@ -216,9 +234,7 @@ class Interpreter:
             context["State"] = {"Name": name, "EnteredTime": timestamp(entered_s), "RetryCount": 0}
             kind = state["Type"]
             visit = _Visit(name, state, value, context, scope, previous, entered_s, around)
-            with around.lock:
-                if around.cut:
-                    raise Aborted
+            with around.writing():
                 visit.event_id = self.host.event(
                     f"{kind}StateEntered",
                     previous,
@@ -228,7 +244,8 @@ class Interpreter:
                         "inputDetails": {"truncated": False},
                     },
                 )
-                visit.stay = around.begin(f"{kind}StateAborted" if kind in ABORTABLE else "", visit.last)
+                if kind in ABORTABLE:
+                    visit.stay = around.begin(f"{kind}StateAborted", visit.last)
             try:
                 value, following = yield from self._state(visit)
             except StateFailure:
@@ -238,8 +255,6 @@ class Interpreter:
                 raise
             with around.lock:
                 around.end(visit.stay)
-                if visit.stay.cut:
-                    raise Aborted
                 previous = self.host.event(
                     f"{kind}StateExited",
                     visit.event_id,
@@ -409,7 +424,8 @@ class Interpreter:
         limit_s, beat_s = self._seconds(visit, "TimeoutSeconds"), self._seconds(visit, "HeartbeatSeconds")
         until_s = None if limit_s is None else host.clock.now_s() + limit_s
         log = _TaskLog(host, resource)
-        event = log.scheduled(visit.event_id, parameters, limit_s, beat_s)
+        with visit.stay.writing():
+            event = visit.event_id = log.scheduled(visit.event_id, parameters, limit_s, beat_s)
 
         def late(name: str = "States.Timeout") -> Exception:
             return StateFailure(name, "")
@@ -427,29 +443,27 @@ class Interpreter:
             else:
                 effect = Call(host.task(resource, parameters), until_s, late)
             result = yield effect
-            if visit.stay.cut:
-                raise Aborted
         except Aborted:
             host.abandon(signal)
             raise
         except StateFailure as failure:
             host.abandon(signal)
-            if visit.stay.cut:
-                raise Aborted from None
             visit.failed_s = host.clock.now_s()
-            visit.event_id = log.failed(event, failure)
+            with visit.stay.writing():
+                visit.event_id = log.failed(event, failure)
             raise
-        visit.event_id = log.succeeded(event, result)
+        with visit.stay.writing():
+            visit.event_id = log.succeeded(event, result)
         # What a task gives is limited as it comes: dropping it (ResultPath null) is too late.
         _check_size(visit.name, result)
         return self._output(visit, result)
 
     def _parallel(self, visit: _Visit) -> Steps:
         value = self._effective(visit)
-        event = self.host.event("ParallelStateStarted", visit.event_id)
-        extra = {"Map": visit.context["Map"]} if "Map" in visit.context else {}
-        with visit.stay.lock:
+        with visit.stay.writing():
+            event = visit.event_id = self.host.event("ParallelStateStarted", visit.event_id)
             branches = [visit.stay.begin("", visit.last) for _ in visit.state["Branches"]]
+        extra = {"Map": visit.context["Map"]} if "Map" in visit.context else {}
         children = [
             self.run(branch, value, event, dict(visit.scope), extra, stay)
             for branch, stay in zip(visit.state["Branches"], branches, strict=True)
@@ -457,11 +471,10 @@ class Interpreter:
         try:
             results = yield Gather(children)
         except StateFailure as failure:
-            visit.failed_s = self.host.clock.now_s()
-            self.host.aborted(visit.stay.cut_inside())
-            visit.event_id = self.host.event("ParallelStateFailed", event, failure=failure)
+            self._failed(visit, "ParallelStateFailed", event, failure)
             raise
-        visit.event_id = self.host.event("ParallelStateSucceeded", event)
+        with visit.stay.writing():
+            visit.event_id = self.host.event("ParallelStateSucceeded", event)
         return self._output(visit, [result[0] for result in results])
 
     def _map(self, visit: _Visit) -> Steps:
@@ -478,14 +491,17 @@ class Interpreter:
             if "MaxConcurrencyPath" in state
             else state.get("MaxConcurrency", 0)
         )
-        event = self.host.event(
-            "MapStateStarted", visit.event_id, mapStateStartedEventDetails={"length": len(items)}
-        )
+        with visit.stay.writing():
+            event = visit.event_id = self.host.event(
+                "MapStateStarted", visit.event_id, mapStateStartedEventDetails={"length": len(items)}
+            )
+            around = visit.stay.begin("", visit.last)
         selected = [self._item(visit, template, index, item) for index, item in enumerate(items)]
         if "ItemBatcher" in state:
             selected = self._batches(visit, state["ItemBatcher"], selected)
         children = [
-            self._iteration(visit, processor, index, item, event) for index, item in enumerate(selected)
+            self._iteration(visit, around, processor, index, item, event)
+            for index, item in enumerate(selected)
         ]
         share = self._number(visit, state, "ToleratedFailurePercentage")
         count = self._number(visit, state, "ToleratedFailureCount")
@@ -502,12 +518,18 @@ class Interpreter:
                     "States.ExceedToleratedFailureThreshold",
                     "The specified tolerated failure threshold was exceeded",
                 )
-            visit.failed_s = self.host.clock.now_s()
-            self.host.aborted(visit.stay.cut_inside())
-            visit.event_id = self.host.event("MapStateFailed", event, failure=failure)
+            self._failed(visit, "MapStateFailed", event, failure)
             raise failure from error.__cause__
-        visit.event_id = self.host.event("MapStateSucceeded", event)
+        with visit.stay.writing():
+            visit.event_id = self.host.event("MapStateSucceeded", event)
         return self._output(visit, [result for result in results if result is not FAILED])
+
+    def _failed(self, visit: _Visit, kind: str, event: int, failure: StateFailure) -> None:
+        """Write that a Parallel or Map failed, after what that cuts short inside."""
+        visit.failed_s = self.host.clock.now_s()
+        with visit.stay.writing():
+            self.host.aborted(visit.stay.cut_inside())
+            visit.event_id = self.host.event(kind, event, failure=failure)
 
     @staticmethod
     def _number(visit: _Visit, holder: dict[str, Any], key: str) -> int | None:
@@ -556,31 +578,23 @@ class Interpreter:
         return visit.fill(template, visit.input)
 
     def _iteration(
-        self, visit: _Visit, processor: dict[str, Any], index: int, item: Any, event: int
+        self, visit: _Visit, around: Stay, processor: dict[str, Any], index: int, item: Any, event: int
     ) -> Steps:
         facts = {"name": visit.name, "index": index}
-        with visit.stay.lock:
-            if visit.stay.cut:
-                raise Aborted
+        with around.writing():
             event = self.host.event("MapIterationStarted", event, mapIterationStartedEventDetails=facts)
-            stay = visit.stay.begin(
-                "MapIterationAborted", lambda: event, mapIterationAbortedEventDetails=facts
-            )
+            stay = around.begin("MapIterationAborted", lambda: event, mapIterationAbortedEventDetails=facts)
         extra = {"Map": {"Item": {"Index": index, "Value": item}}}
-
-        def end(kind: str, previous: int, **details: Any) -> None:
-            with visit.stay.lock:
-                visit.stay.end(stay)
-                if stay.cut:
-                    raise Aborted
-                self.host.event(kind, previous, **details)
-
         try:
             result, last = yield from self.run(processor, item, event, dict(visit.scope), extra, stay)
         except StateFailure:
-            end("MapIterationFailed", event, mapIterationFailedEventDetails=facts)
+            with around.lock:
+                around.end(stay)
+                self.host.event("MapIterationFailed", event, mapIterationFailedEventDetails=facts)
             raise
-        end("MapIterationSucceeded", last, mapIterationSucceededEventDetails=facts)
+        with around.lock:
+            around.end(stay)
+            self.host.event("MapIterationSucceeded", last, mapIterationSucceededEventDetails=facts)
         return result
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import random
 import re
 import threading
@@ -33,6 +34,7 @@ NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 """https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html#API_StartExecution_RequestSyntax"""
 CONTENT_TYPE = "application/x-amz-json-1.0"
 KEPT_EXECUTIONS = 50_000
+LOG = logging.getLogger(__name__)
 LOG_LEVELS: dict[str, Callable[[str], bool]] = {
     "ALL": lambda kind: True,
     "ERROR": lambda kind: kind.endswith(("Failed", "TimedOut", "Aborted")) or kind == "FailStateEntered",
@@ -590,7 +592,13 @@ class StepFunctionsService:
                 now_s + limit_s, lambda: self._end(execution, "TIMED_OUT")
             )
         around = Stay()
-        execution.cut_short = lambda: run.aborted(around.cut_inside())
+
+        def cut_short() -> None:
+            with around.lock:
+                around.cut = True
+                run.aborted(around.cut_inside())
+
+        execution.cut_short = cut_short
         steps = Interpreter(run, context).run(execution.machine, value, first, {}, {}, around)
         execution.fiber = self.engine.spawn(
             steps, lambda result, error: self._ended(execution, result, error)
@@ -655,9 +663,12 @@ class StepFunctionsService:
                 "execution_arn": execution.arn,
                 "event_timestamp": str(int(self.cloud.clock.now_s() * 1000)),
             }
-            self.cloud.logs.put(
-                groups[0], f"states/{machine.name}/{execution.name}"[:512], [json.dumps(line)]
-            )
+            stream = f"states/{machine.name}/{execution.name}"[:512]
+            try:
+                self.cloud.logs.put(groups[0], stream, [json.dumps(line)])
+            except Exception:
+                # Logging is best effort on AWS: an execution goes on, and above all ends, without it.
+                LOG.exception("an event of %s could not be logged", execution.arn)
 
         return write
 
