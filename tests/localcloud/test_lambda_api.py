@@ -66,6 +66,36 @@ def test_given_a_new_function_when_reading_it_then_all_its_settings_come_back(it
     assert name in [f["FunctionName"] for f in it.client.list_functions()["Functions"]]
 
 
+def test_given_json_logging_when_changed_to_text_then_the_levels_of_the_cloud_go_with_it(it: Lab) -> None:
+    name = it.function(LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG"})
+    before = it.client.get_function_configuration(FunctionName=name)["LoggingConfig"]
+
+    answer = it.client.update_function_configuration(FunctionName=name, LoggingConfig={"LogFormat": "Text"})
+
+    group = f"/aws/lambda/{name}"
+    assert before == {
+        "LogFormat": "JSON", "LogGroup": group, "ApplicationLogLevel": "DEBUG", "SystemLogLevel": "INFO"
+    }  # fmt: skip
+    assert answer["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": group}
+
+
+@pytest.mark.parametrize("level", ["ApplicationLogLevel", "SystemLogLevel"])
+def test_given_json_logging_when_changed_to_text_with_a_level_then_refused_and_unchanged(
+    it: Lab, level: str
+) -> None:
+    name = it.function(LoggingConfig={"LogFormat": "JSON"})
+    before = it.client.get_function_configuration(FunctionName=name)["LoggingConfig"]
+
+    with refused(
+        "InvalidParameterValueException", "ApplicationLogLevel and SystemLogLevel require LogFormat JSON."
+    ):
+        it.client.update_function_configuration(
+            FunctionName=name, LoggingConfig={"LogFormat": "Text", level: "WARN"}
+        )
+
+    assert it.client.get_function_configuration(FunctionName=name)["LoggingConfig"] == before
+
+
 def test_given_a_partial_arn_when_reading_then_it_names_the_function(it: Lab) -> None:
     name = it.function()
 

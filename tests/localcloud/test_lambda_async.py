@@ -209,6 +209,39 @@ def test_given_settings_of_an_alias_when_invoking_through_it_then_they_hold_ther
     assert json.loads(body(it, url)["Body"])["requestContext"]["functionArn"].endswith(f":{name}:live")
 
 
+@pytest.mark.parametrize(("put", "asked"), [({"Qualifier": "$LATEST"}, {}), ({}, {"Qualifier": "$LATEST"})])
+def test_given_settings_of_latest_when_read_and_deleted_without_a_qualifier_then_the_same_and_one_only(
+    it: Lab, put: dict[str, str], asked: dict[str, str]
+) -> None:
+    name = it.function(ECHO)
+    it.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=1, **put)
+    it.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0, **asked)
+
+    found = it.client.get_function_event_invoke_config(FunctionName=name, **put)
+    listed = it.client.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"]
+
+    arn = f"arn:aws:lambda:us-east-1:{it.cloud.account_id}:function:{name}:$LATEST"
+    assert (found["FunctionArn"], found["MaximumRetryAttempts"]) == (arn, 0)
+    assert [(c["FunctionArn"], c["MaximumRetryAttempts"]) for c in listed] == [(arn, 0)]
+    it.client.delete_function_event_invoke_config(FunctionName=name, **asked)
+    with refused("ResourceNotFoundException", f"The function {arn} doesn't have an EventInvokeConfig"):
+        it.client.get_function_event_invoke_config(FunctionName=name, **put)
+
+
+@pytest.mark.parametrize(("put", "sent"), [({"Qualifier": "$LATEST"}, {}), ({}, {"Qualifier": "$LATEST"})])
+def test_given_no_retries_of_latest_when_an_event_fails_then_one_attempt_with_and_without_the_qualifier(
+    it: Lab, put: dict[str, str], sent: dict[str, str]
+) -> None:
+    name = it.function(FAILING)
+    it.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0, **put)
+
+    send(it, name, {}, **sent)
+
+    ran(it, name, 1)
+    settled(it)
+    assert [e["attempts"] for e in it.entries("async", function=name, event="failed")] == [1]
+
+
 # --- other services -------------------------------------------------------------------------------------------------
 
 

@@ -5,9 +5,12 @@ Proves the semantics with real functions, queues and receive counts. Does not pr
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from keepwarm_localcloud.clock import ManualClock
 from keepwarm_localcloud.lambda_ import patterns
 from keepwarm_localcloud.lambda_.esm import failed_ids
-from keepwarm_localcloud.service import AwsError
+from keepwarm_localcloud.service import AwsError, Caller
 from tests.support.lambdas import Lab, eventually, lab, refused
 
 ALL_FINE = "def handler(event, context):\n    return {'batchItemFailures': []}\n"
@@ -393,6 +396,128 @@ def test_given_a_running_poller_when_the_cloud_closes_then_no_thread_stays() -> 
 
     left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("keepwarm-")]
     assert left == []
+
+
+# --- changes while a batch runs -------------------------------------------------------------------------------------
+
+
+class Held:
+    """A mapping whose first batch runs until `release`, and requests that wait for it."""
+
+    def __init__(self, it: Lab, gate: Path) -> None:
+        os.mkfifo(gate)
+        self._gate = gate
+        self._lab = it
+        self._waiting: list[Future[Any]] = []
+        self._threads = ThreadPoolExecutor(4, "held")
+        self.url, arn = it.queue(VisibilityTimeout="60")
+        source = f"def handler(event, context):\n    open({str(gate)!r}).read()\n"
+        self.name = it.function(source, Timeout=60)
+        self.id = connect(it, self.name, arn, BatchSize=1)
+        send(it, self.url, "first")
+        eventually(lambda: it.service.mappings.in_flight() == 1)
+
+    def update(self, size: int) -> None:
+        """Ask for another batch size, and go on as soon as it shows."""
+        client = self._lab.boto("lambda")
+        self._waiting.append(
+            self._threads.submit(client.update_event_source_mapping, UUID=self.id, BatchSize=size)
+        )
+        eventually(lambda: self._lab.client.get_event_source_mapping(UUID=self.id)["BatchSize"] == size)
+
+    def delete(self) -> None:
+        """Ask for the end of the mapping, and go on as soon as it is gone."""
+        client = self._lab.boto("lambda")
+        self._waiting.append(self._threads.submit(client.delete_event_source_mapping, UUID=self.id))
+        listed = self._lab.client.list_event_source_mappings
+        eventually(lambda: listed(FunctionName=self.name)["EventSourceMappings"] == [])
+
+    def release(self) -> None:
+        """Let the batch end, and wait for the answers of all requests."""
+        self._gate.write_text("")
+        for waiting in self._waiting:
+            waiting.result(timeout=20)
+        self._threads.shutdown()
+
+    def receivers(self) -> int:
+        """Threads that receive for the mapping."""
+        return sum(t.name == f"keepwarm-esm-{self.id[:8]}" for t in threading.enumerate())
+
+
+def test_given_an_update_that_waits_for_a_batch_when_the_mapping_is_deleted_then_nothing_receives(
+    it: Lab, tmp_path: Path
+) -> None:
+    held = Held(it, tmp_path / "gate")
+    held.update(2)
+    held.delete()
+
+    held.release()
+
+    assert held.receivers() == 0
+    send(it, held.url, "second")
+    assert depth(it, held.url) == 1
+    with refused("ResourceNotFoundException", "The resource you requested does not exist."):
+        it.client.get_event_source_mapping(UUID=held.id)
+
+
+def test_given_two_updates_that_wait_for_a_batch_when_it_ends_then_one_poller_that_can_be_disabled(
+    it: Lab, tmp_path: Path
+) -> None:
+    held = Held(it, tmp_path / "gate")
+    held.update(2)
+    held.update(3)
+    assert it.service.mappings.in_flight() == 1, "the batch still counts"
+
+    held.release()
+
+    assert held.receivers() == 1
+    assert it.client.update_event_source_mapping(UUID=held.id, Enabled=False)["State"] == "Disabling"
+    assert held.receivers() == 0
+    send(it, held.url, "second")
+    assert depth(it, held.url) == 1
+
+
+def test_given_an_update_that_waits_for_a_batch_when_the_cloud_closes_then_nothing_starts_again(
+    tmp_path: Path,
+) -> None:
+    with lab(account="100000000015") as it:
+        held = Held(it, tmp_path / "gate")
+        held.update(2)
+        it.service.mappings.signal_close()
+
+        held.release()
+
+        assert held.receivers() == 0
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "changed"])
+def test_given_an_update_that_is_being_checked_when_another_request_comes_first_then_it_counts_on_that(
+    it: Lab, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    _, arn = it.queue()
+    identity = connect(it, it.function(ALL_FINE), arn, Enabled=False)
+    mappings, authorize = it.service.mappings, it.cloud.authorize
+    firsts = [
+        mappings.delete_event_source_mapping
+        if deleted
+        else lambda p: mappings.update_event_source_mapping({**p, "BatchSize": 3})
+    ]
+
+    def after_another(caller: Caller, action: str, resource: str) -> None:
+        if resource == arn and firsts:
+            firsts.pop()({"UUID": identity})
+        authorize(caller, action, resource)
+
+    monkeypatch.setattr(it.cloud, "authorize", after_another)
+
+    if deleted:
+        with refused("ResourceNotFoundException", "The resource you requested does not exist."):
+            it.client.update_event_source_mapping(UUID=identity, Enabled=True)
+        assert identity not in mappings.all()
+    else:
+        answer = it.client.update_event_source_mapping(UUID=identity, Enabled=True)
+        assert (answer["State"], answer["BatchSize"]) == ("Enabling", 3)
+    assert firsts == []
 
 
 IDS = st.sampled_from(["a", "b", "c", "", "absent"]) | st.none() | st.integers()

@@ -1156,3 +1156,41 @@ def test_given_a_type_when_made_changed_and_removed_then_the_cloud_agrees(case: 
         assert table.read(token, urn, aws, id_, inputs, outputs) is None
     table.delete(token, urn, aws, id_, inputs, outputs)
     assert DEFAULTS_KEY in inputs
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "before", "after"),
+    [
+        ({"maximumBatchingWindowInSeconds": 3}, "MaximumBatchingWindowInSeconds", 3, 0),
+        ({"metricsConfig": {"metrics": ["EventCount"]}}, "MetricsConfig", {"Metrics": ["EventCount"]}, None),
+    ],
+    ids=["window", "metrics"],
+)
+def test_given_a_setting_of_a_mapping_when_the_program_drops_it_then_the_cloud_has_aws_s_default_again(
+    world: World, given: dict[str, Any], told: str, before: Any, after: Any
+) -> None:
+    token = "aws:lambda/eventSourceMapping:EventSourceMapping"
+    kept = {
+        "eventSourceArn": world.queue()["arn"],
+        "functionName": world.function()["name"],
+        "enabled": False,
+    }
+    inputs, _ = table.check(token, "urn::m", {**kept, **given}, None)
+    id_, outputs = table.create(token, "urn::m", world.aws, inputs)
+    try:
+
+        def shown() -> Any:
+            return world.cloud.boto("lambda").get_event_source_mapping(UUID=id_).get(told)
+
+        assert shown() == before
+        dropped, _ = table.check(token, "urn::m", kept, inputs)
+        changes = table.diff(token, inputs, outputs, dropped).changes
+        outputs = table.update(token, "urn::m", world.aws, id_, inputs, outputs, dropped)
+
+        assert [c.path for c in changes] == list(given)
+        assert shown() == after
+        found = table.read(token, "urn::m", world.aws, id_, dropped, outputs)
+        assert found is not None
+        assert differences(token, found, dropped) == []
+    finally:
+        table.delete(token, "urn::m", world.aws, id_, inputs, outputs)

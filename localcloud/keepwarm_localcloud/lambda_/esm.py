@@ -76,6 +76,9 @@ class Mappings:
         self._lock = threading.Lock()
         self._mappings: dict[str, Mapping] = {}
         self._pollers: dict[str, Poller] = {}
+        self._ending: list[Poller] = []
+        """Pollers that receive nothing more and whose batches may still run."""
+        self._closed = False
 
     def all(self) -> list[str]:
         """Identifiers of all mappings."""
@@ -85,7 +88,7 @@ class Mappings:
     def in_flight(self) -> int:
         """Batches that are received and not yet answered, over all mappings."""
         with self._lock:
-            return sum(poller.active for poller in self._pollers.values())
+            return sum(poller.active for poller in (*self._pollers.values(), *self._ending))
 
     def tags_of(self, arn: str) -> dict[str, str] | None:
         """Tags of the mapping with an ARN; None when the ARN is no mapping's."""
@@ -128,8 +131,31 @@ class Mappings:
         return self._view(mapping, "Creating")
 
     def update_event_source_mapping(self, p: Params) -> Params:
-        """UpdateEventSourceMapping."""
-        mapping = self._find(p)
+        """UpdateEventSourceMapping; batches that run finish with the old settings first."""
+        while True:
+            mapping = self._find(p)
+            changed = self._changed(mapping, p)
+            with self._lock:
+                if self._mappings.get(mapping.id) is not mapping:
+                    # Changed or deleted while this request was checked: it counts on what is there now.
+                    continue
+                self._mappings[mapping.id] = changed
+                ending = self._retire(mapping.id)
+            break
+        self._end(ending)
+        with self._lock:
+            # Whoever changed or deleted it during the wait decides what polls.
+            if self._mappings.get(mapping.id) is changed:
+                self._start(changed)
+        same = mapping.enabled == changed.enabled
+        return self._view(changed, "Updating" if same else "Enabling" if changed.enabled else "Disabling")
+
+    def _changed(self, mapping: Mapping, p: Params) -> Mapping:
+        """Return a mapping as a request wants it.
+
+        Raises:
+            AwsError: the request is refused.
+        """
         changed = Mapping(**{name: getattr(mapping, name) for name in Mapping.__slots__})
         if p.get("FunctionName"):
             function, qualifier = self._functions.find(p["FunctionName"])
@@ -137,19 +163,10 @@ class Mappings:
         function, _ = self._functions.find(changed.function)
         self._functions.version(function, changed.qualifier)
         self._apply(changed, p)
-        was = mapping.enabled
         changed.enabled = p.get("Enabled", mapping.enabled)
         self._check(changed, function)
         changed.modified_s = self._cloud.clock.now_s()
-        with self._lock:
-            self._mappings[mapping.id] = changed
-            poller = self._pollers.pop(mapping.id, None)
-        if poller is not None:
-            poller.close()
-        with self._lock:
-            self._start(changed)
-        state = "Updating" if was == changed.enabled else "Enabling" if changed.enabled else "Disabling"
-        return self._view(changed, state)
+        return changed
 
     def get_event_source_mapping(self, p: Params) -> Params:
         """GetEventSourceMapping."""
@@ -161,9 +178,8 @@ class Mappings:
         mapping = self._find(p)
         with self._lock:
             self._mappings.pop(mapping.id, None)
-            poller = self._pollers.pop(mapping.id, None)
-        if poller is not None:
-            poller.close()
+            ending = self._retire(mapping.id)
+        self._end(ending)
         return self._view(mapping, "Deleting")
 
     def list_event_source_mappings(self, p: Params) -> Params:
@@ -183,25 +199,42 @@ class Mappings:
         return page(rows, p, "EventSourceMappings", "NextMarker")
 
     def signal_close(self) -> None:
-        """Receive nothing more."""
+        """Receive nothing more, also for mappings whose change is under way."""
         with self._lock:
+            self._closed = True
             pollers = list(self._pollers.values())
         for poller in pollers:
             poller.signal_close()
 
     def close(self) -> None:
         """End every poller. Idempotent."""
+        self.signal_close()
         with self._lock:
-            pollers = list(self._pollers.values())
+            self._ending += self._pollers.values()
             self._pollers.clear()
-        for poller in pollers:
-            poller.close()
+            ending = list(self._ending)
+        self._end(ending)
 
     def _start(self, mapping: Mapping) -> None:
-        if mapping.enabled:
+        """Poll for a mapping that is enabled; the lock is held."""
+        if mapping.enabled and not self._closed:
             self._pollers[mapping.id] = Poller(
                 self._cloud, self._functions, self._invocations, self._metrics, mapping
             )
+
+    def _retire(self, identity: str) -> list["Poller"]:
+        """Take a mapping's poller out; return all of the mapping that must end. The lock is held."""
+        poller = self._pollers.pop(identity, None)
+        if poller is not None:
+            self._ending.append(poller)
+        return [p for p in self._ending if p.mapping_id == identity]
+
+    def _end(self, pollers: list["Poller"]) -> None:
+        """Wait until pollers have ended, also when another request waits for them too."""
+        for poller in pollers:
+            poller.close()
+        with self._lock:
+            self._ending = [p for p in self._ending if p not in pollers]
 
     def _find(self, p: Params) -> Mapping:
         with self._lock:
@@ -321,6 +354,11 @@ class Poller:
         )
         self._thread = threading.Thread(target=self._run, name=f"keepwarm-esm-{mapping.id[:8]}", daemon=True)
         self._thread.start()
+
+    @property
+    def mapping_id(self) -> str:
+        """Identifier of the mapping it receives for."""
+        return self._mapping.id
 
     @property
     def active(self) -> int:

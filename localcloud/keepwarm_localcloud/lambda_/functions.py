@@ -28,6 +28,8 @@ _STALE_REVISION = (
     "The RevisionId provided does not match the latest RevisionId. Call the GetFunction/GetAlias API to retrieve the "
     "latest RevisionId"
 )
+_LOG_LEVELS = ("ApplicationLogLevel", "SystemLogLevel")
+"""Settings of LogFormat JSON alone: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html"""
 
 
 class Functions:
@@ -336,10 +338,7 @@ class Functions:
         if "VpcConfig" in config:
             config["VpcConfig"] = self.resolve_vpc(config["VpcConfig"])
         if p.get("LoggingConfig") is not None:
-            config["LoggingConfig"] = {**config["LoggingConfig"], **p["LoggingConfig"]}
-            if config["LoggingConfig"]["LogFormat"] == "JSON":
-                config["LoggingConfig"].setdefault("ApplicationLogLevel", "INFO")
-                config["LoggingConfig"].setdefault("SystemLogLevel", "INFO")
+            config["LoggingConfig"] = _logging(config["LoggingConfig"], p["LoggingConfig"])
         if p.get("DeadLetterConfig") is not None:
             target = p["DeadLetterConfig"].get("TargetArn")
             config.pop("DeadLetterConfig", None)
@@ -399,7 +398,7 @@ class Functions:
                     f"{limits.SNAPSTART_EPHEMERAL_MAX_MB} MB."
                 )
         logging = config["LoggingConfig"]
-        if logging["LogFormat"] == "Text" and {"ApplicationLogLevel", "SystemLogLevel"} & logging.keys():
+        if logging["LogFormat"] == "Text" and logging.keys() & _LOG_LEVELS:
             raise invalid("ApplicationLogLevel and SystemLogLevel require LogFormat JSON.")
 
     def _check_role(self, role_arn: str) -> None:
@@ -499,3 +498,14 @@ def _same(published: Version, latest: Version) -> bool:
         and published.layers == latest.layers
         and published.variables == latest.variables
     )
+
+
+def _logging(before: Params, given: Params) -> Params:
+    """Merge log settings: JSON has levels, and Text only those that the request gives, which are then refused."""
+    logging = {**before, **given}
+    for level in _LOG_LEVELS:
+        if logging["LogFormat"] == "JSON":
+            logging.setdefault(level, "INFO")
+        elif level not in given:
+            logging.pop(level, None)
+    return logging

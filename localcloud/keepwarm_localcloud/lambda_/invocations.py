@@ -386,7 +386,7 @@ class Invocations:
             self._schedule(self._cloud.clock.now_s() + delay_s, event)
 
     def _settings(self, function: Function, qualifier: str | None) -> _Settings:
-        config = function.event_configs.get(qualifier or "", {})
+        config = function.event_configs.get(qualifier or LATEST, {})
         return _Settings(
             config.get("MaximumRetryAttempts", limits.LAMBDA_ASYNC_RETRIES_MAX),
             config.get("MaximumEventAgeInSeconds", limits.LAMBDA_ASYNC_EVENT_AGE_MAX_S),

@@ -98,7 +98,7 @@ class Function:
     policies: dict[str, dict[str, Statement]] = field(default_factory=dict)
     """Qualifier ('' = none) -> statement id -> statement."""
     event_configs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Qualifier -> event invoke config."""
+    """Qualifier ($LATEST = none) -> event invoke config."""
     runtime_management: dict[str, dict[str, Any]] = field(default_factory=dict)
     reserved: int | None = None
     recursion: str = "Terminate"

@@ -242,7 +242,7 @@ class Settings:
                 raise invalid("You can't specify the function as a destination for itself.")
         config["FunctionArn"] = function.qualified_arn(qualifier or LATEST)
         config["LastModified"] = self._cloud.clock.now_s()
-        function.event_configs[qualifier or ""] = config
+        function.event_configs[qualifier or LATEST] = config
         return config
 
     def get_function_event_invoke_config(self, p: Params) -> Params:
@@ -253,7 +253,7 @@ class Settings:
         """DeleteFunctionEventInvokeConfig."""
         self._found_event_config(p)
         function, qualifier = self._functions.find(p["FunctionName"], p.get("Qualifier"))
-        function.event_configs.pop(qualifier or "", None)
+        function.event_configs.pop(qualifier or LATEST, None)
         return {}
 
     def list_function_event_invoke_configs(self, p: Params) -> Params:
@@ -263,7 +263,7 @@ class Settings:
 
     def _found_event_config(self, p: Params) -> Params:
         function, qualifier = self._functions.find(p["FunctionName"], p.get("Qualifier"))
-        found = function.event_configs.get(qualifier or "")
+        found = function.event_configs.get(qualifier or LATEST)
         if found is None:
             raise AwsError(
                 "ResourceNotFoundException",

@@ -578,7 +578,7 @@ class EventSourceMapping(ResourceType):
     """`aws:lambda/eventSourceMapping:EventSourceMapping`; the id is the UUID."""
 
     token = "aws:lambda/eventSourceMapping:EventSourceMapping"
-    spec = """eventSourceArn! functionName batchSize? maximumBatchingWindowInSeconds? functionResponseTypes~
+    spec = """eventSourceArn! functionName batchSize? maximumBatchingWindowInSeconds functionResponseTypes~
         enabled=true scalingConfig filterCriteria destinationConfig maximumRecordAgeInSeconds?
         maximumRetryAttempts? bisectBatchOnFunctionError parallelizationFactor? tumblingWindowInSeconds
         startingPosition! startingPositionTimestamp! metricsConfig provisionedPollerConfig kmsKeyArn tags
@@ -598,6 +598,11 @@ class EventSourceMapping(ResourceType):
                 arguments["FilterCriteria"] = {}
             if "destinationConfig" in names and call.get("destinationConfig") is None:
                 arguments["DestinationConfig"] = {"OnFailure": {}}
+            if "metricsConfig" in names and call.get("metricsConfig") is None:
+                arguments["MetricsConfig"] = {}
+            window = "maximumBatchingWindowInSeconds"
+            if window in names and call.get(window) is None:
+                arguments["MaximumBatchingWindowInSeconds"] = 0
         return arguments
 
     def _chosen(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:
