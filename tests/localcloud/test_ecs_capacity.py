@@ -206,7 +206,7 @@ def test_given_container_dependencies_when_run_then_one_waits_for_the_success_of
 class Disks:
     """Tasks on one instance that count their starts in a volume with a host path and in one without."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, folder: Path, *, then: str = "") -> None:
         self.world, self.seen = world, folder / "seen"
         world.api.register_task_definition(
             family="t",
@@ -224,7 +224,7 @@ class Disks:
                     ],
                     "command": [
                         'echo a >> "$MODELS"; echo a >> "$SCRATCH"; '
-                        f'echo $(wc -l < "$MODELS") $(wc -l < "$SCRATCH") "$MODELS" >> {self.seen}'
+                        f'echo $(wc -l < "$MODELS") $(wc -l < "$SCRATCH") "$MODELS" >> {self.seen}{then}'
                     ],
                 }
             ],
@@ -240,19 +240,31 @@ class Disks:
         self.world.clock.advance(100)
         until(lambda: self.instance is not None and self.instance.status == "ACTIVE")
 
-    def run(self) -> tuple[int, int, Path]:
-        """Run one task to its end: its count of starts in either volume, and where the first lies."""
+    def start(self) -> str:
+        """Start one task and let an instance for it boot."""
         started = self.world.api.run_task(
             cluster="c", taskDefinition="t", networkConfiguration=NETWORK,
             capacityProviderStrategy=[{"capacityProvider": "gpu", "weight": 1}],
         )  # fmt: skip
-        task = [started["tasks"][0]["taskArn"]]
         self.boot()
-        until(
-            lambda: (
-                self.world.api.describe_tasks(cluster="c", tasks=task)["tasks"][0]["lastStatus"] == "STOPPED"
-            )
+        return str(started["tasks"][0]["taskArn"])
+
+    def status(self, task: str) -> str:
+        return str(self.world.api.describe_tasks(cluster="c", tasks=[task])["tasks"][0]["lastStatus"])
+
+    def move(self, *, joined: bool) -> None:
+        """Let the group's instances leave the cluster or come back."""
+        self.world.api.put_cluster_capacity_providers(
+            cluster="c",
+            capacityProviders=["gpu"] if joined else ["FARGATE"],
+            defaultCapacityProviderStrategy=[],
         )
+        until(lambda: (self.instance is not None) is joined)
+
+    def run(self) -> tuple[int, int, Path]:
+        """Run one task to its end: its count of starts in either volume, and where the first lies."""
+        task = self.start()
+        until(lambda: self.status(task) == "STOPPED")
         models, scratch, file = self.seen.read_text().splitlines()[-1].split()
         return int(models), int(scratch), Path(file).parent
 
@@ -279,11 +291,8 @@ def test_given_an_instance_that_leaves_its_cluster_when_it_comes_back_then_it_ha
     disks = Disks(world, tmp_path)
     assert disks.run()[0] == 1
 
-    for providers, joined in ((["FARGATE"], False), (["gpu"], True)):
-        world.api.put_cluster_capacity_providers(
-            cluster="c", capacityProviders=providers, defaultCapacityProviderStrategy=[]
-        )
-        until(lambda joined=joined: (disks.instance is not None) is joined)
+    disks.move(joined=False)
+    disks.move(joined=True)
 
     assert disks.run()[0] == 2
 
@@ -393,3 +402,31 @@ def test_given_a_service_task_that_has_not_started_when_its_instance_drains_then
     until(lambda: world.reached("STOPPED", 1))
     stopped = [e.facts for e in world.cloud.journal.since(kind="task") if e.facts["state"] == "STOPPED"]
     assert [f["reason"] for f in stopped] == ["Container instance is draining"]
+
+
+def test_given_a_terminated_instance_that_had_left_once_when_its_task_still_ends_then_the_task_has_its_disk(
+    world: World, tmp_path: Path
+) -> None:
+    disks = Disks(world, tmp_path, then='; trap "" TERM; sleep 300')
+    first = disks.start()
+    until(lambda: disks.seen.exists())
+    world.api.stop_task(cluster="c", task=first)
+    until(lambda: disks.status(first) == "STOPPING")
+    world.clock.advance(2)
+    until(lambda: disks.status(first) == "STOPPED")
+    disks.move(joined=False)
+    disks.move(joined=True)
+    second = disks.start()
+    until(lambda: len(disks.seen.read_text().splitlines()) == 2)
+    assert disks.instance is not None
+    place = Path(disks.seen.read_text().split()[2]).parent
+
+    world.asg.terminate_instance_in_auto_scaling_group(
+        InstanceId=disks.instance.identity, ShouldDecrementDesiredCapacity=True
+    )
+    until(lambda: disks.status(second) == "STOPPING")
+    assert place.is_dir()
+
+    world.clock.advance(2)
+    until(lambda: disks.status(second) == "STOPPED")
+    until(lambda: not place.exists())

@@ -91,18 +91,20 @@ def flow() -> Iterator[Flow]:
 
 
 END = {"Type": "Pass", "End": True}
-FAILS_ON_TWO = {
-    "StartAt": "C",
-    "States": {
-        "C": {
-            "Type": "Choice",
-            "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "F"}],
-            "Default": "A",
-        },
-        "F": {"Type": "Fail", "Error": "Bad"},
-        "A": END,
-    },
-}
+
+
+def one_of_them(number: int, states: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """A machine for items that are numbers: one of them goes through `states`, the others through `others`."""
+    first, rest = next(iter(states)), next(iter(others))
+    choice = {
+        "Type": "Choice",
+        "Choices": [{"Variable": "$", "NumericEquals": number, "Next": first}],
+        "Default": rest,
+    }
+    return {"StartAt": "C", "States": {"C": choice, **states, **others}}
+
+
+FAILS_ON_TWO = one_of_them(2, {"F": {"Type": "Fail", "Error": "Bad"}}, {"A": END})
 
 
 @pytest.mark.parametrize(
@@ -1026,19 +1028,8 @@ def test_given_a_failing_branch_when_its_siblings_wait_then_they_are_cut_short_b
 
 
 def test_given_a_failing_item_when_others_wait_then_they_are_cut_short_with_their_index(flow: Flow) -> None:
-    item = {
-        "StartAt": "C",
-        "States": {
-            "C": {
-                "Type": "Choice",
-                "Choices": [{"Variable": "$", "NumericEquals": 1, "Next": "H"}],
-                "Default": "W",
-            },
-            "H": {"Type": "Wait", "Seconds": 1, "Next": "F"},
-            "F": {"Type": "Fail", "Error": "E"},
-            "W": WAITS,
-        },
-    }
+    late = {"H": {"Type": "Wait", "Seconds": 1, "Next": "F"}, "F": {"Type": "Fail", "Error": "E"}}
+    item = one_of_them(1, late, {"W": WAITS})
     arn = flow.start(flow.states("M", M={"Type": "Map", "Iterator": item, "End": True}), [0, 1, 2])
     flow.until(arn, "WaitStateEntered", 3)
     flow.clock.advance(1)
@@ -1188,18 +1179,7 @@ def test_given_a_parallel_that_was_cut_short_when_its_branch_fails_then_the_abor
 def test_given_items_that_may_fail_when_the_execution_is_stopped_then_only_what_was_under_way_is_cut_short(
     flow: Flow,
 ) -> None:
-    item = {
-        "StartAt": "C",
-        "States": {
-            "C": {
-                "Type": "Choice",
-                "Choices": [{"Variable": "$", "NumericEquals": 0, "Next": "F"}],
-                "Default": "W",
-            },
-            "F": {"Type": "Fail", "Error": "E"},
-            "W": WAITS,
-        },
-    }
+    item = one_of_them(0, {"F": {"Type": "Fail", "Error": "E"}}, {"W": WAITS})
     state = {"Type": "Map", "Iterator": item, "ToleratedFailureCount": 2, "End": True}
     arn = flow.start(flow.states("M", M=state), [0, 1])
     flow.until(arn, "WaitStateEntered")
