@@ -649,6 +649,16 @@ def test_given_a_capacity_outside_new_bounds_when_a_target_is_registered_or_upda
     ]
 
 
+def test_given_a_service_that_is_gone_when_its_target_is_updated_then_the_bounds_are_taken_and_nothing_moves(
+    scaling: Scaling,
+) -> None:
+    scaling.register(0, 5)
+    scaling.ecs.delete_service(cluster="c", service="web", force=True)
+    scaling.register(1, 5)
+    (target,) = scaling.api.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    assert (target["MinCapacity"], scaling.scaled()) == (1, [])
+
+
 def test_given_a_registration_that_moved_the_capacity_when_a_policy_acts_then_no_cooldown_counts_from_it(
     scaling: Scaling,
 ) -> None:

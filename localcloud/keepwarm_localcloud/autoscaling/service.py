@@ -349,6 +349,14 @@ class AutoscalingService:
         facts = {"from": current, "to": wanted}
         self.cloud.journal.write("scaling", target=target.resource, reason=cause, status=status, **facts)
 
+    def _move_inside(self, target: Target, current: int, cause: str | None = None) -> None:
+        """Bring a capacity into the bounds; without another cause, because they were set."""
+        wanted = min(max(current, target.low), target.high)
+        if wanted != current:
+            bound = "minimum" if wanted == target.low else "maximum"
+            said = cause or f"{bound} capacity was set to {wanted}"
+            self._set(target, current, wanted, said, cools=cause is not None)
+
     def _change(self, target: Target, wanted: int) -> None:
         if target.namespace == "ecs":
             _, cluster, name = target.resource.split("/")
@@ -404,30 +412,27 @@ class AutoscalingService:
                 )
             if not 0 <= low <= high:
                 raise _invalid(f"Maximum capacity cannot be less than minimum capacity: {low}, {high}")
+            fresh = known is None
             if known is None:
                 known = Target(
                     self._arn("scalable-target", uuid.uuid4().hex), body["ServiceNamespace"], *key, low, high,
                     body.get("RoleARN", ""), self.cloud.clock.now_s(), tags=dict(body.get("Tags", {})),
                 )  # fmt: skip
-                try:
-                    self._capacity(known)
-                except (AwsError, client_error()) as error:
+            try:
+                current = self._capacity(known)
+            except (AwsError, client_error()) as error:
+                if fresh:
                     name = "ECS service" if known.namespace == "ecs" else "Lambda function alias"
                     raise _invalid(f"{name} doesn't exist: {known.resource}") from error
-                self.targets[key] = known
+                # "If the specified resource is not active in the target service, this operation does not change the
+                # resource's current capacity": https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html
+                current = None
+            self.targets[key] = known
             known.low, known.high = low, high
             known.suspended = body.get("SuspendedState", known.suspended)
-        # "changes the resource's current capacity to a value that is inside of this range":
-        # https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html
-        current = self._capacity(known)
-        wanted = min(max(current, low), high)
-        if wanted != current:
-            bound = (
-                f"minimum capacity was set to {low}"
-                if wanted == low
-                else f"maximum capacity was set to {high}"
-            )
-            self._set(known, current, wanted, bound, cools=False)
+        if current is not None:
+            # "Otherwise, it changes [it] to a value that is inside of this range": same page.
+            self._move_inside(known, current)
         return {"ScalableTargetARN": known.arn}
 
     def _do_deregister_scalable_target(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -674,10 +679,9 @@ class AutoscalingService:
                 target.low = target.high
             else:
                 target.high = target.low
-        current = self._capacity(target)
-        wanted = min(max(current, target.low), target.high)
-        if wanted != current:
-            self._set(target, current, wanted, f"scheduled action name {planned.name} was triggered")
+        self._move_inside(
+            target, self._capacity(target), f"scheduled action name {planned.name} was triggered"
+        )
 
     def _do_delete_scheduled_action(self, body: dict[str, Any]) -> dict[str, Any]:
         key, name = self._key(body), body.get("ScheduledActionName")
