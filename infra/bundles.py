@@ -481,13 +481,12 @@ def _digest(*parts: Any) -> str:
     seen = hashlib.sha256(f"{FORMAT}".encode())
     for part in parts:
         # Files as the bytes they are: as text, those of every function would be escaped one by one.
-        for piece in (repr(list(part)), *part.values()) if isinstance(part, dict) else (part,):
-            content = (
-                piece
-                if isinstance(piece, bytes)
-                else (piece if isinstance(piece, str) else repr(piece)).encode()
-            )
-            seen.update(b"%d:" % len(content) + content)
+        if isinstance(part, dict):
+            pieces = [repr(list(part)).encode(), *part.values()]
+        else:
+            pieces = [(part if isinstance(part, str) else repr(part)).encode()]
+        for piece in pieces:
+            seen.update(b"%d:" % len(piece) + piece)
     return seen.hexdigest()
 
 

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from keepwarm_localcloud.cloud import Cloud
 
 
-def _operation(request: Request) -> str:
-    """Name of the operation of a JSON request."""
-    return request.headers.get("x-amz-target", "").rpartition(".")[2]
-
-
 def log_group_keys(cloud: "Cloud") -> Callable[[Request], Response | None]:
     """Answer AssociateKmsKey and DisassociateKmsKey of CloudWatch Logs, which moto does not know.
 
@@ -25,7 +20,7 @@ def log_group_keys(cloud: "Cloud") -> Callable[[Request], Response | None]:
     """
 
     def hook(request: Request) -> Response | None:
-        operation = _operation(request)
+        operation = request.target()
         if operation not in ("AssociateKmsKey", "DisassociateKmsKey"):
             return None
         body = request.json()
@@ -51,18 +46,17 @@ def table_settings(cloud: "Cloud") -> Callable[[Request], None]:
     """
 
     def hook(request: Request) -> None:
-        if _operation(request) != "UpdateTable":
+        if request.target() != "UpdateTable":
             return
         body: dict[str, Any] = request.json()
         tables = cloud.moto.backend("dynamodb", region=request.region).tables
         table = tables.get(str(body.get("TableName", "")).rpartition("/")[2])
-        if table is None:
-            return
         wanted = body.get("SSESpecification")
-        if isinstance(wanted, dict):
-            if wanted.get("Enabled") is not True:
-                table.sse_specification = None
-                return
+        if table is None or not isinstance(wanted, dict):
+            return
+        if wanted.get("Enabled") is not True:
+            table.sse_specification = None
+        else:
             key = wanted.get("KMSMasterKeyId") or table._get_default_encryption_key(
                 cloud.account_id, request.region
             )

@@ -209,7 +209,14 @@ def test_given_settings_of_an_alias_when_invoking_through_it_then_they_hold_ther
     assert json.loads(body(it, url)["Body"])["requestContext"]["functionArn"].endswith(f":{name}:live")
 
 
-@pytest.mark.parametrize(("put", "asked"), [({"Qualifier": "$LATEST"}, {}), ({}, {"Qualifier": "$LATEST"})])
+EITHER_WAY: list[tuple[dict[str, str], dict[str, str]]] = [
+    ({"Qualifier": "$LATEST"}, {}),
+    ({}, {"Qualifier": "$LATEST"}),
+]
+"""Settings by one name of the unpublished version, used by its other."""
+
+
+@pytest.mark.parametrize(("put", "asked"), EITHER_WAY)
 def test_given_settings_of_latest_when_read_and_deleted_without_a_qualifier_then_the_same_and_one_only(
     it: Lab, put: dict[str, str], asked: dict[str, str]
 ) -> None:
@@ -228,7 +235,7 @@ def test_given_settings_of_latest_when_read_and_deleted_without_a_qualifier_then
         it.client.get_function_event_invoke_config(FunctionName=name, **put)
 
 
-@pytest.mark.parametrize(("put", "sent"), [({"Qualifier": "$LATEST"}, {}), ({}, {"Qualifier": "$LATEST"})])
+@pytest.mark.parametrize(("put", "sent"), EITHER_WAY)
 def test_given_no_retries_of_latest_when_an_event_fails_then_one_attempt_with_and_without_the_qualifier(
     it: Lab, put: dict[str, str], sent: dict[str, str]
 ) -> None:

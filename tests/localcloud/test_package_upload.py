@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from keepwarm_localcloud.held_package import DIGEST_HEADER
 from keepwarm_localcloud.resources.assets import Blob, archive_blob, entries_blob, file_blob
 from keepwarm_localcloud.resources.aws import Aws, Deadline
 from keepwarm_localcloud.resources.base import Call
 from keepwarm_localcloud.resources.functions import Function, LayerVersion
-from keepwarm_localcloud.resources.package_upload import DIGEST_HEADER, OPERATIONS, SMALL_BYTES
+from keepwarm_localcloud.resources.package_upload import OPERATIONS, SMALL_BYTES
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab
 
 LARGE = archive({"app.py": ECHO, "weights.bin": os.urandom(SMALL_BYTES)})
@@ -186,6 +187,11 @@ def call(aws: Aws, token: str, content: bytes, **inputs: Any) -> Call:
     return Call(aws, token, {"code": blob(content), **inputs}, Deadline(60, threading.Event()))
 
 
+def function(it: Lab, aws: Aws, name: str, content: bytes) -> Call:
+    given = {"name": name, "runtime": RUNTIME, "handler": "app.handler", "role": it.role}
+    return call(aws, Function.token, content, **given)
+
+
 def layer(aws: Aws, name: str, content: bytes, **inputs: Any) -> dict[str, Any]:
     token = LayerVersion.token
     return LayerVersion().create(call(aws, token, content, layerName=name, **inputs))[1]
@@ -210,10 +216,9 @@ def test_given_a_large_package_when_a_second_layer_has_it_then_only_its_digest_i
 def test_given_a_large_package_when_a_function_has_it_later_then_it_runs_from_it(
     it: Lab, aws: Aws, sent: Sent
 ) -> None:
-    given = {"name": "late", "runtime": RUNTIME, "handler": "app.handler", "role": it.role}
     layer(aws, "before", LARGE)
 
-    Function().create(call(aws, Function.token, LARGE, **given))
+    Function().create(function(it, aws, "late", LARGE))
     answer = it.client.invoke(FunctionName="late", Payload=b'{"a": 1}')
 
     assert sent.digests == [None, sha256(LARGE)]
@@ -223,12 +228,10 @@ def test_given_a_large_package_when_a_function_has_it_later_then_it_runs_from_it
 def test_given_a_function_when_its_code_becomes_a_package_sent_before_then_only_the_digest_is_sent(
     it: Lab, aws: Aws, sent: Sent
 ) -> None:
-    given = {"name": "changed", "runtime": RUNTIME, "handler": "app.handler", "role": it.role}
     layer(aws, "other", LARGE)
-    Function().create(call(aws, Function.token, SMALL, **given))
+    Function().create(function(it, aws, "changed", SMALL))
 
-    changing = call(aws, Function.token, LARGE, **given)
-    changing = replace(changing, id="changed", changed=frozenset({"code"}))
+    changing = replace(function(it, aws, "changed", LARGE), id="changed", changed=frozenset({"code"}))
     outputs = Function().update(changing)
 
     assert outputs["codeSha256"] == sha256(LARGE)

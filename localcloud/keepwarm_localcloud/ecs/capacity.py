@@ -131,10 +131,6 @@ class Capacity:
             )
         self._parted.append(instance)
 
-    def disk(self, instance: Instance) -> Path:
-        """Where the volumes with a host path of an instance lie."""
-        return self.service.cloud.directory / "ecs" / "instances" / instance.identity
-
     def ended_disks(self) -> list[Path]:
         """Set aside the disks of terminated instances on which no task is ending any more, to be removed.
 
@@ -142,17 +138,17 @@ class Capacity:
         """
         if not self._parted:
             return []
-        running = {s.instance.id for group in self._groups().values() for s in list(group.instance_states)}
-        ended: list[Path] = []
+        kept = {s.instance.id for group in self._groups().values() for s in list(group.instance_states)}
         # By identity: one that left its cluster and came back is another container instance on the same disk.
-        used = {
+        kept |= {
             t.instance.identity for t in self.service.tasks.values() if t.instance and t.status != "STOPPED"
         }
+        ended: list[Path] = []
         for instance in list(self._parted):
-            if instance.identity in running | used:
+            if instance.identity in kept:
                 continue
             self._parted.remove(instance)
-            disk = self.disk(instance)
+            disk = self.service.disk(instance)
             if disk.exists():
                 ended.append(disk.rename(disk.with_name(f"{disk.name}.ended-{secrets.token_hex(4)}")))
         return ended

@@ -210,7 +210,7 @@ class EcsCore:
 
     def disk(self, instance: Instance) -> Path:
         """Where the volumes with a host path of an instance lie."""
-        return self.capacity.disk(instance)
+        return self.cloud.directory / "ecs" / "instances" / instance.identity
 
     def changed(self, task: Task, status: str | None = None) -> None:
         """Take over a status of a task."""

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pybase64
 
 from keepwarm import limits
+from keepwarm_localcloud.held_package import UNKNOWN_PACKAGE, Held
 from keepwarm_localcloud.lambda_.code import CodeStore, Package
 from keepwarm_localcloud.lambda_.errors import invalid
-from keepwarm_localcloud.lambda_.rest import Held
 from keepwarm_localcloud.lambda_.shapes import Params
 from keepwarm_localcloud.service import AwsError
 
@@ -33,7 +33,7 @@ class Packages:
             package = self._store.find(content.sha256)
             if package is None:
                 raise AwsError(
-                    "UnknownPackageException",
+                    UNKNOWN_PACKAGE,
                     f"This cloud holds no package with the SHA-256 {content.sha256}; send it.",
                     404,
                 )

@@ -6,11 +6,12 @@ its constraints (ranges, lengths, patterns, enumerations) are checked here with 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from keepwarm import limits
+from keepwarm_localcloud.held_package import DIGEST_HEADER, Held
 from keepwarm_localcloud.service import AwsError, Request
 
 _MAXIMA = {
@@ -22,8 +23,6 @@ _MAXIMA = {
 _UNCHECKED_ENUMS = frozenset({"Runtime"})
 """AWS answers a bad runtime with InvalidParameterValueException, not with the model's constraint."""
 LARGE_BODY_BYTES = 1 << 20
-DIGEST_HEADER = "x-keepwarm-code-sha256"
-"""Names a package that this cloud has, in place of an empty one in the body; AWS has no such header."""
 _PACKAGE = re.compile(rb'"ZipFile"\s*:\s*"')
 
 
@@ -213,20 +212,12 @@ class Api:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What stands for the `ZipFile` of a request that names its package by the digest alone."""
-
-    sha256: str
-    """Base64."""
-
-
 def _parsed(request: Request) -> dict[str, Any]:
     """The body as an object; its package as `Held` if only the digest came, as the bytes it came in if it is large.
 
     As text a large package would be copied twice more.
     """
-    digest = request.headers.get(DIGEST_HEADER)
+    digest = request.headers.get(DIGEST_HEADER.lower())
     if digest is not None:
         named = request.json()
         for holder in _package_holders(named):

@@ -71,6 +71,15 @@ _UNSET: dict[str, Any] = {
 """What the API wants to hear when a property was removed."""
 
 
+def _send_code(
+    kind: ResourceType, call: Call, send: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Make a request with the code, wherever it is: in an archive, in S3 or in an image."""
+    if call.inputs.get("code") is not None:
+        return upload(call, send)
+    return send(fill(kind, call.inputs, "imageUri", "s3Bucket", "s3Key", "s3ObjectVersion"))
+
+
 class Function(ResourceType):
     """`aws:lambda/function:Function`; the id is the name."""
 
@@ -120,12 +129,6 @@ class Function(ResourceType):
             )
         return failures
 
-    def _send(self, call: Call, send: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Make a request with the code, wherever it is."""
-        if call.inputs.get("code") is not None:
-            return upload(call, "code", lambda package: send({"ZipFile": package}))
-        return send(fill(self, call.inputs, "imageUri", "s3Bucket", "s3Key", "s3ObjectVersion"))
-
     def _arguments(self, call: Call, names: tuple[str, ...] | frozenset[str]) -> dict[str, Any]:
         arguments = fill(self, call.inputs, *[n for n in _CONFIGURATION if n in names], names=_NAMES)
         vpc = arguments.get("VpcConfig")
@@ -145,8 +148,8 @@ class Function(ResourceType):
         if call.tags:
             arguments["Tags"] = call.tags
 
-        answer = self._send(
-            call, lambda code: client.create_function(FunctionName=name, Code=code, **arguments)
+        answer = _send_code(
+            self, call, lambda code: client.create_function(FunctionName=name, Code=code, **arguments)
         )
         outputs = self._chosen(call, answer)
         try:
@@ -280,8 +283,8 @@ class Function(ResourceType):
                 self._ready(call, call.id)
         if call.changed & set(_CODE):
             others = fill(self, call.inputs, "architectures")
-            answer = self._send(
-                call, lambda code: client.update_function_code(FunctionName=call.id, **code, **others)
+            answer = _send_code(
+                self, call, lambda code: client.update_function_code(FunctionName=call.id, **code, **others)
             )
             if answer.get("LastUpdateStatus", "Successful") != "Successful":
                 self._ready(call, call.id)
@@ -767,17 +770,12 @@ class LayerVersion(ResourceType):
         arguments = fill(
             self, call.inputs, "compatibleArchitectures", "compatibleRuntimes", "description", "licenseInfo"
         )
-
-        def send(content: dict[str, Any]) -> dict[str, Any]:
-            answer: dict[str, Any] = call.client("lambda").publish_layer_version(
-                LayerName=call.inputs["layerName"], Content=content, **arguments
-            )
-            return answer
-
-        if call.inputs.get("code") is not None:
-            answer = upload(call, "code", lambda package: send({"ZipFile": package}))
-        else:
-            answer = send(fill(self, call.inputs, "s3Bucket", "s3Key", "s3ObjectVersion"))
+        client, name = call.client("lambda"), call.inputs["layerName"]
+        answer = _send_code(
+            self,
+            call,
+            lambda content: client.publish_layer_version(LayerName=name, Content=content, **arguments),
+        )
         return answer["LayerVersionArn"], self._chosen(call, answer)
 
     def _chosen(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:

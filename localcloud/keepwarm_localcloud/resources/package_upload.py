@@ -10,10 +10,11 @@ says so, and gets the package.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
+
+from keepwarm_localcloud.held_package import DIGEST_HEADER, UNKNOWN_PACKAGE, Held
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.resources.base import Call
@@ -22,29 +23,16 @@ OPERATIONS: Final = ("CreateFunction", "UpdateFunctionCode", "PublishLayerVersio
 SMALL_BYTES: Final = 1 << 20
 """Up to here botocore's own way costs nothing that one would notice."""
 
-DIGEST_HEADER: Final = "X-Keepwarm-Code-Sha256"
-"""Base64 SHA-256 of the package that the empty one in the body stands for."""
-UNKNOWN_PACKAGE: Final = "UnknownPackageException"
-"""Error code of a cloud that has no package with that digest."""
-
 _KEPT = "keepwarm_package"
 _PLACE = b'"ZipFile": ""'
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A package that the cloud has, by its base64 SHA-256: goes where the bytes of a `ZipFile` do."""
-
-    sha256: str
-
-
-def upload(call: "Call", name: str, send: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """Send the package of input `name`, by its digest where the cloud is known to have it.
+def upload(call: "Call", send: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Send the package of the input `code`, by its digest where the cloud is known to have it.
 
     Args:
         call: the operation.
-        name: input with the archive.
-        send: makes the request with what it is given as `ZipFile`; its answer says `CodeSha256`.
+        send: makes the request with what it is given as code or content; its answer says `CodeSha256`.
 
     Raises:
         ResourceError: KW646, the archive can't be read.
@@ -52,17 +40,17 @@ def upload(call: "Call", name: str, send: Callable[[Any], dict[str, Any]]) -> di
     """
     from botocore.exceptions import ClientError
 
-    content_digest = call.inputs[name].digest
+    content_digest = call.inputs["code"].digest
     held = call.aws.packages.get(content_digest)
     if held is not None:
         try:
-            return send(Held(held))
+            return send({"ZipFile": Held(held)})
         except ClientError as error:
             if error.response["Error"]["Code"] != UNKNOWN_PACKAGE:
                 raise
             call.aws.packages.pop(content_digest, None)
-    content = call.content(name)
-    answer = send(content)
+    content = call.content("code")
+    answer = send({"ZipFile": content})
     made = (answer.get("Content") or answer)["CodeSha256"]
     # Digests of folders and of the engine tell less than the bytes do (no modes, no kinds of parts), and a file may
     # change after its digest was taken: only what the cloud says it has is remembered.

@@ -623,7 +623,7 @@ class StepFunctionsService:
             error = "States.Timeout"
         details = {"error": error, "cause": cause} if status != "SUCCEEDED" else {"output": output}
         facts = {k: v for k, v in details.items() if v is not None}
-        if status == "ABORTED" and execution.status == "RUNNING":
+        if status == "ABORTED":
             # A full history takes the end alone.
             with contextlib.suppress(StateFailure):
                 execution.cut_short()
