@@ -327,25 +327,29 @@ class AutoscalingService:
         """Change the capacity; cooldowns count from it unless it was not a scaling policy or schedule that did it."""
         begun_s = self.cloud.clock.now_s()
         what = "desired count" if target.namespace == "ecs" else "provisioned concurrency"
+        activity = {
+            "ActivityId": str(uuid.uuid4()), "ServiceNamespace": target.namespace, "ResourceId": target.resource,
+            "ScalableDimension": target.dimension, "Description": f"Setting {what} to {wanted}.", "Cause": cause,
+            "StartTime": begun_s, "StatusCode": "InProgress",
+        }  # fmt: skip
+        # Before the change: who sees the new capacity finds the activity that made it, and may move the clock.
+        with self._lock:
+            self.activities.insert(0, activity)
+            del self.activities[MAX_ACTIVITIES:]
         status, message = "Successful", f"Successfully set {what} to {wanted}. Change successfully fulfilled."
         try:
             self._change(target, wanted)
         except (AwsError, client_error()) as error:
             status, message = "Failed", str(error)
-        now_s = self.cloud.clock.now_s()
         if status == "Successful" and cools:
             if wanted > current:
-                target.last_out_s, target.before_out = now_s, current
+                target.last_out_s, target.before_out = begun_s, current
             else:
-                target.last_in_s = now_s
-        activity = {
-            "ActivityId": str(uuid.uuid4()), "ServiceNamespace": target.namespace, "ResourceId": target.resource,
-            "ScalableDimension": target.dimension, "Description": f"Setting {what} to {wanted}.", "Cause": cause,
-            "StartTime": begun_s, "EndTime": now_s, "StatusCode": status, "StatusMessage": message,
-        }  # fmt: skip
+                target.last_in_s = begun_s
+        now_s = self.cloud.clock.now_s()
+        ended = {**activity, "EndTime": now_s, "StatusCode": status, "StatusMessage": message}
         with self._lock:
-            self.activities.insert(0, activity)
-            del self.activities[MAX_ACTIVITIES:]
+            self.activities = [ended if a is activity else a for a in self.activities]
         facts = {"from": current, "to": wanted}
         self.cloud.journal.write("scaling", target=target.resource, reason=cause, status=status, **facts)
 
