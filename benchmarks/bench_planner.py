@@ -17,13 +17,14 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keepwarm_planner import law, prices, traces
-from keepwarm_planner.engine import Design, Workload, run
-from keepwarm_planner.estimate import Estimate, mean_of, relative_half_width
-from keepwarm_planner.plain import PlainScenario, simulate_plain
-from keepwarm_planner.precise import simulate_to
-from keepwarm_planner.system import Downstream, Queue, System
-from keepwarm_planner.system import simulate as simulate_system
+from keepwarm_planner import prices
+from keepwarm_planner.model.engine import Design, Workload, run
+from keepwarm_planner.model.estimate import Estimate, mean_of, relative_half_width
+from keepwarm_planner.model.plain import PlainScenario, simulate_plain
+from keepwarm_planner.model.precise import simulate_to
+from keepwarm_planner.model.system import Downstream, Queue, System
+from keepwarm_planner.model.system import simulate as simulate_system
+from keepwarm_planner.traffic import law, traces
 
 HERE = Path(__file__).parent
 SIMFAAS = "simfaas==0.2.2"

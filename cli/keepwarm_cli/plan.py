@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keepwarm_cli.plan_view import StackChange
-    from keepwarm_planner.checklist import Facts
-    from keepwarm_planner.engine import Workload
-    from keepwarm_planner.law import Law
+    from keepwarm_planner.answers.checklist import Facts
+    from keepwarm_planner.model.engine import Workload
+    from keepwarm_planner.model.system import System
     from keepwarm_planner.prices import Prices
-    from keepwarm_planner.system import System
-    from keepwarm_planner.traces import Progress, Source
+    from keepwarm_planner.traffic.law import Law
+    from keepwarm_planner.traffic.traces import Progress, Source
 
 app = typer.Typer(
     name="plan",
@@ -172,8 +172,8 @@ def _source(
     max_requests: float,
     progress: "Progress | None" = None,
 ) -> "Source":
-    from keepwarm_planner import traces
     from keepwarm_planner.errors import PlannerError
+    from keepwarm_planner.traffic import traces
 
     if not max_requests > 0.0:
         raise PlannerError("KW500", "--max-requests", max_requests, "more than 0")
@@ -199,7 +199,7 @@ def _source(
 
 
 def _law(text: "str | Law", option: str) -> "Law":
-    from keepwarm_planner import law
+    from keepwarm_planner.traffic import law
 
     return law.parse(text, option) if isinstance(text, str) else text
 
@@ -214,13 +214,13 @@ def _workload(
 ) -> "Workload":
     from math import inf
 
-    from keepwarm_planner.engine import Workload
     from keepwarm_planner.errors import PlannerError
+    from keepwarm_planner.model.engine import Workload
 
     if target_s is not None and not target_s > 0.0:
         raise PlannerError("KW500", "--target-s", target_s, "more than 0 s")
     if events:
-        from keepwarm_planner.budget import ColdPath, calibrate, estimate
+        from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
 
         if cold is not None:
             raise PlannerError("KW500", "--cold", "a law together with --from-events", "one of the two")
@@ -302,7 +302,7 @@ def simulate(
                 "one way of saying it",
                 fix="--generate poisson:rate=R with --service exp:S is the same with everything else",
             )
-        from keepwarm_planner.plain import PlainScenario, simulate_plain
+        from keepwarm_planner.model.plain import PlainScenario, simulate_plain
 
         scenario = PlainScenario(
             rate=rate,
@@ -316,7 +316,7 @@ def simulate(
             seed=seed,
         )
         if precision is not None:
-            from keepwarm_planner.precise import simulate_to
+            from keepwarm_planner.model.precise import simulate_to
 
             if warmup_s:
                 raise PlannerError(
@@ -335,8 +335,8 @@ def simulate(
         else:
             plan_view.plain(report, explain)
         return
-    from keepwarm_planner import engine
-    from keepwarm_planner import system as full
+    from keepwarm_planner.model import engine
+    from keepwarm_planner.model import system as full
 
     for option, given in (
         ("--precision", precision is not None),
@@ -352,7 +352,7 @@ def simulate(
                 because="a trace has its own length; a generator takes hours=H",
             )
     if plot is not None:
-        from keepwarm_planner.plots import checked_path
+        from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
     systems, service_law, cold_law, target_s = _designs(
@@ -400,9 +400,9 @@ def _designs(
     max_concurrency: int | None,
     idle_timeout_s: float,
 ) -> "tuple[list[System], str | Law | None, str | Law | None, float | None]":
-    from keepwarm_planner.engine import Design
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.system import System
+    from keepwarm_planner.model.engine import Design
+    from keepwarm_planner.model.system import System
 
     if file is None:
         name = f"provisioned {provisioned}" if provisioned else "on-demand"
@@ -414,7 +414,7 @@ def _designs(
         raise PlannerError(
             "KW500", "simulate", "--design with --provisioned or --max-concurrency", "one of the two"
         )
-    from keepwarm_planner import designs
+    from keepwarm_planner.model import designs
 
     loaded = designs.load(file)
     return (
@@ -428,8 +428,8 @@ def _designs(
 def _merge(stack: Path, answer: "Mapping[str, Any]", write: bool) -> "StackChange":
     """An answer's settings laid into a stack, checked by the program's reader, and written if asked."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner import stack as stacks
-    from keepwarm_planner.checklist import stack_settings
+    from keepwarm_planner.answers import stack as stacks
+    from keepwarm_planner.answers.checklist import stack_settings
 
     written = stack_settings(stack)
     sections = stacks.merged(written, answer)
@@ -464,11 +464,11 @@ def compare(
 ) -> None:
     """Several designs on the same arrivals: cost, p99, cold fraction, Goodput, and which ones nothing beats."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner import engine
-    from keepwarm_planner import system as full
+    from keepwarm_planner.model import engine
+    from keepwarm_planner.model import system as full
 
     if plot is not None:
-        from keepwarm_planner.plots import checked_path
+        from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
     systems, service_law, cold_law, target_s = _designs(design, service, cold, target_s, 0, None, 600.0)
@@ -559,13 +559,13 @@ def size(
     from math import inf
 
     from keepwarm_cli import plan_view
-    from keepwarm_planner.engine import Design
+    from keepwarm_planner.answers.size import Target
+    from keepwarm_planner.answers.size import size as search
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.size import Target
-    from keepwarm_planner.size import size as search
+    from keepwarm_planner.model.engine import Design
 
     if plot is not None:
-        from keepwarm_planner.plots import checked_path
+        from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
     target = Target(cold_fraction, inf if latency_s is None else latency_s)
@@ -705,11 +705,11 @@ def budget(
 ) -> None:
     """Cold start by phase as a distribution, against a budget; calibrated from result events."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner.budget import ColdPath, calibrate, estimate
+    from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
     from keepwarm_planner.errors import PlannerError
 
     if plot is not None:
-        from keepwarm_planner.plots import checked_path
+        from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
     if write and stack is None:
@@ -783,9 +783,9 @@ def fit(
 ) -> None:
     """Verdict per workload: which platform, decided by which numbers, and what would change it."""
     from keepwarm_cli import plan_view
+    from keepwarm_planner.answers.fit import PRESETS, load_workloads
+    from keepwarm_planner.answers.fit import fit as judge
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.fit import PRESETS, load_workloads
-    from keepwarm_planner.fit import fit as judge
 
     known = {w.name: w for w in load_workloads(file)} if file is not None else PRESETS
     if workload is not None and workload not in known:
@@ -840,11 +840,11 @@ def breakeven(
 ) -> None:
     """Scale to zero against always on over the duty cycle: curve, crossing, sensitivity."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner.breakeven import Comparison
-    from keepwarm_planner.breakeven import breakeven as solve
+    from keepwarm_planner.answers.breakeven import Comparison
+    from keepwarm_planner.answers.breakeven import breakeven as solve
 
     if plot is not None:
-        from keepwarm_planner.plots import checked_path
+        from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
     function = kind == "function"
@@ -901,7 +901,7 @@ def checklist(
 ) -> None:
     """The seven questions, answered for this stack with evidence. An unanswered one is a failure."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner.checklist import answer, as_html
+    from keepwarm_planner.answers.checklist import answer, as_html
 
     settings = plan_view.resolved_settings(stack)
     facts = _facts(report, from_events, bundle, bundles, model_mb, requests_per_s, service_s)
@@ -926,7 +926,7 @@ def _facts(
     requests_per_s: float | None,
     service_s: float | None,
 ) -> "Facts":
-    from keepwarm_planner.checklist import Facts, bundle_sizes, facts_from_report
+    from keepwarm_planner.answers.checklist import Facts, bundle_sizes, facts_from_report
     from keepwarm_planner.errors import PlannerError
 
     sizes = bundle_sizes(folder) if folder is not None else {}
@@ -944,7 +944,7 @@ def _facts(
             raise PlannerError("KW500", f"checklist {option}", value, "more than 0")
     calibration = None
     if events:
-        from keepwarm_planner.budget import calibrate
+        from keepwarm_planner.answers.budget import calibrate
 
         calibration = calibrate(events, prefer="classify")
     summary, resources = facts_from_report(report) if report is not None else ({}, ())

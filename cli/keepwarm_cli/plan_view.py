@@ -12,17 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from keepwarm_planner.breakeven import BreakEven
-from keepwarm_planner.budget import FOLDED, BudgetReport
-from keepwarm_planner.checklist import Answer
-from keepwarm_planner.engine import Outcome, Run, Workload
-from keepwarm_planner.estimate import Estimate
-from keepwarm_planner.explain import SIMULATED, Figure, price_name
-from keepwarm_planner.fit import FitReport
-from keepwarm_planner.plain import PlainFigures, PlainReport
+from keepwarm_planner.answers.breakeven import BreakEven
+from keepwarm_planner.answers.budget import FOLDED, BudgetReport
+from keepwarm_planner.answers.checklist import Answer
+from keepwarm_planner.answers.explain import SIMULATED, Figure, price_name
+from keepwarm_planner.answers.fit import FitReport
+from keepwarm_planner.answers.size import SizeReport
+from keepwarm_planner.model.engine import Outcome, Run, Workload
+from keepwarm_planner.model.estimate import Estimate
+from keepwarm_planner.model.plain import PlainFigures, PlainReport
+from keepwarm_planner.model.system import SystemOutcome
 from keepwarm_planner.prices import Prices
-from keepwarm_planner.size import SizeReport
-from keepwarm_planner.system import SystemOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ def price_names(outcomes: Sequence[Outcome | SystemOutcome]) -> list[str]:
 
 def front(results: Sequence[Outcome | SystemOutcome]) -> list[str]:
     """Names on the Pareto front of cost, p99, cold fraction and lost Goodput."""
-    from keepwarm_planner.designs import pareto
+    from keepwarm_planner.model.designs import pareto
 
     points = {}
     for row in map(_row_of, results):
@@ -404,7 +404,7 @@ def _tables(outcomes: Sequence[Outcome | SystemOutcome]) -> list[tuple[str, list
 
 def plot_timelines(outcomes: Sequence[Outcome | SystemOutcome], path: Path) -> None:
     """A timeline per design: one file, or numbered files for pictures."""
-    from keepwarm_planner import plots
+    from keepwarm_planner.answers import plots
 
     drawn = []
     for r in outcomes:
@@ -421,14 +421,14 @@ def plot_timelines(outcomes: Sequence[Outcome | SystemOutcome], path: Path) -> N
 
 def plot_pareto(outcomes: Sequence[Outcome | SystemOutcome], names: Sequence[str], path: Path) -> None:
     """The comparison as a plot."""
-    from keepwarm_planner import plots
+    from keepwarm_planner.answers import plots
 
     figure = plots.pareto([_point(r) for r in outcomes], names)
     plots.save(figure, path, title="keepwarm plan compare", tables=_tables(outcomes))
 
 
 def _point(r: Outcome | SystemOutcome) -> Any:
-    from keepwarm_planner.plots import Dot
+    from keepwarm_planner.answers.plots import Dot
 
     row = _row_of(r)
     return Dot(row["name"], row["cost"].mean, row["cold"].mean, row["latency"]["p99"])
@@ -498,7 +498,7 @@ def size(
             style=style,
         )
     console.print(table)
-    from keepwarm_planner.size import POOLED, settings_yaml
+    from keepwarm_planner.answers.size import POOLED, settings_yaml
 
     if stack is None:
         console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")
@@ -536,7 +536,7 @@ def _stack_change(console: Console, change: StackChange) -> None:
     if not sections:
         console.print(f"[bold]{escape(str(file))}[/bold] has these settings already")
         return
-    from keepwarm_planner.stack import rendered
+    from keepwarm_planner.answers.stack import rendered
 
     verdict = (
         "the program accepts them" if checked else "not checked: the program's settings can't be read here"
@@ -550,7 +550,7 @@ def _stack_change(console: Console, change: StackChange) -> None:
 
 def plot_size(report: SizeReport, path: Path) -> None:
     """Cost against cold starts of all confirmed designs, the answer marked."""
-    from keepwarm_planner import plots
+    from keepwarm_planner.answers import plots
 
     outcomes: list[Outcome] = list(report.run.outcomes)
     figure = plots.pareto(
@@ -619,7 +619,7 @@ def budget(
             console.print(f"[dim]the assumptions alone would have been off by {off} on these phases[/dim]")
     console.print()
     if stack is None:
-        from keepwarm_planner.stack import rendered
+        from keepwarm_planner.answers.stack import rendered
 
         console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")
         console.print("config:\n" + rendered(settings), markup=False, soft_wrap=True)
@@ -661,7 +661,7 @@ def budget(
 
 def plot_budget(report: BudgetReport, path: Path) -> None:
     """Phases as stacked bars."""
-    from keepwarm_planner import plots
+    from keepwarm_planner.answers import plots
 
     rows = [["phase", "p50", "p95", "p99", "budget"]]
     for r in [*report.rows, report.total]:
@@ -773,7 +773,7 @@ def breakeven(report: BreakEven, prices: Prices, explain: bool) -> None:
 
 def plot_breakeven(report: BreakEven, path: Path) -> None:
     """Both cost lines."""
-    from keepwarm_planner import plots
+    from keepwarm_planner.answers import plots
 
     rows = [["duty", "scale to zero", "always on"]]
     rows += [[f"{p.duty:.0%}", money(p.zero), money(p.always)] for p in report.points[::5]]
@@ -803,7 +803,7 @@ def resolved_settings(stack: Path) -> dict[str, Any]:
 
     Raises KW513 with everything that the program refuses.
     """
-    from keepwarm_planner.checklist import stack_settings
+    from keepwarm_planner.answers.checklist import stack_settings
 
     written = stack_settings(stack)
     resolved = _resolved(stack, written)
@@ -858,7 +858,7 @@ def accepted(stack: Path, written: dict[str, Any]) -> bool:
 
 def stack_of(stack: Path) -> tuple[dict[str, Any], str | None]:
     """A stack's settings with their defaults, and its region."""
-    from keepwarm_planner.checklist import own_settings, stack_config
+    from keepwarm_planner.answers.checklist import own_settings, stack_config
 
     config = stack_config(stack)
     written, region = own_settings(config), config.get("aws:region")

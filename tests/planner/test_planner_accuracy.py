@@ -11,9 +11,9 @@ from math import exp, inf
 
 import pytest
 
-from keepwarm_planner import law, theory, traces
-from keepwarm_planner.engine import Design, Outcome, Workload, run
-from keepwarm_planner.estimate import (
+from keepwarm_planner.model import theory
+from keepwarm_planner.model.engine import Design, Outcome, Workload, run
+from keepwarm_planner.model.estimate import (
     Estimate,
     fraction_of,
     mean_of,
@@ -21,8 +21,9 @@ from keepwarm_planner.estimate import (
     ratio_of,
     student_quantile,
 )
-from keepwarm_planner.plain import PlainFigures, PlainScenario, simulate_plain
+from keepwarm_planner.model.plain import PlainFigures, PlainScenario, simulate_plain
 from keepwarm_planner.prices import load
+from keepwarm_planner.traffic import law, traces
 
 INSIDE: list[tuple[str, bool]] = []
 

@@ -18,13 +18,11 @@ import pytest
 import yaml
 
 from keepwarm import limits
-from keepwarm_planner import designs, law, prices, traces
-from keepwarm_planner.breakeven import Comparison, breakeven
-from keepwarm_planner.budget import ColdPath, calibrate, estimate
-from keepwarm_planner.checklist import Facts, answer, as_html, as_text, stack_settings
-from keepwarm_planner.engine import Design, Workload
-from keepwarm_planner.errors import CODES, PlannerError
-from keepwarm_planner.fit import (
+from keepwarm_planner import prices
+from keepwarm_planner.answers.breakeven import Comparison, breakeven
+from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
+from keepwarm_planner.answers.checklist import Facts, answer, as_html, as_text, stack_settings
+from keepwarm_planner.answers.fit import (
     PRESETS,
     FitWorkload,
     Gpu,
@@ -34,7 +32,11 @@ from keepwarm_planner.fit import (
     fit,
     load_workloads,
 )
-from keepwarm_planner.size import Target, kind_of, settings_yaml, size
+from keepwarm_planner.answers.size import Target, kind_of, settings_yaml, size
+from keepwarm_planner.errors import CODES, PlannerError
+from keepwarm_planner.model import designs
+from keepwarm_planner.model.engine import Design, Workload
+from keepwarm_planner.traffic import law, traces
 from keepwarm_runtime.phases import PHASES
 
 P = prices.load()

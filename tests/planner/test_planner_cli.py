@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keepwarm_cli.plan import app
-from keepwarm_planner import theory
+from keepwarm_planner.model import theory
 
 ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()

@@ -11,12 +11,12 @@ from random import Random
 import pytest
 
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.estimate import Estimate, relative_half_width
 from keepwarm_planner.kernel import PYTHON, Kernel, choose
 from keepwarm_planner.kernel.build import find_compiler
 from keepwarm_planner.kernel.tail import run, spectrum
-from keepwarm_planner.plain import PlainScenario, simulate_plain
-from keepwarm_planner.precise import choose_group, passage, simulate_to
+from keepwarm_planner.model.estimate import Estimate, relative_half_width
+from keepwarm_planner.model.plain import PlainScenario, simulate_plain
+from keepwarm_planner.model.precise import choose_group, passage, simulate_to
 
 
 @pytest.fixture(scope="module")

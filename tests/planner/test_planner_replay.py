@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from keepwarm_planner import law, prices, traces
-from keepwarm_planner.engine import Design, Workload
+from keepwarm_planner import prices
 from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import CoreDesign, S
-from keepwarm_planner.system import Queue, System, _Replication
+from keepwarm_planner.model.engine import Design, Workload
+from keepwarm_planner.model.system import Queue, System, _Replication
+from keepwarm_planner.traffic import law, traces
 
 lambdas = pytest.importorskip("tests.support.lambdas")
 clocks = pytest.importorskip("keepwarm_localcloud.clock")

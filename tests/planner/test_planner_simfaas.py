@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from keepwarm_planner.estimate import mean_of
-from keepwarm_planner.plain import PlainScenario, simulate_plain
+from keepwarm_planner.model.estimate import mean_of
+from keepwarm_planner.model.plain import PlainScenario, simulate_plain
 
 ROOT = Path(__file__).parents[2]
 

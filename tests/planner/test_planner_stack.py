@@ -16,13 +16,14 @@ import yaml
 from typer.testing import CliRunner
 
 from keepwarm_cli.plan import app
-from keepwarm_planner import law, prices, traces
-from keepwarm_planner.budget import ColdPath, estimate
-from keepwarm_planner.checklist import stack_settings
-from keepwarm_planner.engine import Design, Outcome, Tracking, Workload, run
+from keepwarm_planner import prices
+from keepwarm_planner.answers.budget import ColdPath, estimate
+from keepwarm_planner.answers.checklist import stack_settings
+from keepwarm_planner.answers.size import ROOM, derive, permits
+from keepwarm_planner.answers.stack import merged, update, with_sections
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.size import ROOM, derive, permits
-from keepwarm_planner.stack import merged, update, with_sections
+from keepwarm_planner.model.engine import Design, Outcome, Tracking, Workload, run
+from keepwarm_planner.traffic import law, traces
 
 ROOT = Path(__file__).parents[2]
 STACKS = ("local", "dev", "prod")
@@ -323,7 +324,7 @@ def test_given_a_merged_stack_when_the_program_runs_then_the_numbers_are_in_its_
 
 
 def test_given_yaml_of_the_answer_when_pasted_then_it_reads_as_the_same(observed: Outcome) -> None:
-    from keepwarm_planner.size import settings_yaml
+    from keepwarm_planner.answers.size import settings_yaml
 
     answer, _ = derive(replace(observed, design=DESIGNS[6]), WORKLOAD, function="classify", deadline_s=None)
     document = yaml.safe_load(settings_yaml(answer))

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepwarm import _gpu_size
-from keepwarm_planner import law, prices, traces
-from keepwarm_planner.engine import Design, Tracking, Workload, cost_of, run
+from keepwarm_planner import prices
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel.shape import S
-from keepwarm_planner.system import (
+from keepwarm_planner.model.engine import Design, Tracking, Workload, cost_of, run
+from keepwarm_planner.model.system import (
     Downstream,
     Queue,
     Retry,
@@ -32,6 +32,7 @@ from keepwarm_planner.system import (
     backlog_steps,
     simulate,
 )
+from keepwarm_planner.traffic import law, traces
 from keepwarm_runtime import scaling
 
 P = prices.load()

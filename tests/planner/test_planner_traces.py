@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from keepwarm_planner import traces
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import PYTHON, Kernel, choose
-from keepwarm_planner.traces import ArrivalFile, Counts, Source
+from keepwarm_planner.traffic import traces
+from keepwarm_planner.traffic.traces import ArrivalFile, Counts, Source
 
 
 def _times(source: Source, seed: str = "1", kernel: Kernel = PYTHON) -> list[float]:
@@ -127,7 +127,7 @@ def test_given_a_unit_that_the_header_contradicts_when_loaded_then_kw507(
 def test_given_an_optional_package_is_missing_when_needed_then_kw516(
     module: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from keepwarm_planner import plots
+    from keepwarm_planner.answers import plots
 
     monkeypatch.setitem(sys.modules, module, None)
     path = tmp_path / "t.parquet"

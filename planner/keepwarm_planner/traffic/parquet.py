@@ -8,7 +8,7 @@ from typing import Any
 
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import Kernel
-from keepwarm_planner.traces import (
+from keepwarm_planner.traffic.traces import (
     CHUNK,
     UNITS,
     Chunk,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from keepwarm import limits
-from keepwarm_planner.breakeven import Comparison, breakeven
-from keepwarm_planner.budget import Calibration, ColdPath, estimate
+from keepwarm_planner.answers.breakeven import Comparison, breakeven
+from keepwarm_planner.answers.budget import Calibration, ColdPath, estimate
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.prices import Prices
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from math import fsum, isfinite
 
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.estimate import Estimate, fraction_of, mean_of
 from keepwarm_planner.kernel import Kernel, choose
 from keepwarm_planner.kernel.plain import Row
+from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of
 
 IDLE_TIMEOUT_S = 600.0
 REPLICATIONS = 20
@@ -279,7 +279,7 @@ def figures_between(
 
 
 def _weighted(parts: list[float], spans: list[float]) -> Estimate:
-    from keepwarm_planner.estimate import ratio_of
+    from keepwarm_planner.model.estimate import ratio_of
 
     return ratio_of(parts, spans)
 

@@ -19,11 +19,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keepwarm_planner import law as laws
-from keepwarm_planner.engine import Design, Tracking
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.law import Law
-from keepwarm_planner.system import Downstream, Queue, Retry, System
+from keepwarm_planner.model.engine import Design, Tracking
+from keepwarm_planner.model.system import Downstream, Queue, Retry, System
+from keepwarm_planner.traffic import law as laws
+from keepwarm_planner.traffic.law import Law
 
 T = TypeVar("T")
 

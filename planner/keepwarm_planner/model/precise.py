@@ -13,11 +13,11 @@ from math import exp, fsum, isfinite, sqrt
 from random import Random
 
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.estimate import Estimate, mean_of, ratio_of, relative_half_width
 from keepwarm_planner.kernel import Kernel, choose
 from keepwarm_planner.kernel.plain import Row
 from keepwarm_planner.kernel.tail import TailRow
-from keepwarm_planner.plain import (
+from keepwarm_planner.model.estimate import Estimate, mean_of, ratio_of, relative_half_width
+from keepwarm_planner.model.plain import (
     NO_LIMIT,
     PlainFigures,
     PlainReport,
@@ -26,7 +26,7 @@ from keepwarm_planner.plain import (
     run_replications,
     simulate_plain,
 )
-from keepwarm_planner.theory import erlang_b
+from keepwarm_planner.model.theory import erlang_b
 
 SURE = 45.0
 """Slowest passage rate times the idle timeout: the chance that a passage outlasts the timeout is then below

@@ -16,12 +16,12 @@ from math import ceil, fsum, inf
 
 from keepwarm import limits
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.kernel import Kernel, choose
 from keepwarm_planner.kernel.shape import BINS, CoreDesign, S, quantile
-from keepwarm_planner.law import Law
+from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
-from keepwarm_planner.traces import DAY_S, Chunk, Source
+from keepwarm_planner.traffic.law import Law
+from keepwarm_planner.traffic.traces import DAY_S, Chunk, Source
 
 TICK_S = 60.0
 """CloudWatch's resolution and with it that of schedules and target tracking."""

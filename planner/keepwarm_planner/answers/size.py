@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from keepwarm import limits
-from keepwarm_planner.engine import Design, Outcome, Run, Tracking, Workload, run
+from keepwarm_planner.answers.explain import Figure
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.explain import Figure
+from keepwarm_planner.model.engine import Design, Outcome, Run, Tracking, Workload, run
 from keepwarm_planner.prices import Prices
-from keepwarm_planner.traces import DAY_S
+from keepwarm_planner.traffic.traces import DAY_S
 
 HOUR_S = 3600.0
 SCREENED = 200

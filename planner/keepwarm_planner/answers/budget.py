@@ -14,11 +14,11 @@ from pathlib import Path
 from random import Random
 
 from keepwarm import limits
+from keepwarm_planner.answers.explain import Figure
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.explain import Figure
 from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import Cold
-from keepwarm_planner.law import Law, constant, empirical, lognormal_quantiles
+from keepwarm_planner.traffic.law import Law, constant, empirical, lognormal_quantiles
 from keepwarm_runtime.phases import PHASES
 
 DRAWS = 20_000

@@ -24,13 +24,13 @@ from math import ceil, fsum, inf
 from typing import TYPE_CHECKING
 
 from keepwarm import limits
-from keepwarm_planner.engine import TICK_S, Design, Workload, _Control, cost_of
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import Cold, S
-from keepwarm_planner.law import Law, constant
+from keepwarm_planner.model.engine import TICK_S, Design, Workload, _Control, cost_of
+from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.traffic.law import Law, constant
 
 if TYPE_CHECKING:
     from keepwarm_runtime.scaling import Step

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keepwarm_planner.checklist import stack_settings
+from keepwarm_planner.answers.checklist import stack_settings
 from keepwarm_planner.errors import PlannerError
 
 NAMESPACE = "keepwarm:"

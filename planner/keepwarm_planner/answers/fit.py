@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from keepwarm import limits
-from keepwarm_planner.budget import RESTORE, ColdPath, phase_laws
+from keepwarm_planner.answers.budget import RESTORE, ColdPath, phase_laws
+from keepwarm_planner.answers.explain import Figure
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.explain import Figure
 from keepwarm_planner.kernel import PYTHON
-from keepwarm_planner.law import Law
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.traffic.law import Law
 from keepwarm_runtime.phases import PHASES
 
 IDLE_TIMEOUT_S = 600.0

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from keepwarm_planner.errors import PlannerError
 
 if TYPE_CHECKING:
-    from keepwarm_planner.breakeven import BreakEven
-    from keepwarm_planner.budget import BudgetReport
+    from keepwarm_planner.answers.breakeven import BreakEven
+    from keepwarm_planner.answers.budget import BudgetReport
 
 FORMATS = (".png", ".svg", ".html")
 INK, MUTED, GRID = "#1f2933", "#6b7785", "#e3e8ee"

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from math import exp, inf, isfinite
 
 from keepwarm import limits
+from keepwarm_planner.answers.explain import Figure
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.explain import Figure
 from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
 
 POINTS = 101

@@ -539,7 +539,7 @@ def load(
         with path.open("rb") as f:
             magic = f.read(4)
             if magic == b"PAR1":
-                from keepwarm_planner.parquet import load_parquet
+                from keepwarm_planner.traffic.parquet import load_parquet
 
                 return load_parquet(path, time_unit, limit, progress)
             f.seek(0)
