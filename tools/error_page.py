@@ -23,7 +23,7 @@ ROOMS = (
             "keepwarm_localcloud.errors",
             "keepwarm_localcloud.tasking.errors",
             "keepwarm_localcloud.lambda_.errors",
-            "keepwarm_localcloud.resources.errors",
+            "keepwarm_localcloud.pulumi_types.errors",
         ),
     ),
     ("Command line and engine", ("keepwarm_cli.errors",)),

@@ -420,8 +420,8 @@ def recover(
         CliError: KW679, something could not be settled.
     """
     from keepwarm_localcloud.provider.creations import Creation, read_creations
-    from keepwarm_localcloud.resources.aws import Aws
-    from keepwarm_localcloud.resources.errors import ResourceError
+    from keepwarm_localcloud.pulumi_types.aws import Aws
+    from keepwarm_localcloud.pulumi_types.errors import ResourceError
 
     deployment = engine.checkpoint(folder, name, stack)
     unfinished = engine.pending(deployment)
@@ -462,8 +462,8 @@ def _open_creations(folder: Folder) -> bool:
 
 def _unrecorded(aws: Any, creation: Any, known: set[str]) -> str | None:
     """Id of what a begun creation made, unless the state knows it or it does not exist."""
-    from keepwarm_localcloud.resources import table
-    from keepwarm_localcloud.resources.locate import locate
+    from keepwarm_localcloud.pulumi_types import table
+    from keepwarm_localcloud.pulumi_types.locate import locate
 
     inputs = {k: v for k, v in creation.inputs.items() if k != "__defaults"}
     if not creation.id:
@@ -498,7 +498,7 @@ def _clear_pending(
 
 
 def _remove_half(aws: Any, creation: Any, id_: str) -> None:
-    from keepwarm_localcloud.resources import table
+    from keepwarm_localcloud.pulumi_types import table
 
     inputs = {k: v for k, v in creation.inputs.items() if k != "__defaults" and v is not None}
     found = table.read(creation.type, creation.urn, aws, id_, {}, inputs)

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from keepwarm_localcloud.collecting import SET_ASIDE
-from keepwarm_localcloud.resources import table
-from keepwarm_localcloud.resources.aws import Aws, preload
-from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
+from keepwarm_localcloud.pulumi_types import table
+from keepwarm_localcloud.pulumi_types.aws import Aws, preload
+from keepwarm_localcloud.pulumi_types.errors import Cancelled, ResourceError
 from keepwarm_localcloud.settle import LINEAR_SETTLING
 
 _LOG = logging.getLogger("keepwarm.driver")
@@ -157,7 +157,7 @@ class State:
             self._load(path)
 
     def _load(self, path: Path) -> None:
-        from keepwarm_localcloud.resources.wire import from_state
+        from keepwarm_localcloud.pulumi_types.wire import from_state
 
         try:
             found = json.loads(path.read_text())
@@ -182,7 +182,7 @@ class State:
 
     def save(self, *, now: bool = False) -> None:
         """Write the file, whole or not at all; at most four times a second unless `now`."""
-        from keepwarm_localcloud.resources.wire import to_state
+        from keepwarm_localcloud.pulumi_types.wire import to_state
 
         if self.path is None:
             return

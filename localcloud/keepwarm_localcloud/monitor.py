@@ -16,13 +16,14 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.mocks import MockMonitor, Mocks
 from pulumi.runtime.proto import resource_pb2, source_pb2
 
-from keepwarm_localcloud.resources import invokes, table
-from keepwarm_localcloud.resources.assets import Blob
-from keepwarm_localcloud.resources.aws import Aws
-from keepwarm_localcloud.resources.base import DEFAULTS_KEY, Difference, refuse
-from keepwarm_localcloud.resources.errors import PartiallyMade, ResourceError
-from keepwarm_localcloud.resources.fields import has_unknown
-from keepwarm_localcloud.resources.wire import read_struct, write_struct
+from keepwarm_localcloud.pulumi_types import invokes, table
+from keepwarm_localcloud.pulumi_types.assets import Blob
+from keepwarm_localcloud.pulumi_types.aws import Aws
+from keepwarm_localcloud.pulumi_types.base import DEFAULTS_KEY
+from keepwarm_localcloud.pulumi_types.compare import Difference, refuse
+from keepwarm_localcloud.pulumi_types.errors import PartiallyMade, ResourceError
+from keepwarm_localcloud.pulumi_types.fields import has_unknown
+from keepwarm_localcloud.pulumi_types.wire import read_struct, write_struct
 from keepwarm_localcloud.shared import Shared
 
 if TYPE_CHECKING:

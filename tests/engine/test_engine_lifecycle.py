@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from keepwarm_localcloud.resources import table
+from keepwarm_localcloud.pulumi_types import table
 from tests.support.engine import Project
 
 pytestmark = [
@@ -111,7 +111,7 @@ def test_given_a_function_made_by_hand_when_imported_then_the_program_takes_it_o
     project.must("up", program=lambda: None)
     iam, functions = project.boto("iam"), project.boto("lambda")
     role = iam.create_role(RoleName="hand", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
-    from keepwarm_localcloud.resources.assets import zip_bytes
+    from keepwarm_localcloud.pulumi_types.assets import zip_bytes
 
     archive = zip_bytes({"main.py": (b"def handler(e, c):\n    return e\n", False)})
     functions.create_function(FunctionName="by-hand", Role=role, Handler="main.handler", Runtime="python3.11",

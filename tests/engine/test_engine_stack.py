@@ -249,7 +249,7 @@ def with_template(folder: Path) -> None:
 
 def code_of_another_day(folder: Path) -> Path:
     """A bundle of `extract` whose bytes differ and whose behaviour does not matter here."""
-    from keepwarm_localcloud.resources.assets import zip_bytes
+    from keepwarm_localcloud.pulumi_types.assets import zip_bytes
 
     path = folder / "other.zip"
     path.write_bytes(zip_bytes({"main.py": (b"def handler(event, context):\n    return event\n", False)}))

@@ -17,7 +17,7 @@ import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.driver import Deployment, DeploymentError, Event
-from keepwarm_localcloud.resources.errors import ResourceError
+from keepwarm_localcloud.pulumi_types.errors import ResourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 

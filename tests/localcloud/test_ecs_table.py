@@ -14,8 +14,8 @@ import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.ecs import EcsService
-from keepwarm_localcloud.resources import table
-from keepwarm_localcloud.resources.aws import Aws
+from keepwarm_localcloud.pulumi_types import table
+from keepwarm_localcloud.pulumi_types.aws import Aws
 from keepwarm_localcloud.service import Service
 from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
 

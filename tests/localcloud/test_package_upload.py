@@ -18,11 +18,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.held_package import DIGEST_HEADER
-from keepwarm_localcloud.resources.assets import Blob, archive_blob, entries_blob, file_blob
-from keepwarm_localcloud.resources.aws import Aws, Deadline
-from keepwarm_localcloud.resources.base import Call
-from keepwarm_localcloud.resources.functions import Function, LayerVersion
-from keepwarm_localcloud.resources.package_upload import OPERATIONS, SMALL_BYTES
+from keepwarm_localcloud.pulumi_types.assets import Blob, archive_blob, entries_blob, file_blob
+from keepwarm_localcloud.pulumi_types.aws import Aws, Deadline
+from keepwarm_localcloud.pulumi_types.base import Call
+from keepwarm_localcloud.pulumi_types.lambda_ import Function, LayerVersion
+from keepwarm_localcloud.pulumi_types.package_upload import OPERATIONS, SMALL_BYTES
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab
 
 LARGE = archive({"app.py": ECHO, "weights.bin": os.urandom(SMALL_BYTES)})

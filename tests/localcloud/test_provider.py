@@ -19,9 +19,9 @@ from pulumi.runtime.proto import provider_pb2_grpc, status_pb2
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.provider.creations import Creations, read_creations
 from keepwarm_localcloud.provider.service import VERSION, AwsProvider
-from keepwarm_localcloud.resources.assets import zip_bytes
-from keepwarm_localcloud.resources.fields import UNKNOWN
-from keepwarm_localcloud.resources.wire import ARCHIVE, ASSET, SIGNATURE, read_struct, write_struct
+from keepwarm_localcloud.pulumi_types.assets import zip_bytes
+from keepwarm_localcloud.pulumi_types.fields import UNKNOWN
+from keepwarm_localcloud.pulumi_types.wire import ARCHIVE, ASSET, SIGNATURE, read_struct, write_struct
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from keepwarm_localcloud.resources import aws as module
-from keepwarm_localcloud.resources.aws import Deadline
-from keepwarm_localcloud.resources.errors import Cancelled, ResourceError
+from keepwarm_localcloud.pulumi_types import aws as module
+from keepwarm_localcloud.pulumi_types.aws import Deadline
+from keepwarm_localcloud.pulumi_types.errors import Cancelled, ResourceError
 
 
 class Time:

@@ -17,8 +17,8 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepwarm_localcloud.resources import table
-from keepwarm_localcloud.resources.assets import (
+from keepwarm_localcloud.pulumi_types import table
+from keepwarm_localcloud.pulumi_types.assets import (
     Blob,
     archive_blob,
     entries_blob,
@@ -26,13 +26,13 @@ from keepwarm_localcloud.resources.assets import (
     text_blob,
     zip_bytes,
 )
-from keepwarm_localcloud.resources.aws import Aws
-from keepwarm_localcloud.resources.base import DEFAULTS_KEY, schema
-from keepwarm_localcloud.resources.errors import CODES, ResourceError
-from keepwarm_localcloud.resources.fields import UNKNOWN, Field, compile_fields, has_unknown, same
-from keepwarm_localcloud.resources.generate import describe
-from keepwarm_localcloud.resources.tokens import TOKENS
-from keepwarm_localcloud.resources.wire import from_state, read_struct, to_state, write_struct
+from keepwarm_localcloud.pulumi_types.aws import Aws
+from keepwarm_localcloud.pulumi_types.base import DEFAULTS_KEY, schema
+from keepwarm_localcloud.pulumi_types.errors import CODES, ResourceError
+from keepwarm_localcloud.pulumi_types.fields import UNKNOWN, Field, compile_fields, has_unknown, same
+from keepwarm_localcloud.pulumi_types.generate import describe
+from keepwarm_localcloud.pulumi_types.tokens import TOKENS
+from keepwarm_localcloud.pulumi_types.wire import from_state, read_struct, to_state, write_struct
 
 QUEUE = "aws:sqs/queue:Queue"
 URN = f"urn:pulumi:s::p::{QUEUE}::jobs"
@@ -334,9 +334,9 @@ def test_given_the_codes_then_every_one_that_the_table_raises_is_listed() -> Non
 
 
 def test_given_the_reference_page_then_it_is_what_the_table_says() -> None:
-    from keepwarm_localcloud.resources.reference import page
+    from keepwarm_localcloud.pulumi_types.reference import page
 
     written = Path(__file__).resolve().parents[2] / "docs" / "engine.md"
     assert written.read_text() == page(), (
-        "run: python -m keepwarm_localcloud.resources.reference docs/engine.md"
+        "run: python -m keepwarm_localcloud.pulumi_types.reference docs/engine.md"
     )

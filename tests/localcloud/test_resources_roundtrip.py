@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.resources import table
-from keepwarm_localcloud.resources.assets import Blob, text_blob, zip_bytes
-from keepwarm_localcloud.resources.aws import Aws
-from keepwarm_localcloud.resources.base import DEFAULTS_KEY
-from keepwarm_localcloud.resources.locate import locate
-from keepwarm_localcloud.resources.tokens import TOKENS
+from keepwarm_localcloud.pulumi_types import table
+from keepwarm_localcloud.pulumi_types.assets import Blob, text_blob, zip_bytes
+from keepwarm_localcloud.pulumi_types.aws import Aws
+from keepwarm_localcloud.pulumi_types.base import DEFAULTS_KEY
+from keepwarm_localcloud.pulumi_types.locate import locate
+from keepwarm_localcloud.pulumi_types.tokens import TOKENS
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 

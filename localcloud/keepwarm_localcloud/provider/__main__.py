@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     from keepwarm_localcloud.provider.creations import VARIABLE, Creations
     from keepwarm_localcloud.provider.faults import crash_hook
     from keepwarm_localcloud.provider.service import AwsProvider
-    from keepwarm_localcloud.resources.aws import READ_TIMEOUT_S
+    from keepwarm_localcloud.pulumi_types.aws import READ_TIMEOUT_S
 
     provider = AwsProvider(
         options.endpoint,

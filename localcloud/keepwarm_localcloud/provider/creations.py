@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keepwarm_localcloud.resources.wire import to_state
+from keepwarm_localcloud.pulumi_types.wire import to_state
 
 VARIABLE = "KEEPWARM_CREATIONS"
 """Environment variable with the file's path."""

@@ -18,12 +18,12 @@ from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc, status_pb2
 
 from keepwarm_localcloud.provider.creations import Creations
-from keepwarm_localcloud.resources import invokes, table
-from keepwarm_localcloud.resources.aws import READ_TIMEOUT_S, Aws
-from keepwarm_localcloud.resources.base import DEFAULTS_KEY, schema
-from keepwarm_localcloud.resources.errors import PartiallyMade, ResourceError
-from keepwarm_localcloud.resources.fields import UNKNOWN, suggestion
-from keepwarm_localcloud.resources.wire import Properties, read_struct, write_struct
+from keepwarm_localcloud.pulumi_types import invokes, table
+from keepwarm_localcloud.pulumi_types.aws import READ_TIMEOUT_S, Aws
+from keepwarm_localcloud.pulumi_types.base import DEFAULTS_KEY, schema
+from keepwarm_localcloud.pulumi_types.errors import PartiallyMade, ResourceError
+from keepwarm_localcloud.pulumi_types.fields import UNKNOWN, suggestion
+from keepwarm_localcloud.pulumi_types.wire import Properties, read_struct, write_struct
 
 VERSION: Final = "7.51.1"
 """The pulumi-aws release whose properties the table follows."""

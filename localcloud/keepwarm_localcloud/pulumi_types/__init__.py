@@ -1,0 +1,13 @@
+"""What the embedded cloud's Pulumi provider knows: one file, or folder, per AWS service, and what they share.
+
+```
+table       the way in for both drivers: check, diff, create, read, update, delete by token
+tokens      every supported type, and where it is
+base        what a type is: `ResourceType`, `Call`; fields reads its specification against schema.json
+compare     inputs checked, and compared with the state
+convert     Pulumi's names, tags and times <-> the API's; answers: what an error of AWS means
+aws         clients and deadlines; assets, package_upload: code and its way to the cloud
+locate      finds what a killed run made; invokes: data sources
+wire        values as the engine sends them; generate, reference: schema.json and docs/engine.md
+```
+"""

@@ -1,0 +1,36 @@
+"""EC2 and VPC."""
+
+from keepwarm_localcloud.pulumi_types.base import ResourceType
+from keepwarm_localcloud.pulumi_types.ec2.gateways import (
+    Eip,
+    FlowLog,
+    InternetGateway,
+    NatGateway,
+    VpcEndpoint,
+)
+from keepwarm_localcloud.pulumi_types.ec2.network import Route, RouteTable, RouteTableAssociation, Subnet, Vpc
+from keepwarm_localcloud.pulumi_types.ec2.security import (
+    SecurityGroup,
+    SecurityGroupEgressRule,
+    SecurityGroupIngressRule,
+    SecurityGroupRule,
+)
+from keepwarm_localcloud.pulumi_types.ec2.template import LaunchTemplate
+
+TYPES: tuple[type[ResourceType], ...] = (
+    LaunchTemplate,
+    SecurityGroup,
+    SecurityGroupIngressRule,
+    SecurityGroupEgressRule,
+    SecurityGroupRule,
+    Vpc,
+    Subnet,
+    RouteTable,
+    Route,
+    RouteTableAssociation,
+    VpcEndpoint,
+    InternetGateway,
+    Eip,
+    NatGateway,
+    FlowLog,
+)

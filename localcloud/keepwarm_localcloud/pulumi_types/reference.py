@@ -1,0 +1,115 @@
+"""Writes docs/engine.md: what the provider knows, from the table itself.
+
+`python -m keepwarm_localcloud.pulumi_types.reference docs/engine.md`; a test holds the page equal to the table.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from keepwarm_localcloud.pulumi_types import table
+from keepwarm_localcloud.pulumi_types.base import ResourceType
+from keepwarm_localcloud.pulumi_types.errors import CODES
+from keepwarm_localcloud.pulumi_types.fields import Field
+from keepwarm_localcloud.pulumi_types.invokes import INVOKES
+
+_HEAD = """# The engine: real Pulumi against the embedded cloud
+
+This page is generated from the table of resource types
+(`python -m keepwarm_localcloud.pulumi_types.reference docs/engine.md`). Do not edit it by hand.
+
+## Commands
+
+| command | what it does |
+|---|---|
+| `keepwarm pulumi -- preview` | any Pulumi command: finds or starts the embedded cloud and runs the real CLI on it |
+| `keepwarm pulumi -- up --yes --stack dev` | the same for another stack file; `local` is the default |
+| `keepwarm pulumi -- import aws:lambda/function:Function name id` | adopts something made by hand |
+| `eval "$(keepwarm local env)"` | for plain `pulumi` by hand: cloud and provider stay, the variables point at them |
+| `keepwarm local reset` | stops both and removes `.keepwarm/` |
+
+The CLI is looked for in `KEEPWARM_PULUMI`, on PATH, and in the cache that `make pulumi` fills. A Python program needs
+no language host: it is served to the CLI the way the Automation API serves an inline program. A program in another
+language is run by its own host, which an ordinary Pulumi installation brings; a missing one is said. State lies in
+`.keepwarm/backend`, the embedded cloud keeps its resources in memory until it is stopped, and the CLI works in
+`.keepwarm/project`, a copy of the project's files, so that the stack files of a real account never get its salt.
+
+After a killed run (kill -9, a lost machine) just run the command again. What the cloud made and no state knows is
+removed first, open creations are forgotten with `pulumi refresh --clear-pending-creates`, and locks of processes that
+are gone are cleared; each is said in one line. A second change of the same project at the same time is refused at once.
+Ctrl-C, and SIGTERM to the command, let the engine finish what it has begun and cancel the rest.
+
+A cloud that throttles, fails or is silent is asked again, six times in all; a silence counts as a failure after
+`KEEPWARM_READ_TIMEOUT_S` seconds (70). What still fails is reported by resource, and the next run goes on from there.
+When an answer was lost after the cloud did its part, the next run removes what was made under a generated name and
+makes it anew; under a name that the program chose nothing is removed, since it may have been there before.
+
+## What has not been verified
+
+No AWS account was used. The provider's facts (which change replaces, what an id looks like, which properties AWS fills
+in) were taken from the documentation of pulumi-aws 7.51 and AWS; property names and shapes come from the installed
+SDK and are compared with it by a test. Not verified against real AWS: the timing of eventual consistency, quotas of an
+account, error texts beyond those the tests name, and computed outputs that the components do not read. Not run, for
+want of them: the language hosts and SDK generators of a Pulumi installation (a stand-in speaks the hosts' protocol in
+the tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and versions of the CLI but the pinned one.
+
+## How to read the tables
+
+`!` a change replaces the resource. `?` AWS fills it in, so leaving it out is no difference. `=x` the default.
+`*` secret. `~` order does not matter. Nested properties are listed in braces only where not all are supported.
+A property that pulumi-aws knows and this table does not is refused by name (KW631), never ignored.
+"""
+
+
+def _mark(name: str, of: Field) -> str:
+    text = name
+    if of.new:
+        text += "!"
+    if of.computed:
+        text += "?"
+    if of.unordered:
+        text += "~"
+    if of.secret:
+        text += "*"
+    if of.default is not None:
+        text += f"={json.dumps(of.default)}"
+    inner = of.of if of.kind == "list" and of.of is not None else of
+    if inner.kind == "object" and inner.unsupported:
+        text += "{" + " ".join(sorted(inner.fields)) + "}"
+    return f"`{text}`"
+
+
+def _section(kind: ResourceType) -> str:
+    known = ", ".join(_mark(name, of) for name, of in sorted(kind.fields.items()))
+    lines = [f"### `{kind.token}`", "", f"Import id: {kind.import_id}.", "", f"Properties: {known}."]
+    if kind.unsupported:
+        lines += [
+            "",
+            "Refused here, known to pulumi-aws: "
+            + ", ".join(f"`{n}`" for n in sorted(kind.unsupported))
+            + ".",
+        ]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """Return the whole page."""
+    parts = [_HEAD, f"## Resource types ({len(table.all_types())})\n"]
+    parts += [_section(kind) + "\n" for kind in table.all_types()]
+    parts.append("## Data sources\n\n" + "\n".join(f"- `{token}`" for token in sorted(INVOKES)) + "\n")
+    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in sorted(CODES.items()))
+    parts.append(f"## Errors of resources\n\n| code | meaning |\n|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page to the path given, or to standard output."""
+    if arguments:
+        Path(arguments[0]).write_text(page())
+    else:
+        sys.stdout.write(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
