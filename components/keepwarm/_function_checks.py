@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pulumi
 
-from keepwarm import _iam, limits
+from keepwarm import _iam, _permit_time, limits
 from keepwarm._args import Checks, Problem, known, show
 from keepwarm._names import child as child_name
 from keepwarm._secrets import suspicion
@@ -114,7 +114,7 @@ def checked(checks: Checks, name: str, args: Mapping[str, Any], *, raise_now: bo
     _check_model(checks, args, spec)
     _check_snap_start(checks, args, spec)
     _check_network(checks, args, spec)
-    spec["variables"] = _check_environment(checks, args)
+    spec["variables"] = _check_environment(checks, args, _permit_time.check(checks, args, spec["timeout_s"]))
     for role in ("function", "role"):
         child_name(checks, name, role, limits.LAMBDA_NAME_MAX_CHARS)
     if raise_now:
@@ -371,8 +371,10 @@ def check_path(checks: Checks, args: Mapping[str, Any]) -> None:
         checks.choice("network_path", NetworkPath.ENDPOINTS)
 
 
-def _check_environment(checks: Checks, args: Mapping[str, Any]) -> dict[str, pulumi.Input[str]]:
-    variables = environment(cast(FunctionBindings, args))
+def _check_environment(
+    checks: Checks, args: Mapping[str, Any], derived: Mapping[str, pulumi.Input[str]]
+) -> dict[str, pulumi.Input[str]]:
+    variables = {**environment(cast(FunctionBindings, args)), **derived}
     variables["KEEPWARM_METRIC_NAMESPACE"] = args.get("metric_namespace", "Keepwarm")
     for key, value in args.get("environment", {}).items():
         if key in limits.LAMBDA_ENV_RESERVED or re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key) is None:

@@ -60,6 +60,7 @@ CODES: dict[str, str] = {
     "KW152": "Health check or drain times that contradict one another.",
     "KW153": "A workflow template that does not render.",
     "KW154": "A VPC from which AWS services may not be reached (a warning).",
+    "KW155": "Permit times that do not fit the function's timeout.",
 }
 """Every code of the components with its meaning in one line."""
 

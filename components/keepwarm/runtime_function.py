@@ -28,6 +28,12 @@ class RuntimeFunctionArgs(FunctionBindings):
     """Memory in MB, 128..10240 (..32768 on Lambda managed instances). Default: 1024."""
     timeout_s: NotRequired[pulumi.Input[int]]
     """Longest run in seconds, 1..900 (..5400 on Lambda managed instances). Default: 60."""
+    permit_hold_s: NotRequired[pulumi.Input[int]]
+    """Longest time one call keeps a permit of `admission`, in seconds. Default: half of timeout_s."""
+    permit_wait_s: NotRequired[pulumi.Input[int]]
+    """Longest wait for a permit inside the function, in seconds; beyond it the workflow waits, which costs no function
+    time. With permit_hold_s and 2 s for the function's own work it must fit timeout_s. Default: a tenth of timeout_s, 5
+    at most."""
     ephemeral_mb: NotRequired[pulumi.Input[int]]
     """Size of /tmp in MB, 512..10240. Default: 512."""
     environment: NotRequired[dict[str, pulumi.Input[str]]]

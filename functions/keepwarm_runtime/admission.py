@@ -17,6 +17,7 @@ from keepwarm_runtime import fault
 from keepwarm_runtime.errors import LedgerUnusable, NotFound, Overloaded, PreconditionFailed, StaleOwner
 from keepwarm_runtime.events import emit
 from keepwarm_runtime.jitter import uniform
+from keepwarm_runtime.settings import DEFAULT_PERMIT_HOLD_S, DEFAULT_PERMIT_WAIT_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 MAX_POLL_S = 1.0
-DEFAULT_HOLD_S = 10.0
-DEFAULT_WAIT_S = 5.0
 GRACE_S = 1.0
 """Seconds after a lease before its permit counts as free; clocks differ."""
 PERMIT_TTL_S = 86_400
@@ -73,6 +72,8 @@ class Admission:
         pool: str = "default",
         permits: int = 1,
         service: str = "",
+        hold_s: float = DEFAULT_PERMIT_HOLD_S,
+        wait_s: float = DEFAULT_PERMIT_WAIT_S,
         new_owner: Callable[[], str] | None = None,
         draw: Callable[[], float] = uniform,
         sleep: Callable[[float], None] = time.sleep,
@@ -82,6 +83,10 @@ class Admission:
         self.pool = pool
         self.permits = permits
         self.service = service or pool
+        self.hold_s = hold_s
+        """Longest time one call keeps a permit, in seconds."""
+        self.wait_s = wait_s
+        """Longest wait for a permit inside the function, in seconds."""
         self._new_owner = new_owner or _random_owner
         self._draw = draw
         self._sleep = sleep
@@ -90,20 +95,22 @@ class Admission:
         self,
         *,
         deadline: Deadline,
-        hold_s: float = DEFAULT_HOLD_S,
-        wait_s: float = DEFAULT_WAIT_S,
+        hold_s: float | None = None,
+        wait_s: float | None = None,
         invocation: Invocation | None = None,
     ) -> Permit:
-        """Take a permit: `with admission.permit(deadline=..., hold_s=10) as permit: ...`.
+        """Take a permit: `with admission.permit(deadline=...) as permit: ...`.
 
         `hold_s` is the most the work takes; the lease ends with it or with the deadline, whichever is sooner.
-        `wait_s` bounds the waiting. Both in seconds.
+        `wait_s` bounds the waiting. Both in seconds. Default: those of this object, which come from the settings.
 
         Raises:
             Overloaded: no permit can be had while the work would still fit the deadline; refused without waiting
                 when that is known at once.
             StaleOwner: on leaving the block, when the work took longer than its lease and somebody else took over.
         """
+        hold_s = self.hold_s if hold_s is None else hold_s
+        wait_s = self.wait_s if wait_s is None else wait_s
         started_s = time.monotonic()
         owner = self._new_owner()
         outcome = "served"

@@ -22,6 +22,8 @@ CLAIM_BUCKET = "KEEPWARM_CLAIM_BUCKET"
 ADMISSION_TABLE = "KEEPWARM_ADMISSION_TABLE"
 ADMISSION_POOL = "KEEPWARM_ADMISSION_POOL"
 ADMISSION_PERMITS = "KEEPWARM_ADMISSION_PERMITS"
+PERMIT_HOLD_S = "KEEPWARM_PERMIT_HOLD_S"
+PERMIT_WAIT_S = "KEEPWARM_PERMIT_WAIT_S"
 SERVICE_NAMESPACE = "KEEPWARM_SERVICE_NAMESPACE"
 SERVICE_NAME = "KEEPWARM_SERVICE_NAME"
 WORKFLOW_ARN = "KEEPWARM_WORKFLOW_ARN"
@@ -33,6 +35,10 @@ DOCUMENT_DEADLINE_S = "KEEPWARM_DOCUMENT_DEADLINE_S"
 
 DEFAULT_METRIC_NAMESPACE = "Keepwarm"
 DEFAULT_PERMITS = 1
+DEFAULT_PERMIT_HOLD_S = 10.0
+DEFAULT_PERMIT_WAIT_S = 5.0
+MAX_PERMIT_S = 5_400.0
+"""Longest time of a permit: no Lambda function runs longer, not even on managed instances."""
 DEFAULT_DOCUMENT_DEADLINE_S = 900.0
 MAX_DOCUMENT_DEADLINE_S = 86_400.0
 MAX_PERMITS = 100
@@ -48,6 +54,8 @@ VARIABLES: dict[str, str] = {
     "admission_table": ADMISSION_TABLE,
     "admission_pool": ADMISSION_POOL,
     "admission_permits": ADMISSION_PERMITS,
+    "permit_hold_s": PERMIT_HOLD_S,
+    "permit_wait_s": PERMIT_WAIT_S,
     "service_namespace": SERVICE_NAMESPACE,
     "service_name": SERVICE_NAME,
     "workflow_arn": WORKFLOW_ARN,
@@ -81,6 +89,11 @@ class Settings:
     """Permit pool of the downstream. Default: `default`."""
     admission_permits: int
     """Permits of the pool, 1 to 100. Default: 1."""
+    permit_hold_s: float
+    """Longest time one call keeps a permit, in seconds. The component derives it from the function's timeout, which it
+    is checked against. Default, stand-alone: 10."""
+    permit_wait_s: float
+    """Longest wait for a permit inside the function, in seconds. From the component too. Default, stand-alone: 5."""
     service_namespace: str | None
     """Cloud Map namespace of the model service."""
     service_name: str | None
@@ -140,8 +153,8 @@ class Settings:
 def _checked(name: str, value: str, source: Mapping[str, str]) -> str | float | None:
     if name == "admission_permits":
         return _permits(value)
-    if name == "document_deadline_s":
-        return _seconds(value)
+    if name in _SECONDS:
+        return _seconds(value, *_SECONDS[name])
     if not value:
         return _default(name, source)
     if any(character < " " or character == "\x7f" for character in value):
@@ -172,16 +185,24 @@ def _permits(value: str) -> int:
     return int(value)
 
 
-def _seconds(value: str) -> float:
+_SECONDS = {
+    "document_deadline_s": (DEFAULT_DOCUMENT_DEADLINE_S, 1.0, MAX_DOCUMENT_DEADLINE_S),
+    "permit_hold_s": (DEFAULT_PERMIT_HOLD_S, 0.1, MAX_PERMIT_S),
+    "permit_wait_s": (DEFAULT_PERMIT_WAIT_S, 0.0, MAX_PERMIT_S),
+}
+"""Settings in seconds: default, least and greatest value."""
+
+
+def _seconds(value: str, default: float, least: float, most: float) -> float:
     if not value:
-        return DEFAULT_DOCUMENT_DEADLINE_S
-    problem = f"seconds from 1 to {MAX_DOCUMENT_DEADLINE_S:,.0f}"
+        return default
+    problem = f"seconds from {least:g} to {most:,.0f}"
     try:
         seconds = float(value)
     except ValueError:
         raise ValueError(problem) from None
     # Not a number compares as False with both bounds.
-    if not 1.0 <= seconds <= MAX_DOCUMENT_DEADLINE_S:
+    if not least <= seconds <= most:
         raise ValueError(problem)
     return seconds
 

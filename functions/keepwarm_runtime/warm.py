@@ -143,6 +143,8 @@ class Warm:
                 pool=self.settings.admission_pool,
                 permits=self.settings.admission_permits,
                 service=self.settings.service_name or "",
+                hold_s=self.settings.permit_hold_s,
+                wait_s=self.settings.permit_wait_s,
             )
         made: Admission = self._made["admission"]
         return made

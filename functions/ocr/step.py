@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from keepwarm_runtime.service_client import ServiceClient
 
 PATH = "/v1/ocr"
-HOLD_S = 55.0
-"""Longest one page keeps a permit. The service reads a page in about a second; behind others, or on a machine shared
-with everything else, it takes longer, and a call given up halfway has used the service for nothing."""
-WAIT_S = 5.0
-"""Longest wait for a permit inside the function; beyond it the workflow waits, which costs nothing."""
 PAGE_TIME_S = 1.0
 """A page is not sent with less time than this."""
 
@@ -150,15 +145,13 @@ class _Reader:
         request = {"s3": f"s3://{image['bucket']}/{image['key']}", "version_id": image["version_id"]}
         who = f"document '{self._job.document.name}', page {page['number']}"
         self._deadline.require(PAGE_TIME_S, who)
-        with self._admission.permit(
-            deadline=self._deadline, hold_s=HOLD_S, wait_s=WAIT_S, invocation=self._invocation
-        ):
+        with self._admission.permit(deadline=self._deadline, invocation=self._invocation):
             started_s = time.monotonic()
             try:
                 answer = self._service.post(
                     PATH,
                     json.dumps(request).encode(),
-                    deadline=self._deadline.sooner(HOLD_S),
+                    deadline=self._deadline.sooner(self._admission.hold_s),
                     idempotency_key=f"{self._job.document.sha256}-{page['number']}",
                 )
             except DownstreamFault as fault:

@@ -107,6 +107,8 @@ def test_given_bindings_when_deployed_then_variables_and_grants_come_with_them()
         "KEEPWARM_ADMISSION_TABLE": "permits",
         "KEEPWARM_ADMISSION_POOL": "ocr",
         "KEEPWARM_ADMISSION_PERMITS": "4",
+        "KEEPWARM_PERMIT_HOLD_S": "30",
+        "KEEPWARM_PERMIT_WAIT_S": "5",
         "KEEPWARM_DEAD_LETTER_URL": QUEUE["parked_url"],
         "KEEPWARM_METRIC_NAMESPACE": "Keepwarm",
         "LEVEL": "INFO",
@@ -117,6 +119,44 @@ def test_given_bindings_when_deployed_then_variables_and_grants_come_with_them()
         "servicediscovery:NamespaceName": "space",
         "servicediscovery:ServiceName": "reader",
     }
+
+
+ADMISSION: Any = {"table": "permits", "table_arn": "arn:t", "pool": "ocr", "permits": 4}
+
+
+@pytest.mark.parametrize(
+    ("args", "hold", "wait"),
+    [
+        ({"timeout_s": 90}, "45", "5"),
+        ({"timeout_s": 20}, "10", "2"),
+        ({"timeout_s": 60, "permit_hold_s": 55, "permit_wait_s": 3}, "55", "3"),
+        ({"timeout_s": 57, "permit_hold_s": 50}, "50", "5"),
+    ],
+)
+def test_given_a_timeout_when_deployed_then_permit_times_follow_it(
+    args: dict[str, int], hold: str, wait: str
+) -> None:
+    seen = deploy(function(admission=ADMISSION, **args))
+    variables = seen.one(FUNCTION, "f-function")["environment"]["variables"]
+    assert (variables["KEEPWARM_PERMIT_HOLD_S"], variables["KEEPWARM_PERMIT_WAIT_S"]) == (hold, wait)
+
+
+def test_given_a_hold_beyond_the_timeout_when_checked_then_refused() -> None:
+    line = (
+        "KW155 RuntimeFunction 'f' timeout_s: got 50 s; allowed at least 62 s; because a permit is awaited for "
+        "up to 5 s (permit_wait_s) and held for up to 55 s (permit_hold_s), and the function's own work takes 2 s; "
+        "fix: raise timeout_s to 62, or lower permit_hold_s"
+    )
+    assert refusal(function(timeout_s=50, permit_hold_s=55, admission=ADMISSION)) == line
+    later = pulumi.Output.from_input(50)
+    assert line in refusal(function(timeout_s=later, permit_hold_s=55, admission=ADMISSION))
+
+
+def test_given_a_permit_time_without_permits_when_checked_then_refused() -> None:
+    assert refusal(function(permit_hold_s=5)) == (
+        "KW102 RuntimeFunction 'f' permit_hold_s: got a permit time without permits; allowed it together with "
+        "admission; because the function takes no permits; fix: bind admission, or remove permit_hold_s"
+    )
 
 
 def test_given_signers_and_a_deadline_when_bound_then_the_runtime_is_told_and_may_verify() -> None:

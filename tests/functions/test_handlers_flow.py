@@ -325,7 +325,7 @@ class Pages:
 
     def post(self, path: str, body: bytes, *, deadline: Deadline, idempotency_key: str) -> Any:
         assert path == "/v1/ocr"
-        assert deadline.remaining_s() <= ocr_step.HOLD_S
+        assert deadline.remaining_s() <= Permits.hold_s
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None:
             raise fault
@@ -342,6 +342,8 @@ class Pages:
 
 class Permits:
     """Counts the permits that are out."""
+
+    hold_s = 45.0
 
     def __init__(self) -> None:
         self.out = self.taken = 0

@@ -153,6 +153,7 @@ def test_given_several_wrong_values_when_reading_then_one_text_names_all() -> No
     ("variable", "value"),
     [
         ("KEEPWARM_MODEL_REF", "x@sha256:ABC"), ("KEEPWARM_MODEL_REF", "x"), ("KEEPWARM_ADMISSION_PERMITS", "0"),
+        ("KEEPWARM_PERMIT_HOLD_S", "0"), ("KEEPWARM_PERMIT_WAIT_S", "-1"), ("KEEPWARM_PERMIT_HOLD_S", "nan"),
         ("KEEPWARM_ADMISSION_PERMITS", "101"), ("KEEPWARM_ADMISSION_PERMITS", "٣"), ("KEEPWARM_WORKFLOW_ARN", "arn:aws:lambda"),
         ("KEEPWARM_RESULTS_BUCKET", "a\x00b"), ("KEEPWARM_DOCUMENT_DEADLINE_S", "nan"), ("KEEPWARM_DOCUMENT_DEADLINE_S", "0"),
         ("KEEPWARM_CACHE_DIR", "tmp"),
