@@ -71,7 +71,7 @@ def in_process(stack: str) -> tuple[dict[str, float], int]:
     from infra import program
     from keepwarm_cli.cloud_process import CloudProcess
     from keepwarm_cli.project import stack_config
-    from keepwarm_localcloud.driver import Deployment
+    from keepwarm_localcloud.engine.driver import Deployment
 
     with CloudProcess() as cloud:
         deployment = Deployment(

@@ -19,9 +19,9 @@ import zipfile
 from pathlib import Path
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.lambda_ import LambdaService
-from keepwarm_localcloud.service import Service
-from keepwarm_localcloud.sqs import SqsService
+from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.services.lambda_ import LambdaService
+from keepwarm_localcloud.services.sqs import SqsService
 
 SOURCE = "def handler(event, context):\n    return event\n"
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.stepfunctions import StepFunctionsService
+from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
 
 STATES = 20
 RUNS = 100

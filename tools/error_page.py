@@ -21,8 +21,8 @@ ROOMS = (
         "Embedded cloud",
         (
             "keepwarm_localcloud.errors",
-            "keepwarm_localcloud.tasking.errors",
-            "keepwarm_localcloud.lambda_.errors",
+            "keepwarm_localcloud.services.errors",
+            "keepwarm_localcloud.services.lambda_.errors",
             "keepwarm_localcloud.pulumi_types.errors",
         ),
     ),

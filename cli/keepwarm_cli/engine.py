@@ -405,7 +405,14 @@ class Provider:
     def __init__(self, endpoint: str, environment: Mapping[str, str], *, log: Path | None = None) -> None:
         self._log = log.open("ab") if log else None
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "keepwarm_localcloud.provider", "--endpoint", endpoint, "--with-parent"],
+            [
+                sys.executable,
+                "-m",
+                "keepwarm_localcloud.engine.provider",
+                "--endpoint",
+                endpoint,
+                "--with-parent",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log or None,

@@ -118,11 +118,11 @@ class Stack:
                 port=port, region=self.region, code_cache=self.project / "build" / "unzipped"
             )
             ending.callback(self.stop)
-        from keepwarm_localcloud import collecting, lazy_aws
+        from keepwarm_localcloud.engine import garbage_collection, lazy_aws
 
         lazy_aws.install()
-        with collecting.PAUSED:
-            from keepwarm_localcloud.driver import Deployment, prewarm
+        with garbage_collection.PAUSED:
+            from keepwarm_localcloud.engine.driver import Deployment, prewarm
 
             prewarm()
             with times.stage("import_program"):
@@ -172,7 +172,7 @@ class Stack:
         """Bring the stack up; a refusal of a setting or resource is one coded line each."""
         from pulumi import RunError
 
-        from keepwarm_localcloud.driver import DeploymentError
+        from keepwarm_localcloud.engine.driver import DeploymentError
 
         try:
             with self._console.status("deploying") as status, self._times.stage("deploy"):
@@ -196,7 +196,7 @@ class Stack:
 
     def tear_down(self) -> list[str]:
         """Destroy the stack and name every resource that is still there."""
-        from keepwarm_localcloud.driver import DeploymentError
+        from keepwarm_localcloud.engine.driver import DeploymentError
 
         failed: list[str] = []
         with self._console.status("tearing down") as status, self._times.stage("destroy"):

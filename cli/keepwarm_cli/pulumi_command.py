@@ -419,7 +419,7 @@ def recover(
     Raises:
         CliError: KW679, something could not be settled.
     """
-    from keepwarm_localcloud.provider.creations import Creation, read_creations
+    from keepwarm_localcloud.engine.provider.creations import Creation, read_creations
     from keepwarm_localcloud.pulumi_types.aws import Aws
     from keepwarm_localcloud.pulumi_types.errors import ResourceError
 
@@ -455,7 +455,7 @@ def recover(
 
 def _open_creations(folder: Folder) -> bool:
     """Whether the provider noted a creation whose end it does not know."""
-    from keepwarm_localcloud.provider.creations import read_creations
+    from keepwarm_localcloud.engine.provider.creations import read_creations
 
     return any(not creation.id for creation in read_creations(folder.creations))
 
@@ -547,7 +547,7 @@ def _provider_daemon(folder: Folder, endpoint: str, environment: Mapping[str, st
             return int(found["port"])
     log = (folder.root / "provider.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "keepwarm_localcloud.provider", "--endpoint", endpoint],
+        [sys.executable, "-m", "keepwarm_localcloud.engine.provider", "--endpoint", endpoint],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,

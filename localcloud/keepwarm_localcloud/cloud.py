@@ -17,34 +17,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
-from keepwarm_localcloud import moto_gaps
-from keepwarm_localcloud.clock import Clock, RealClock
-from keepwarm_localcloud.credentials import CredentialStore
-from keepwarm_localcloud.dynamodb import TimeToLive
+from keepwarm_localcloud.clockwork.clock import Clock, RealClock
+from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.errors import LocalCloudError
-from keepwarm_localcloud.front import Front
-from keepwarm_localcloud.http import HttpServer
-from keepwarm_localcloud.iam import Iam
-from keepwarm_localcloud.inventory import moto_inventory
+from keepwarm_localcloud.front.front import Front
+from keepwarm_localcloud.front.http import HttpServer
+from keepwarm_localcloud.iam.authorization import Iam
+from keepwarm_localcloud.iam.credentials import CredentialStore
+from keepwarm_localcloud.iam.managed import ensure_managed_policies
 from keepwarm_localcloud.journal import Journal
-from keepwarm_localcloud.logs import Logs
-from keepwarm_localcloud.managed import ensure_managed_policies
-from keepwarm_localcloud.moto_base import BACKEND_OF, Moto
+from keepwarm_localcloud.moto import gaps
+from keepwarm_localcloud.moto.base import BACKEND_OF, Moto
+from keepwarm_localcloud.moto.inventory import moto_inventory
 from keepwarm_localcloud.processes import Processes, start_time
-from keepwarm_localcloud.service import AwsError, Caller, Service
+from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.services.dynamodb.time_to_live import TimeToLive
+from keepwarm_localcloud.services.logs.log_writer import Logs
 
 S = TypeVar("S")
 
 _SERVICES: Final = (
-    ("keepwarm_localcloud.s3", "S3Service"),
-    ("keepwarm_localcloud.sqs", "SqsService"),
-    ("keepwarm_localcloud.sts", "StsService"),
-    ("keepwarm_localcloud.lambda_", "LambdaService"),
-    ("keepwarm_localcloud.ecs", "EcsService"),
-    ("keepwarm_localcloud.autoscaling", "AutoscalingService"),
-    ("keepwarm_localcloud.scheduler", "SchedulerService"),
-    ("keepwarm_localcloud.stepfunctions", "StepFunctionsService"),
-    ("keepwarm_localcloud.servicediscovery", "ServiceDiscoveryService"),
+    ("keepwarm_localcloud.services.s3", "S3Service"),
+    ("keepwarm_localcloud.services.sqs", "SqsService"),
+    ("keepwarm_localcloud.services.sts.service", "StsService"),
+    ("keepwarm_localcloud.services.lambda_", "LambdaService"),
+    ("keepwarm_localcloud.services.ecs", "EcsService"),
+    ("keepwarm_localcloud.services.autoscaling", "AutoscalingService"),
+    ("keepwarm_localcloud.services.scheduler", "SchedulerService"),
+    ("keepwarm_localcloud.services.stepfunctions", "StepFunctionsService"),
+    ("keepwarm_localcloud.services.servicediscovery", "ServiceDiscoveryService"),
 )
 _PREFIX: Final = "keepwarm-cloud-"
 _PID_FILE: Final = "cloud.json"
@@ -116,8 +117,8 @@ class Cloud:
         self.moto = Moto(self)
         self.iam = Iam(self)
         self.moto.before("dynamodb", TimeToLive(self))
-        self.moto.before("dynamodb", moto_gaps.table_settings(self))
-        self.moto.before("logs", moto_gaps.log_group_keys(self))
+        self.moto.before("dynamodb", gaps.table_settings(self))
+        self.moto.before("logs", gaps.log_group_keys(self))
         self.moto.before("iam", lambda request: ensure_managed_policies(self, request))
         self.logs = Logs(self)
         self._given_services = services
@@ -328,7 +329,7 @@ class Cloud:
         body = json.dumps(payload)
         principal = f"{source_arn.split(':')[2]}.amazonaws.com"
         if service == "sqs":
-            from keepwarm_localcloud.sqs import SqsService
+            from keepwarm_localcloud.services.sqs import SqsService
 
             context = {"aws:SourceArn": source_arn, "aws:SourceAccount": self.account_id}
             self.iam.authorize(principal, "sqs:SendMessage", target_arn, context)

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from keepwarm_localcloud.clock import Clock
+from keepwarm_localcloud.clockwork.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)

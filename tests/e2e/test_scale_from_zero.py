@@ -17,9 +17,9 @@ import pulumi
 import pytest
 
 import keepwarm as kw
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.driver import Deployment
+from keepwarm_localcloud.engine.driver import Deployment
 
 pytestmark = [
     pytest.mark.e2e,

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.autoscaling import AutoscalingService
-from keepwarm_localcloud.autoscaling.metrics import ExpressionError, evaluate
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.ecs import EcsService
-from keepwarm_localcloud.service import Request, Service
-from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
-from keepwarm_localcloud.sqs import SqsService
+from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.request import Request
+from keepwarm_localcloud.services.autoscaling import AutoscalingService
+from keepwarm_localcloud.services.autoscaling.metrics import ExpressionError, evaluate
+from keepwarm_localcloud.services.ecs import EcsService
+from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
+from keepwarm_localcloud.services.sqs import SqsService
 
 START_S = 1_700_000_040.0
 """On a full minute, so that periods begin where the test begins."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")

@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock, RealClock
+from keepwarm_localcloud.clockwork.clock import ManualClock, RealClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings, clean_stale, default_services
 from keepwarm_localcloud.errors import CODES, LocalCloudError
 from keepwarm_localcloud.processes import alive, start_time
-from keepwarm_localcloud.s3 import S3Service
-from keepwarm_localcloud.service import AwsError, Request, Response
-from keepwarm_localcloud.sqs import SqsService
-from keepwarm_localcloud.sts import StsService
+from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.s3 import S3Service
+from keepwarm_localcloud.services.sqs import SqsService
+from keepwarm_localcloud.services.sts.service import StsService
 
 ACCOUNT = "100000000005"
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")

@@ -16,7 +16,7 @@ import pulumi_aws as aws
 import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.driver import Deployment, DeploymentError, Event
+from keepwarm_localcloud.engine.driver import Deployment, DeploymentError, Event
 from keepwarm_localcloud.pulumi_types.errors import ResourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
@@ -503,7 +503,7 @@ def test_given_an_sdk_that_looks_nothing_up_when_a_program_is_deployed_then_it_i
 ) -> None:
     from pulumi.runtime import resource
 
-    from keepwarm_localcloud.monitor import WITHOUT_POSITIONS
+    from keepwarm_localcloud.engine.resource_monitor import WITHOUT_POSITIONS
 
     monkeypatch.delattr(resource, "_get_stack_trace")
     with WITHOUT_POSITIONS:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")

@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.ecs import EcsService
-from keepwarm_localcloud.ecs.definitions import check
-from keepwarm_localcloud.service import AwsError, Service
-from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
-from keepwarm_localcloud.sts import StsService
+from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.ecs import EcsService
+from keepwarm_localcloud.services.ecs.definitions import check
+from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
+from keepwarm_localcloud.services.sts.service import StsService
 
 SERVER = """
 import http.server, os, signal, sys, threading

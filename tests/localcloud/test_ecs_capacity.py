@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.ecs import EcsService
-from keepwarm_localcloud.ecs.model import Instance
-from keepwarm_localcloud.service import Service
-from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
+from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.services.ecs import EcsService
+from keepwarm_localcloud.services.ecs.model import Instance
+from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 
 # EC2 of moto takes seconds to import.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")]

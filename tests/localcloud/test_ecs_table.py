@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.ecs import EcsService
+from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.pulumi_types import table
 from keepwarm_localcloud.pulumi_types.aws import Aws
-from keepwarm_localcloud.service import Service
-from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
+from keepwarm_localcloud.services.ecs import EcsService
+from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 TOKEN = "aws:ecs/service:Service"

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keepwarm_localcloud import http as server_module
 from keepwarm_localcloud.errors import LocalCloudError
-from keepwarm_localcloud.http import AwsChunkedReader, HttpError, HttpRequest, HttpServer
-from keepwarm_localcloud.service import Response
+from keepwarm_localcloud.front import http as server_module
+from keepwarm_localcloud.front.http import AwsChunkedReader, HttpError, HttpRequest, HttpServer
+from keepwarm_localcloud.request import Response
 
 
 class Echo:

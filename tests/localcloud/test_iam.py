@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.credentials import Credentials
-from keepwarm_localcloud.policy import (
+from keepwarm_localcloud.iam.credentials import Credentials
+from keepwarm_localcloud.iam.policy import (
     Principal,
     applies,
     arn_like,
@@ -28,10 +28,10 @@ from keepwarm_localcloud.policy import (
     like,
     substitute,
 )
-from keepwarm_localcloud.s3 import S3Service
-from keepwarm_localcloud.service import AwsError
-from keepwarm_localcloud.sqs import SqsService
-from keepwarm_localcloud.sts import StsService
+from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.s3 import S3Service
+from keepwarm_localcloud.services.sqs import SqsService
+from keepwarm_localcloud.services.sts.service import StsService
 
 ACCOUNT = "100000000003"
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")

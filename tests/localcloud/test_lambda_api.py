@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from keepwarm import limits
-from keepwarm_localcloud.lambda_.code import CodeStore
+from keepwarm_localcloud.services.lambda_.code import CodeStore
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab, refused
 
 ACCOUNT = "100000000001"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from keepwarm_localcloud.clock import ManualClock
-from keepwarm_localcloud.service import AwsError
+from keepwarm_localcloud.clockwork.clock import ManualClock
+from keepwarm_localcloud.request import AwsError
 from tests.support.lambdas import ECHO, Lab, eventually, lab, refused
 
 FAILING = "def handler(event, context):\n    raise ValueError('always')\n"

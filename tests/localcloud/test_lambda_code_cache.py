@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from keepwarm_localcloud.lambda_ import code
-from keepwarm_localcloud.lambda_.code import CACHE_DAYS, CodeStore
+from keepwarm_localcloud.services.lambda_ import code
+from keepwarm_localcloud.services.lambda_.code import CACHE_DAYS, CodeStore
 
 
 def package(text: str = "answer = 42\n") -> bytes:

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from keepwarm import limits
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from tests.support.lambdas import ECHO, Lab, archive, eventually, lab, refused
 
 WHO = """

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from tests.support.lambdas import ECHO, Lab, archive, ended, eventually, lab, refused
 
 COUNTER = """

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepwarm_localcloud.lambda_.runtime_api import Gone, Late, RuntimeApi, RuntimeRequest
+from keepwarm_localcloud.services.lambda_.runtime_api import Gone, Late, RuntimeApi, RuntimeRequest
 
 
 @pytest.fixture

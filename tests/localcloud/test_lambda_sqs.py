@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepwarm_localcloud.clock import ManualClock
-from keepwarm_localcloud.lambda_ import patterns
-from keepwarm_localcloud.lambda_.esm import failed_ids
-from keepwarm_localcloud.service import AwsError, Caller
+from keepwarm_localcloud.clockwork.clock import ManualClock
+from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.services.lambda_ import patterns
+from keepwarm_localcloud.services.lambda_.esm import failed_ids
 from tests.support.lambdas import Lab, eventually, lab, refused
 
 ALL_FINE = "def handler(event, context):\n    return {'batchItemFailures': []}\n"

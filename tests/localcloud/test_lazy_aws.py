@@ -11,7 +11,7 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 lazy = sys.argv[1] == "lazy"
 if lazy:
-    from keepwarm_localcloud import lazy_aws
+    from keepwarm_localcloud.engine import lazy_aws
     lazy_aws.install()
     lazy_aws.install()
 import importlib

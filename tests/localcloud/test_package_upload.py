@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.held_package import DIGEST_HEADER
+from keepwarm_localcloud.package_by_digest import DIGEST_HEADER
 from keepwarm_localcloud.pulumi_types.assets import Blob, archive_blob, entries_blob, file_blob
 from keepwarm_localcloud.pulumi_types.aws import Aws, Deadline
 from keepwarm_localcloud.pulumi_types.base import Call

@@ -17,8 +17,8 @@ from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc, status_pb2
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.provider.creations import Creations, read_creations
-from keepwarm_localcloud.provider.service import VERSION, AwsProvider
+from keepwarm_localcloud.engine.provider.creations import Creations, read_creations
+from keepwarm_localcloud.engine.provider.service import VERSION, AwsProvider
 from keepwarm_localcloud.pulumi_types.assets import zip_bytes
 from keepwarm_localcloud.pulumi_types.fields import UNKNOWN
 from keepwarm_localcloud.pulumi_types.wire import ARCHIVE, ASSET, SIGNATURE, read_struct, write_struct

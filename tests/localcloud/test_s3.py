@@ -24,12 +24,12 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.s3 import S3Service, checksums
-from keepwarm_localcloud.s3.conditions import range_of
-from keepwarm_localcloud.service import AwsError
-from keepwarm_localcloud.sqs import SqsService
+from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.s3 import S3Service, checksums
+from keepwarm_localcloud.services.s3.conditions import range_of
+from keepwarm_localcloud.services.sqs import SqsService
 
 ACCOUNT = "100000000002"
 

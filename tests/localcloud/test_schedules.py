@@ -22,13 +22,14 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
+from keepwarm_localcloud.clockwork.schedules import ExpressionError, parse
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.scheduler import SchedulerService
-from keepwarm_localcloud.service import Request, Response, Service
-from keepwarm_localcloud.sqs import SqsService
-from keepwarm_localcloud.stepfunctions import StepFunctionsService
-from keepwarm_localcloud.tasking.schedules import ExpressionError, parse
+from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.request import Request, Response
+from keepwarm_localcloud.services.scheduler import SchedulerService
+from keepwarm_localcloud.services.sqs import SqsService
+from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 ACCOUNT = "123456789026"

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.servicediscovery import ServiceDiscoveryService
+from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 
 
 @pytest.fixture

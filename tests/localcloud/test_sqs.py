@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.sqs import SqsService
-from keepwarm_localcloud.sqs.checks import attributes_md5
+from keepwarm_localcloud.services.sqs import SqsService
+from keepwarm_localcloud.services.sqs.checks import attributes_md5
 
 # moto is imported in a thread of the cloud when its first metric is written.
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")

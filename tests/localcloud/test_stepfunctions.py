@@ -16,12 +16,12 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.stepfunctions import StepFunctionsService, execution, service
-from keepwarm_localcloud.stepfunctions.execution import MAX_EVENTS, Execution
-from keepwarm_localcloud.stepfunctions.failures import Aborted, StateFailure
-from keepwarm_localcloud.stepfunctions.interpreter import Interpreter, Stay, timestamp
+from keepwarm_localcloud.services.stepfunctions import StepFunctionsService, execution, service
+from keepwarm_localcloud.services.stepfunctions.execution import MAX_EVENTS, Execution
+from keepwarm_localcloud.services.stepfunctions.failures import Aborted, StateFailure
+from keepwarm_localcloud.services.stepfunctions.interpreter import Interpreter, Stay, timestamp
 
 ROLE = "arn:aws:iam::123456789021:role/flow"
 

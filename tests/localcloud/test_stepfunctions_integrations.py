@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import ManualClock
+from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.stepfunctions import StepFunctionsService
+from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 ACCOUNT = "123456789027"

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepwarm_localcloud.stepfunctions import intrinsics, paths
-from keepwarm_localcloud.stepfunctions.failures import StateFailure
-from keepwarm_localcloud.stepfunctions.interpreter import _like
-from keepwarm_localcloud.stepfunctions.validation import validate
+from keepwarm_localcloud.services.stepfunctions import intrinsics, paths
+from keepwarm_localcloud.services.stepfunctions.failures import StateFailure
+from keepwarm_localcloud.services.stepfunctions.interpreter import _like
+from keepwarm_localcloud.services.stepfunctions.validation import validate
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
 JSON = st.recursive(

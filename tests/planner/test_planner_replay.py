@@ -23,7 +23,7 @@ from keepwarm_planner.model.system import Queue, System, _Replication
 from keepwarm_planner.traffic import law, traces
 
 lambdas = pytest.importorskip("tests.support.lambdas")
-clocks = pytest.importorskip("keepwarm_localcloud.clock")
+clocks = pytest.importorskip("keepwarm_localcloud.clockwork.clock")
 
 HOLD = """
 import os, time

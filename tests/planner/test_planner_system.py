@@ -331,7 +331,7 @@ def test_given_a_run_when_each_call_of_the_runtime_is_counted_then_every_kind_of
 def test_given_another_decision_in_the_runtime_when_asked_then_planner_and_cloud_follow_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    placement = pytest.importorskip("keepwarm_localcloud.lambda_.placement")
+    placement = pytest.importorskip("keepwarm_localcloud.services.lambda_.placement")
     demand = placement.Demand(None, 0, 0, 1000, 0, 0, 0, 5, True)
     assert placement.decide(demand)[0] is scaling.Placement.WARM
     system = System(Design("d"), retry=NO_RETRY)
@@ -344,9 +344,12 @@ def test_given_another_decision_in_the_runtime_when_asked_then_planner_and_cloud
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        ("keepwarm_localcloud.lambda_.pools", ("expired", "newest_idle", "Placement")),
-        ("keepwarm_localcloud.lambda_.model", ("BurstRate",)),
-        ("keepwarm_localcloud.autoscaling.service", ("track", "step_capacity", "TargetTracking", "Step")),
+        ("keepwarm_localcloud.services.lambda_.pools", ("expired", "newest_idle", "Placement")),
+        ("keepwarm_localcloud.services.lambda_.model", ("BurstRate",)),
+        (
+            "keepwarm_localcloud.services.autoscaling.service",
+            ("track", "step_capacity", "TargetTracking", "Step"),
+        ),
     ],
 )
 def test_given_the_cloud_when_looked_at_then_its_decisions_are_the_runtimes_objects(

@@ -16,11 +16,11 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from keepwarm_localcloud.clock import Clock, RealClock
+from keepwarm_localcloud.clockwork.clock import Clock, RealClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.lambda_ import LambdaService
-from keepwarm_localcloud.service import Service
-from keepwarm_localcloud.sqs import SqsService
+from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.services.lambda_ import LambdaService
+from keepwarm_localcloud.services.sqs import SqsService
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 TRUST = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
-from keepwarm_localcloud.held_package import DIGEST_HEADER, UNKNOWN_PACKAGE, Held
+from keepwarm_localcloud.package_by_digest import DIGEST_HEADER, UNKNOWN_PACKAGE, PackageByDigest
 
 if TYPE_CHECKING:
     from keepwarm_localcloud.pulumi_types.base import Call
@@ -44,7 +44,7 @@ def upload(call: "Call", send: Callable[[dict[str, Any]], dict[str, Any]]) -> di
     held = call.aws.packages.get(content_digest)
     if held is not None:
         try:
-            return send({"ZipFile": Held(held)})
+            return send({"ZipFile": PackageByDigest(held)})
         except ClientError as error:
             if error.response["Error"]["Code"] != UNKNOWN_PACKAGE:
                 raise
@@ -80,14 +80,14 @@ def _take_out(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict
 
 def _is_for_us(holder: Any) -> bool:
     content = holder.get("ZipFile") if isinstance(holder, dict) else None
-    return isinstance(content, Held) or (isinstance(content, bytes) and len(content) > SMALL_BYTES)
+    return isinstance(content, PackageByDigest) or (isinstance(content, bytes) and len(content) > SMALL_BYTES)
 
 
 def _put_in(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     content = context.pop(_KEPT, None)
     if content is None:
         return
-    if isinstance(content, Held):
+    if isinstance(content, PackageByDigest):
         params["headers"][DIGEST_HEADER] = content.sha256
         return
     before, place, after = params["body"].partition(_PLACE)

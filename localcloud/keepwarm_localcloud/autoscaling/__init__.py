@@ -1,5 +1,0 @@
-"""Application Auto Scaling and CloudWatch alarms of the embedded cloud: they act, on the cloud's clock."""
-
-from keepwarm_localcloud.autoscaling.service import AutoscalingService
-
-__all__ = ["AutoscalingService"]

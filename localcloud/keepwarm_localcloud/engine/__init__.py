@@ -1,0 +1,1 @@
+"""Pulumi programs against the embedded cloud: the in-process driver and the gRPC provider."""

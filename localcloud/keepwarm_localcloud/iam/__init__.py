@@ -1,0 +1,1 @@
+"""Who may do what: credentials, the action a request asks for, policies and their evaluation."""

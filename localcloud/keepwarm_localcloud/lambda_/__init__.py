@@ -1,6 +1,0 @@
-"""Lambda of the embedded cloud: its whole API, with functions that run as real processes."""
-
-from keepwarm_localcloud.lambda_.invocations import InvokeResult
-from keepwarm_localcloud.lambda_.lambda_service import LambdaService
-
-__all__ = ["InvokeResult", "LambdaService"]

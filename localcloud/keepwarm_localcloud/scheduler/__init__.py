@@ -1,5 +1,0 @@
-"""EventBridge Scheduler of the embedded cloud: moto keeps the schedules, this runs them on the cloud's clock."""
-
-from keepwarm_localcloud.scheduler.service import SchedulerService
-
-__all__ = ["SchedulerService"]

@@ -1,5 +1,0 @@
-"""AWS Cloud Map of the embedded cloud: namespaces, services, instances and discovery."""
-
-from keepwarm_localcloud.servicediscovery.service import ServiceDiscoveryService
-
-__all__ = ["ServiceDiscoveryService"]

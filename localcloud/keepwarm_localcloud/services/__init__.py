@@ -1,0 +1,1 @@
+"""The AWS services that the embedded cloud answers itself, one folder each."""
