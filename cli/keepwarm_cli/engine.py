@@ -45,6 +45,9 @@ DEFAULT_PASSPHRASE: Final = "keepwarm-local"  # noqa: S105 - it protects nothing
 IMAGE_MIRRORS: Final = "KEEPWARM_IMAGE_MIRRORS"
 """`REPO=DIR ...`: local image directories that stand for image repositories in the embedded cloud."""
 
+OWNER: Final = "KEEPWARM_CLOUD_OWNER"
+"""Process that the daemons end with. Default: none, they stay until `keepwarm local reset`."""
+
 DEBUG_PROVIDERS: Final = "PULUMI_DEBUG_PROVIDERS"
 
 
@@ -336,6 +339,7 @@ def start_cloud(folder: Folder, environment: Mapping[str, str], region: str | No
                 str(folder.cloud_file),
                 *place,
                 *mirrors,
+                *owner_arguments(environment),
             ],
             stdin=subprocess.DEVNULL,
             stdout=target,
@@ -357,6 +361,24 @@ def start_cloud(folder: Folder, environment: Mapping[str, str], region: str | No
         "KW653",
         f"embedded cloud: did not start: {tail}; fix: see the whole log in {log}, then run the command again",
     )
+
+
+def owner_arguments(environment: Mapping[str, str]) -> list[str]:
+    """Arguments that tie a daemon to the process that `KEEPWARM_CLOUD_OWNER` names.
+
+    Raises:
+        CliError: KW653, it names none.
+    """
+    named = environment.get(OWNER)
+    if not named:
+        return []
+    if not named.isdigit() or not alive(int(named)):
+        raise CliError(
+            "KW653",
+            f"embedded cloud: got {OWNER}={named!r}; allowed the id of a running process; "
+            f"fix: set it to one, or unset it",
+        )
+    return ["--owner", named]
 
 
 def let_go(process: "subprocess.Popen[bytes]") -> None:

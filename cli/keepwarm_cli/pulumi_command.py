@@ -547,7 +547,14 @@ def _provider_daemon(folder: Folder, endpoint: str, environment: Mapping[str, st
             return int(found["port"])
     log = (folder.root / "provider.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "keepwarm_localcloud.engine.provider", "--endpoint", endpoint],
+        [
+            sys.executable,
+            "-m",
+            "keepwarm_localcloud.engine.provider",
+            "--endpoint",
+            endpoint,
+            *engine.owner_arguments(environment),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from keepwarm_localcloud import owner
 from keepwarm_localcloud.errors import LocalCloudError
 
 
@@ -47,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         gc.enable()
         print(error, file=sys.stderr)
         return 2
+    if options.owner is not None:
+        owner.when_it_ends(options.owner, lambda: os.write(wake_write, b"\0"))
     try:
         ready = json.dumps({"endpoint": cloud.endpoint, "pid": os.getpid()})
         if options.daemon_file is not None:
@@ -85,6 +88,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         default=None,
         help="detach, write endpoint and pid to this file, and run until SIGTERM",
+    )
+    parser.add_argument(
+        "--owner",
+        type=int,
+        metavar="PID",
+        default=None,
+        help="end when this process has ended, however it ended",
     )
     parser.add_argument(
         "--image-mirror",

@@ -50,6 +50,8 @@ class Project:
             **{k: v for k, v in os.environ.items() if not k.startswith(("PULUMI_", "AWS_"))},
             "PULUMI_HOME": str(folder / "home"),
             "PYTHONPATH": str(ROOT),
+            # However this test run ends, killed included, its clouds end with it.
+            engine.OWNER: str(os.getpid()),
         }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "Pulumi.yaml").write_text(

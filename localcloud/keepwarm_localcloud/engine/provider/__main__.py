@@ -12,6 +12,8 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from keepwarm_localcloud import owner
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -27,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="longest silence of the cloud before a request is sent again",
     )
     parser.add_argument("--with-parent", action="store_true", help="end when the starting process ends")
+    parser.add_argument("--owner", type=int, metavar="PID", help="end when this process has ended")
     options, _ = parser.parse_known_args(arguments)
     if not options.endpoint:
         print(
@@ -40,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    if options.owner is not None:
+        owner.when_it_ends(options.owner, ended.set)
 
     import grpc
     from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
