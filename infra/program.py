@@ -39,8 +39,7 @@ from keepwarm import (
     WarmPool,
     grants,
 )
-from keepwarm_planner import prices
-from keepwarm_planner.errors import PlannerError
+from keepwarm_planner import cost
 from keepwarm_runtime.models import manifest as manifests
 
 POOL = "reader"
@@ -277,13 +276,11 @@ def _function(label: str, settings: Settings, built: bundles.Build) -> RuntimeFu
 
 def _costs(settings: Settings, labels: list[str]) -> CostRates | None:
     """Prices of the dashboard's cost graph; none where the price file does not know the region."""
-    try:
-        price = prices.load(pulumi.Config("aws").get("region") or prices.DEFAULT_REGION)
-    except PlannerError:
+    rates = cost.dashboard_rates(pulumi.Config("aws").get("region"), settings.runtime.architecture_name())
+    if rates is None:
         return None
     return {
-        "usd_per_gb_s": price.lambda_gb_s(settings.runtime.architecture_name() == "arm64"),
-        "usd_per_million_requests": price.lambda_request * 1_000_000,
+        **rates,
         "memory_mb": {label: getattr(settings.functions, label).memory_mb for label in labels},
     }
 

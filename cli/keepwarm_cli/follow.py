@@ -67,6 +67,10 @@ class Follower:
         self.entries: list[dict[str, Any]] = []
         self.documents: dict[str, Followed] = {}
 
+    def client(self, service: str) -> Any:
+        """A boto3 client of the stack's endpoint."""
+        return self._clients(service)
+
     def add(self, document: Followed) -> None:
         """Start to follow a document that is about to be uploaded."""
         self.documents[document.key] = document

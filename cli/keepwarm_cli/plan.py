@@ -526,9 +526,9 @@ def size(
     ephemeral_mb: Annotated[
         int | None, typer.Option(help="Ephemeral storage, MB. Default: the stack's, else 512.")
     ] = None,
-    arm: Annotated[
-        bool, typer.Option("--arm", help="arm64 prices. Default: the stack's architecture.")
-    ] = False,
+    architecture: Annotated[
+        str | None, typer.Option(help="x86_64 or arm64, for its prices. Default: the stack's, else x86_64.")
+    ] = None,
     idle_timeout_s: Annotated[float, typer.Option(help="Seconds an idle environment lives.")] = 600.0,
     downstream_s: Annotated[
         float | None, typer.Option(help="Mean time of a call to the service behind: sizes its permits.")
@@ -559,6 +559,7 @@ def size(
     from math import inf
 
     from keepwarm_cli import plan_view
+    from keepwarm_planner import cost
     from keepwarm_planner.answers.size import Target
     from keepwarm_planner.answers.size import size as search
     from keepwarm_planner.errors import PlannerError
@@ -576,7 +577,8 @@ def size(
         of_function = (resolved.get("functions") or {}).get(name) or {}
         memory_mb = of_function.get("memory_mb") if memory_mb is None else memory_mb
         ephemeral_mb = of_function.get("ephemeral_mb") if ephemeral_mb is None else ephemeral_mb
-        arm = arm or (resolved.get("runtime") or {}).get("architecture") == "arm64"
+        if architecture is None:
+            architecture = (resolved.get("runtime") or {}).get("architecture")
         deadline_s = (resolved.get("burst") or {}).get("deadline_s") if deadline_s is None else deadline_s
         if downstream_slots is None:
             downstream_slots = (resolved.get("gpu") or {}).get("permits_per_task")
@@ -596,7 +598,7 @@ def size(
             max_concurrency=max_concurrency,
             memory_mb=1769 if memory_mb is None else memory_mb,
             ephemeral_mb=512 if ephemeral_mb is None else ephemeral_mb,
-            arm=arm,
+            architecture=cost.architecture(architecture or "x86_64", "size --architecture"),
             idle_timeout_s=idle_timeout_s,
         )
         table = _prices(region or "us-east-1", prices)

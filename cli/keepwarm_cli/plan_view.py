@@ -15,9 +15,10 @@ from rich.text import Text
 from keepwarm_planner.answers.breakeven import BreakEven
 from keepwarm_planner.answers.budget import FOLDED, BudgetReport
 from keepwarm_planner.answers.checklist import Answer
-from keepwarm_planner.answers.explain import SIMULATED, Figure, price_name
+from keepwarm_planner.answers.explain import SIMULATED, Figure
 from keepwarm_planner.answers.fit import FitReport
 from keepwarm_planner.answers.size import SizeReport
+from keepwarm_planner.cost import price_name
 from keepwarm_planner.model.engine import Outcome, Run, Workload
 from keepwarm_planner.model.estimate import Estimate
 from keepwarm_planner.model.plain import PlainFigures, PlainReport
@@ -228,7 +229,7 @@ def _row_of(result: Outcome | SystemOutcome) -> dict[str, Any]:
 def _priced(row: dict[str, Any]) -> list[tuple[str, float, str]]:
     """Parts of a design's cost that cost something, with the price in each."""
     return [
-        (part, value, price_name(part, arm=row["design"].arm, instance_type=row["instance"]))
+        (part, value, price_name(part, row["design"].architecture, instance_type=row["instance"]))
         for part, value in row["parts"].items()
         if value > 0.0
     ]

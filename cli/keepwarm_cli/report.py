@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keepwarm_cli.accuracy import MAX_CHARACTERS, compare
-from keepwarm_cli.cost import estimate
+from keepwarm_cli.cost import deployed, estimate
 from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.report_html import render
@@ -86,7 +86,7 @@ def build_report(
         ],
         "journal": follower.entries,
         "outputs": dict(outputs),
-        "cost": _cost(region, invocations, follower, config, outputs),
+        "cost": _cost(region, invocations, follower, outputs),
     }
 
 
@@ -94,12 +94,12 @@ def _cost(
     region: str,
     invocations: list[dict[str, Any]],
     follower: Follower,
-    config: Mapping[str, str],
     outputs: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Cost of the run; None where the price file does not know the region, which is no reason to lose a report."""
     try:
-        return estimate(region, invocations, follower, config, outputs)
+        functions = deployed(follower.client("lambda"), outputs["functions"].values())
+        return estimate(region, invocations, follower, functions)
     except PlannerError:
         return None
 

@@ -17,8 +17,6 @@ from keepwarm_planner.errors import PlannerError
 
 DATA = Path(__file__).parent / "data" / "prices.json"
 DEFAULT_REGION = "us-east-1"
-SECONDS_PER_HOUR = 3600.0
-HOURS_PER_MONTH = 730.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +83,6 @@ class Prices:
         open_ = self.unchecked(names)
         doubt = f", unchecked: {', '.join(open_)}" if open_ else ""
         return f"prices {self.region} of {self.dated}{doubt}"
-
-    def lambda_names(self, arm: bool) -> tuple[str, ...]:
-        """Prices that a function's cost is made of."""
-        kind = "arm" if arm else "x86"
-        return (
-            f"lambda_gb_s_{kind}",
-            "lambda_request",
-            f"provisioned_gb_s_{kind}",
-            f"provisioned_duration_gb_s_{kind}",
-            "ephemeral_gb_s",
-        )
-
-    def lambda_gb_s(self, arm: bool) -> float:
-        """On-demand duration, per GB and second."""
-        return self.lambda_gb_s_arm if arm else self.lambda_gb_s_x86
-
-    def provisioned_gb_s(self, arm: bool) -> float:
-        """Keeping a GB initialised for a second."""
-        return self.provisioned_gb_s_arm if arm else self.provisioned_gb_s_x86
-
-    def provisioned_duration_gb_s(self, arm: bool) -> float:
-        """Duration on provisioned environments, per GB and second."""
-        return self.provisioned_duration_gb_s_arm if arm else self.provisioned_duration_gb_s_x86
 
     def instance_hour(self, instance_type: str) -> float:
         """Price per hour of an EC2 instance type; refused when the file does not have it."""

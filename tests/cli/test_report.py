@@ -11,10 +11,15 @@ from typing import Any
 
 import pytest
 
+from keepwarm.observability import _cost
 from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.report import build_report, redraw
 from keepwarm_cli.report_html import render
+from keepwarm_planner import prices
+from keepwarm_planner.cost import Architecture, dashboard_rates
+from keepwarm_planner.kernel.shape import S
+from keepwarm_planner.model.engine import Design, cost_of
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:documents"
 OUTPUTS = {
@@ -29,7 +34,9 @@ OUTPUTS = {
 class FakeStack:
     """The endpoints a follower asks, backed by plain values."""
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: str = "x86_64") -> None:
+        self.architecture = architecture
+        self.kept = {"classify-1a2b3c4": 3}
         self.executions: dict[str, dict[str, Any]] = {}
         self.messages: list[dict[str, Any]] = []
         self.versions: list[str] = []
@@ -46,6 +53,15 @@ class FakeStack:
 
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         return {"Body": io.BytesIO(json.dumps(self.results[Key]).encode())}
+
+    def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:
+        memory = {"classify-1a2b3c4": 1024, "publish-1a2b3c4": 256}[FunctionName]
+        return {"MemorySize": memory, "Architectures": [self.architecture], "EphemeralStorage": {"Size": 512}}
+
+    def list_provisioned_concurrency_configs(self, FunctionName: str) -> dict[str, Any]:
+        kept = self.kept.get(FunctionName)
+        found = [] if kept is None else [{"RequestedProvisionedConcurrentExecutions": kept}]
+        return {"ProvisionedConcurrencyConfigs": found}
 
     def get_paginator(self, operation: str) -> Any:
         if operation == "get_execution_history":
@@ -147,8 +163,8 @@ def test_given_a_foreign_dead_letter_then_no_document_is_touched(body: str) -> N
     assert follower.documents["a.pdf"].outcome is None
 
 
-def reported(folder: Path) -> dict[str, Any]:
-    stack = FakeStack()
+def reported(folder: Path, architecture: str = "x86_64") -> dict[str, Any]:
+    stack = FakeStack(architecture)
     stack.versions = ["published/sha-a.pdf.json", "published/sha-b.pdf.json"]
     stack.results = {f"results/sha-{n}.json": {"text": "hello wurld"} for n in ("a.pdf", "b.pdf")}
     (folder / "a.pdf.truth.txt").write_text("hello world")
@@ -170,6 +186,7 @@ def reported(folder: Path) -> dict[str, Any]:
             cold=True,
             outcome="ok",
             duration_ms=50.0,
+            init_ms=200.0,
         ),
     ]
     phases = {"runtime_init": 40.0, "load": 60.0, "compile": None}
@@ -211,19 +228,50 @@ def test_given_what_the_stack_said_then_the_report_counts_it(tmp_path: Path) -> 
 
 
 def test_given_measured_durations_then_the_cost_is_their_price(tmp_path: Path) -> None:
-    from keepwarm_planner import prices
-
     cost = reported(tmp_path)["cost"]
     price = prices.load("us-east-1")
     by_item = {i["item"]: i["usd"] for i in cost["items"]}
 
     assert by_item["Lambda requests"] == pytest.approx(2 * price.lambda_request)
-    assert by_item["Lambda duration"] == pytest.approx(0.05 * 0.25 * price.lambda_gb_s(False))
+    # on demand the initialization is billed as duration
+    assert by_item["Lambda duration"] == pytest.approx((0.05 + 0.2) * 0.25 * price.lambda_gb_s_x86)
     assert by_item["Provisioned concurrency, running"] == pytest.approx(
-        0.1 * price.provisioned_duration_gb_s(False)
+        0.1 * price.provisioned_duration_gb_s_x86
     )
+    # three environments of 1,024 MB from the first entry of the journal to the last
+    assert by_item["Provisioned concurrency, kept"] == pytest.approx(3 * 30.0 * price.provisioned_gb_s_x86)
     assert by_item["Step Functions transitions"] == pytest.approx(4 * price.sfn_transition)
     assert cost["total_usd"] == pytest.approx(sum(by_item.values()))
+
+
+def test_given_functions_on_arm64_then_the_run_costs_arm64_prices(tmp_path: Path) -> None:
+    price = prices.load("us-east-1")
+    by_item = {i["item"]: i["usd"] for i in reported(tmp_path, "arm64")["cost"]["items"]}
+
+    assert by_item["Lambda duration"] == pytest.approx(0.25 * 0.25 * price.lambda_gb_s_arm)
+    assert by_item["Provisioned concurrency, kept"] == pytest.approx(3 * 30.0 * price.provisioned_gb_s_arm)
+
+
+def test_given_one_use_then_planner_report_and_dashboard_charge_the_same(tmp_path: Path) -> None:
+    table = prices.load("us-east-1")
+    items = {i["item"]: i["usd"] for i in reported(tmp_path, "arm64")["cost"]["items"]}
+    stats = [0.0] * len(S)
+    stats[S.BUSY_OD], stats[S.COLD_S], stats[S.STARTED] = 0.05, 0.2, 1.0
+    publish = cost_of(Design("publish", memory_mb=256, architecture=Architecture.ARM64), stats, table)
+    stats = [0.0] * len(S)
+    stats[S.PROVISIONED_S], stats[S.BUSY_PROVISIONED], stats[S.STARTED] = 90.0, 0.1, 1.0
+    classify = cost_of(Design("classify", memory_mb=1024, architecture=Architecture.ARM64), stats, table)
+    rates = dashboard_rates("us-east-1", "arm64")
+    assert rates is not None
+    # the dashboard multiplies what CloudWatch has: milliseconds of duration, invocations
+    graph = _cost(0, (256, rates["usd_per_gb_s"], rates["usd_per_million_requests"]))
+    shown = eval(graph.replace("d0", "250").replace("i0", "1"))
+
+    assert items["Lambda duration"] == pytest.approx(publish["on_demand"])
+    assert items["Provisioned concurrency, kept"] == pytest.approx(classify["provisioned_idle"])
+    assert items["Provisioned concurrency, running"] == pytest.approx(classify["provisioned_duration"])
+    assert items["Lambda requests"] == pytest.approx(publish["requests"] + classify["requests"])
+    assert shown == pytest.approx(publish["on_demand"] + publish["requests"])
 
 
 def test_given_names_with_markup_then_the_page_escapes_them(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from keepwarm import _gpu_size
 from keepwarm_planner import prices
+from keepwarm_planner.cost import Architecture
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel.shape import S
 from keepwarm_planner.model.engine import Design, Tracking, Workload, cost_of, run
@@ -260,7 +261,7 @@ def test_given_known_use_when_costed_then_each_part_is_its_product() -> None:
     stats = [0.0] * len(S)
     stats[S.BUSY_OD], stats[S.COLD_S], stats[S.BUSY_PROVISIONED] = 100.0, 20.0, 50.0
     stats[S.PROVISIONED_S], stats[S.STARTED] = 1000.0, 300.0
-    parts = cost_of(Design("x", memory_mb=2048, ephemeral_mb=1536, arm=True), stats, P)
+    parts = cost_of(Design("x", memory_mb=2048, ephemeral_mb=1536, architecture=Architecture.ARM64), stats, P)
     assert parts == pytest.approx(
         {
             "on_demand": 120 * 2 * P.lambda_gb_s_arm,

@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from math import exp, inf, isfinite
 
 from keepwarm import limits
+from keepwarm_planner import cost
 from keepwarm_planner.answers.explain import Figure
+from keepwarm_planner.cost import MONTH_S, Architecture, FunctionSize, FunctionUse
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.prices import Prices
 
 POINTS = 101
 
@@ -40,6 +42,8 @@ class Comparison:
     cold_cost: float = 0.0
     """USD per request that met a cold start."""
     memory_mb: int = 1769
+    architecture: Architecture = Architecture.X86_64
+    """Of the function."""
     instance_type: str = "g4dn.xlarge"
     slots: int = 1
     """Requests a task works on at once."""
@@ -95,12 +99,8 @@ class BreakEven:
     def price_names(self) -> list[str]:
         """Prices that the lines are made of."""
         if self.comparison.kind == "function":
-            return [
-                "lambda_gb_s_x86",
-                "lambda_request",
-                "provisioned_gb_s_x86",
-                "provisioned_duration_gb_s_x86",
-            ]
+            parts = ("on_demand", "requests", "provisioned_idle", "provisioned_duration")
+            return [cost.price_name(part, self.comparison.architecture) for part in parts]
         return [self.comparison.instance_type]
 
     def as_dict(self) -> dict[str, object]:
@@ -137,21 +137,24 @@ class _Rates:
 
 def _rates(c: Comparison, prices: Prices) -> _Rates:
     if c.kind == "function":
-        gb = c.memory_mb / 1024.0
+        size = FunctionSize(c.memory_mb, c.architecture)
+
+        def usd(use: FunctionUse) -> float:
+            return cost.total(cost.function(prices, size, use))
+
         return _Rates(
-            busy_zero=gb * prices.lambda_gb_s_x86,
+            busy_zero=usd(FunctionUse(on_demand_s=1.0)),
             idle_zero=0.0,
-            fixed_always=gb * prices.provisioned_gb_s_x86,
-            busy_always=gb * prices.provisioned_duration_gb_s_x86,
-            request=prices.lambda_request,
+            fixed_always=usd(FunctionUse(provisioned_s=1.0)),
+            busy_always=usd(FunctionUse(provisioned_busy_s=1.0)),
+            request=usd(FunctionUse(requests=1.0)),
         )
-    second = prices.instance_hour(c.instance_type) / SECONDS_PER_HOUR
+    second = cost.service(prices, c.instance_type, 1.0).usd
     return _Rates(busy_zero=second, idle_zero=second, fixed_always=second, busy_always=0.0, request=0.0)
 
 
 def _point(c: Comparison, r: _Rates, duty: float) -> Point:
     rate = duty * c.slots / c.service_s
-    month = HOURS_PER_MONTH * SECONDS_PER_HOUR
     if c.kind == "function":
         share = exp(-rate * c.idle_s) if rate > 0.0 else 0.0
         met = rate * share
@@ -169,7 +172,7 @@ def _point(c: Comparison, r: _Rates, duty: float) -> Point:
         share = met / rate if rate > 0.0 else 0.0
     zero += met * c.cold_cost + rate * r.request
     always = r.fixed_always + duty * r.busy_always + rate * r.request
-    return Point(duty, rate, zero * month, always * month, share)
+    return Point(duty, rate, zero * MONTH_S, always * MONTH_S, share)
 
 
 def _crossing(c: Comparison, r: _Rates) -> float | None:
@@ -232,9 +235,9 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
         for factor in (0.5, 2.0, 10.0):
             changed = replace(c, **{name: getattr(c, name) * factor})
             sensitivity.append((f"{text} x{factor:g}", _crossing(changed, _rates(changed, prices))))
-    for cost in (0.0001, 0.001, 0.01, 0.1):
-        changed = replace(c, cold_cost=cost)
-        sensitivity.append((f"cold cost {cost:g} USD", _crossing(changed, rates)))
+    for cold_cost in (0.0001, 0.001, 0.01, 0.1):
+        changed = replace(c, cold_cost=cold_cost)
+        sensitivity.append((f"cold cost {cold_cost:g} USD", _crossing(changed, rates)))
     figures = [
         Figure(
             "scale_to_zero",

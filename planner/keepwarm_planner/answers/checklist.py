@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from keepwarm import limits
+from keepwarm_planner import cost
 from keepwarm_planner.answers.breakeven import Comparison, breakeven
 from keepwarm_planner.answers.budget import Calibration, ColdPath, estimate
+from keepwarm_planner.cost import Architecture, FunctionSize
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.prices import Prices
 
@@ -249,8 +251,20 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
     pool = _section(settings, "warm_pool")
     memory = int(classify.get("memory_mb", limits.LAMBDA_MB_PER_VCPU))
     load = facts.requests_per_s * facts.service_s
+    architecture = cost.architecture(
+        str(_section(settings, "runtime").get("architecture", Architecture.X86_64)),
+        "keepwarm:runtime.architecture",
+    )
     comparison = breakeven(
-        Comparison("function", service_s=facts.service_s, cold_s=2.0, idle_s=600.0, memory_mb=memory), prices
+        Comparison(
+            "function",
+            service_s=facts.service_s,
+            cold_s=2.0,
+            idle_s=600.0,
+            memory_mb=memory,
+            architecture=architecture,
+        ),
+        prices,
     )
     crossing = comparison.crossing or 1.0
     evidence = [
@@ -262,7 +276,7 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
         evidence.append(
             f"warm pool of {size} busy {duty:.1%}; above {crossing:.0%} it also costs less than on-demand"
         )
-        idle = size * memory / 1024 * prices.provisioned_gb_s_x86 * 730 * 3600
+        idle = cost.warm_pool(prices, FunctionSize(memory, architecture), size)
         evidence.append(f"keeping it costs {idle:.2f} USD a month before the first request ({prices.region})")
         text = f"the pool buys latency for {idle:.2f} USD a month"
     else:

@@ -25,26 +25,6 @@ class Figure:
         }
 
 
-PRICE_OF = {
-    "on_demand": "lambda_gb_s",
-    "provisioned_idle": "provisioned_gb_s",
-    "provisioned_duration": "provisioned_duration_gb_s",
-    "requests": "lambda_request",
-    "ephemeral": "ephemeral_gb_s",
-    "queue": "sqs_request",
-    "downstream": "instance_hour",
-}
-"""Price that each part of a simulated cost is made of; the first three have one per architecture."""
-
-
-def price_name(part: str, *, arm: bool, instance_type: str = "") -> str:
-    """Name of that price in the price file."""
-    name = PRICE_OF[part]
-    if name == "instance_hour":
-        return instance_type
-    return f"{name}_{'arm' if arm else 'x86'}" if name.endswith("gb_s") and part != "ephemeral" else name
-
-
 SIMULATED: dict[str, str] = {
     "cold_fraction": "cold starts / arrivals, over all replications; interval: delta method of the ratio, Student's t "
     "over replications; below 30 events also Garwood's Poisson interval",

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from keepwarm import limits
+from keepwarm_planner import cost
 from keepwarm_planner.answers.budget import RESTORE, ColdPath, phase_laws
 from keepwarm_planner.answers.explain import Figure
+from keepwarm_planner.cost import MONTH_S, Architecture, FunctionSize, FunctionUse
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import PYTHON
-from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.prices import Prices
 from keepwarm_planner.traffic.law import Law
 from keepwarm_runtime.phases import PHASES
 
@@ -104,6 +106,8 @@ class FitWorkload:
     artifact_mb: float = 60.0
     model_mb: float = 20.0
     memory_mb: int = 1769
+    architecture: Architecture = Architecture.X86_64
+    """Of the functions; arm64 costs a fifth less."""
     ephemeral_mb: int = 512
     container_image: bool = False
     efs: bool = False
@@ -138,6 +142,11 @@ class FitWorkload:
             raise PlannerError("KW513", f"{who} peak_factor", self.peak_factor, "1 or more")
         if self.slots < 1:
             raise PlannerError("KW513", f"{who} slots", self.slots, "1 or more")
+
+    @property
+    def priced_by(self) -> FunctionSize:
+        """What a second of its function is priced by."""
+        return FunctionSize(self.memory_mb, self.architecture, self.ephemeral_mb)
 
 
 PRESETS: dict[str, FitWorkload] = {
@@ -280,11 +289,7 @@ class FitReport:
     def price_names(self) -> list[str]:
         """Prices that the candidates' costs are made of."""
         return [
-            "lambda_gb_s_x86",
-            "lambda_request",
-            "ephemeral_gb_s",
-            "provisioned_gb_s_x86",
-            "provisioned_duration_gb_s_x86",
+            *cost.function_price_names(self.workload.architecture),
             "snapstart_cache_gb_s",
             "snapstart_restore_gb",
             "sfn_transition",
@@ -397,7 +402,7 @@ def _function_limits(w: FitWorkload) -> list[str]:
 
 
 def _month(w: FitWorkload) -> float:
-    return w.requests_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR
+    return w.requests_per_s * MONTH_S
 
 
 def _cold_misses(w: FitWorkload, cold_p99: float, share: float) -> list[str]:
@@ -416,24 +421,22 @@ def _residency_misses(w: FitWorkload) -> list[str]:
 
 
 def _candidates(w: FitWorkload, prices: Prices) -> list[Candidate]:
-    gb = w.memory_mb / 1024.0
     month = _month(w)
     laws, _ = phase_laws(_cold_path(w))
     cold = _p99(laws, PHASES)
     share = _cold_share(w.requests_per_s, w.service_s)
     common = _function_limits(w)
     residency = _residency_misses(w)
-    duration = month * w.service_s * gb
-    extra = (
-        max(w.ephemeral_mb - limits.LAMBDA_EPHEMERAL_MIN_MB, 0)
-        / 1024
-        * month
-        * w.service_s
-        * prices.ephemeral_gb_s
+    worked_s = month * (w.service_s + share * cold / 2)
+    on_demand = cost.total(
+        cost.function(prices, w.priced_by, FunctionUse(on_demand_s=worked_s, requests=month))
     )
-    requests = month * prices.lambda_request
-    basis = {"requests_month": month, "gb": gb, "service_s": w.service_s, "cold_share": share}
-    on_demand = duration * prices.lambda_gb_s_x86 + month * share * cold / 2 * gb * prices.lambda_gb_s_x86
+    basis = {
+        "requests_month": month,
+        "gb": w.priced_by.memory_gb,
+        "service_s": w.service_s,
+        "cold_share": share,
+    }
     out = [
         Candidate(
             "lambda-on-demand",
@@ -441,19 +444,19 @@ def _candidates(w: FitWorkload, prices: Prices) -> list[Candidate]:
             residency + _cold_misses(w, cold, share),
             cold,
             share,
-            on_demand + requests + extra,
+            on_demand,
             "scales to zero; every new environment starts cold",
             ON_DEMAND,
             basis,
         )
     ]
-    out.append(_provisioned(w, prices, common, residency, cold, (gb, month, requests + extra)))
-    out.append(_snapstart(w, prices, common, residency, laws, (share, duration, requests, gb)))
+    out.append(_provisioned(w, prices, common, residency, cold))
+    out.append(_snapstart(w, prices, common, residency, laws, share))
     out += _gpu_candidates(w, prices, laws)
     out.append(_fargate(w, prices))
     out.append(_knative(w, laws, share))
     steps = ceil(w.task_s / (limits.LAMBDA_TIMEOUT_MAX_S * 0.8))
-    transitions = month * (6 + 2 * steps) * prices.sfn_transition
+    transitions = cost.item("transitions", month * (6 + 2 * steps), "transitions", prices)
     workflow_limits = [x for x in common if not x.startswith("runs")]
     workflow_misses = ["keeps state in the process from request to request"] if w.state is State.KV else []
     if not w.asynchronous:
@@ -465,10 +468,10 @@ def _candidates(w: FitWorkload, prices: Prices) -> list[Candidate]:
             workflow_misses + ([] if w.asynchronous else _cold_misses(w, cold, share)),
             cold,
             share,
-            on_demand + requests + extra + transitions,
+            on_demand + transitions.usd,
             f"checkpointed steps ({steps} per task at 80 % of 15 minutes); retries and compensation live outside",
             f"as lambda-on-demand + requests x (6 + 2 x {steps} steps) transitions x price per transition",
-            {"transitions_month": month * (6 + 2 * steps)},
+            {"transitions_month": transitions.amount},
         )
     )
     return out
@@ -480,20 +483,15 @@ def _provisioned(
     common: list[str],
     residency: list[str],
     cold: float,
-    basis: tuple[float, float, float],
 ) -> Candidate:
     from keepwarm_runtime.scaling import warm_target_for
 
-    gb, month, other = basis
+    month = _month(w)
     size = warm_target_for(w.requests_per_s * w.peak_factor, w.service_s, 0.01)
     excluded = list(common)
     if size > limits.LAMBDA_ACCOUNT_CONCURRENCY:
         excluded.append(f"needs {size} environments, the account has {limits.LAMBDA_ACCOUNT_CONCURRENCY}")
-    cost = (
-        size * gb * HOURS_PER_MONTH * SECONDS_PER_HOUR * prices.provisioned_gb_s_x86
-        + month * w.service_s * gb * prices.provisioned_duration_gb_s_x86
-        + other
-    )
+    use = FunctionUse(provisioned_s=size * MONTH_S, provisioned_busy_s=month * w.service_s, requests=month)
     misses = list(residency)
     return Candidate(
         "lambda-provisioned",
@@ -501,11 +499,16 @@ def _provisioned(
         misses,
         cold,
         0.01,
-        cost,
+        cost.total(cost.function(prices, w.priced_by, use)),
         f"{size} environments warm, 1 % spill-over at the peak",
         "environments x GB x 730 h x 3600 s x provisioned price + requests x service s x GB x price there + requests x "
         "price + /tmp above 512 MB; environments: Erlang B of 1 % at the peak",
-        {"environments": size, "gb": gb, "requests_month": month, "service_s": w.service_s},
+        {
+            "environments": size,
+            "gb": w.priced_by.memory_gb,
+            "requests_month": month,
+            "service_s": w.service_s,
+        },
     )
 
 
@@ -515,9 +518,9 @@ def _snapstart(
     common: list[str],
     residency: list[str],
     laws: Mapping[str, Law],
-    basis: tuple[float, float, float, float],
+    share: float,
 ) -> Candidate:
-    share, duration, requests, gb = basis
+    month = _month(w)
     excluded = list(common)
     room = _room_mb(w)
     if w.efs:
@@ -528,13 +531,14 @@ def _snapstart(
         excluded.append("SnapStart does not take container images")
     left = ("scheduling", "sandbox", "image_pull")
     cold = _p99({**laws, "load": RESTORE}, (*left, "load"))
-    cost: float | None = None
+    usd: float | None = None
     if prices.snapstart_cache_gb_s is not None and prices.snapstart_restore_gb is not None:
-        cost = (
-            duration * prices.lambda_gb_s_x86
-            + requests
-            + gb * HOURS_PER_MONTH * SECONDS_PER_HOUR * prices.snapstart_cache_gb_s
-            + _month(w) * share * gb * prices.snapstart_restore_gb
+        worked = FunctionUse(on_demand_s=month * w.service_s, requests=month)
+        usd = cost.total(
+            [
+                *cost.function(prices, w.priced_by, worked),
+                *cost.snapstart(prices, w.priced_by, restores=month * share),
+            ]
         )
     return Candidate(
         "lambda-snapstart",
@@ -542,11 +546,16 @@ def _snapstart(
         residency + _cold_misses(w, cold, share),
         cold,
         share,
-        cost,
+        usd,
         "no provisioned concurrency, EFS or $LATEST; restore hooks must reseed and reconnect",
         "requests x service s x GB x price + requests x price + GB x 730 h x 3600 s x cache price + requests x cold "
         "share x GB x restore price",
-        {"requests_month": _month(w), "gb": gb, "service_s": w.service_s, "cold_share": share},
+        {
+            "requests_month": month,
+            "gb": w.priced_by.memory_gb,
+            "service_s": w.service_s,
+            "cold_share": share,
+        },
     )
 
 
@@ -596,10 +605,11 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
     managed_misses = []
     if managed_wake > (w.deadline_s if w.asynchronous else w.cold_budget_s) and asleep > 0.001:
         managed_misses.append(f"scaling from zero takes minutes ({managed_wake:.0f} s assumed)")
-    always = units * hour * HOURS_PER_MONTH
+    always = cost.service(prices, w.instance_type, units * MONTH_S).usd
     resident = {"units": units, "instance_hour": hour}
     # a service that scales has the peak's units at the peak only: on average what the mean load needs, one while up
     running = min(max(w.requests_per_s * w.service_s / (w.slots * UTILISATION), 1.0), float(units))
+    up_s = up * running * MONTH_S
     elastic = {"up_share": up, "running": running, "instance_hour": hour}
     return [
         Candidate(
@@ -608,8 +618,8 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             idle + durable + state + managed_misses,
             managed_wake,
             asleep,
-            up * running * hour * HOURS_PER_MONTH * (1.0 + prices.managed_instances_fee)
-            + _month(w) * prices.lambda_request,
+            cost.managed_instances(prices, w.instance_type, up_s)
+            + cost.item("requests", _month(w), "requests", prices).usd,
             f"EC2 price plus {prices.managed_instances_fee:.0%}; a request may fail while no GPU can be had",
             f"{SCALED_COST} x (1 + fee) + requests x price",
             {**elastic, "fee": prices.managed_instances_fee},
@@ -631,7 +641,7 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
             idle + durable + state + zero_misses,
             wake,
             asleep,
-            up * running * hour * HOURS_PER_MONTH,
+            cost.service(prices, w.instance_type, up_s).usd,
             f"up {up:.0%} of the time: until {TASK_IDLE_S:g} s pass without a request",
             SCALED_COST,
             elastic,
@@ -643,11 +653,7 @@ def _fargate(w: FitWorkload, prices: Prices) -> Candidate:
     excluded = ["needs a GPU, Fargate has none"] if w.gpu is Gpu.REQUIRED else []
     vcpu = max(w.memory_mb / limits.LAMBDA_MB_PER_VCPU, 0.25)
     units = _needed(w)
-    cost = (
-        units
-        * HOURS_PER_MONTH
-        * (vcpu * prices.fargate_vcpu_hour + w.memory_mb / 1024 * prices.fargate_gb_hour)
-    )
+    usd = cost.total(cost.fargate(prices, vcpu, w.memory_mb, units * MONTH_S))
     misses = ["needs progress that survives the process"] if w.state is State.DURABLE else []
     return Candidate(
         "ecs-fargate-always-on",
@@ -655,8 +661,8 @@ def _fargate(w: FitWorkload, prices: Prices) -> Candidate:
         misses,
         0.0,
         0.0,
-        cost,
-        f"{units} resident tasks of {vcpu:.1f} vCPU",
+        usd,
+        f"{units} resident tasks of {vcpu:.1f} vCPU, at x86 prices",
         "units x 730 h x (vCPU x price + GB x price)",
         {"units": units, "vcpu": vcpu, "gb": w.memory_mb / 1024},
     )
@@ -883,7 +889,12 @@ def workload_from(item: object, who: str) -> FitWorkload:
     if not isinstance(item, dict) or "name" not in item:
         raise PlannerError("KW513", who, repr(item)[:40], "a mapping with a name")
     known = {f.name: f for f in fields(FitWorkload)}
-    kinds = {"state": State, "side_effects": SideEffects, "gpu": Gpu}
+    kinds: dict[str, type[StrEnum]] = {
+        "state": State,
+        "side_effects": SideEffects,
+        "gpu": Gpu,
+        "architecture": Architecture,
+    }
     values: dict[str, object] = {}
     for key, value in item.items():
         if key not in known:

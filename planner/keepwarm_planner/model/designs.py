@@ -19,6 +19,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
+from keepwarm_planner import cost
+from keepwarm_planner.cost import Architecture
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.model.engine import Design, Tracking
 from keepwarm_planner.model.system import Downstream, Queue, Retry, System
@@ -115,6 +117,10 @@ def _time_of_day(value: object, who: str) -> tuple[tuple[float, int], ...]:
     return tuple(sorted(out))
 
 
+def _architecture(value: object, who: str) -> Architecture:
+    return cost.architecture(str(value), who)
+
+
 def _tracking(value: object, who: str) -> Tracking:
     return build(Tracking, value, who)
 
@@ -128,7 +134,9 @@ def system_from(values: object, who: str) -> System:
     downstream = own.pop("downstream", None)
     retry = own.pop("retry", None)
     end_to_end = own.pop("end_to_end_s", None)
-    design = build(Design, own, who, {"schedule": _time_of_day, "tracking": _tracking})
+    design = build(
+        Design, own, who, {"schedule": _time_of_day, "tracking": _tracking, "architecture": _architecture}
+    )
     extra: dict[str, Any] = {}
     if queue is not None:
         extra["queue"] = build(Queue, queue, f"{who} queue")

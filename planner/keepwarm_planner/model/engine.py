@@ -15,11 +15,13 @@ from functools import partial
 from math import ceil, fsum, inf
 
 from keepwarm import limits
+from keepwarm_planner import cost
+from keepwarm_planner.cost import FREE_EPHEMERAL_MB, MONTH_S, Architecture
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import Kernel, choose
 from keepwarm_planner.kernel.shape import BINS, CoreDesign, S, quantile
 from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
-from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.prices import Prices
 from keepwarm_planner.traffic.law import Law
 from keepwarm_planner.traffic.traces import DAY_S, Chunk, Source
 
@@ -34,7 +36,6 @@ concurrency takes "a minute or two"
 MEMORY_MB = 1769
 """A whole vCPU (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
 
-FREE_EPHEMERAL_MB = 512
 ROWS = 1440
 """Rows of a timeline at most."""
 
@@ -70,7 +71,7 @@ class Design:
     """Environments created per `burst_window_s`: what AWS allows a function; 0 for no limit."""
     burst_window_s: float = float(limits.LAMBDA_BURST_PERIOD_S)
     memory_mb: int = MEMORY_MB
-    arm: bool = False
+    architecture: Architecture = Architecture.X86_64
     ephemeral_mb: int = FREE_EPHEMERAL_MB
 
     def __post_init__(self) -> None:
@@ -98,6 +99,11 @@ class Design:
             raise PlannerError(
                 "KW513", f"{who} target", self.tracking.target, "a utilisation above 0 and up to 1"
             )
+
+    @property
+    def priced_by(self) -> cost.FunctionSize:
+        """What its seconds are priced by."""
+        return cost.FunctionSize(self.memory_mb, self.architecture, self.ephemeral_mb)
 
     @property
     def peak_provisioned(self) -> int:
@@ -488,18 +494,14 @@ def core_design(design: Design, workload: Workload) -> CoreDesign:
 
 
 def cost_of(design: Design, stats: Sequence[float], prices: Prices) -> dict[str, float]:
-    """USD for what the figures say was used. Initialisation is billed as duration; a request is billed when it
-    starts; durations are not rounded up to a millisecond."""
-    gb = design.memory_mb / 1024.0
-    extra_gb = max(design.ephemeral_mb - FREE_EPHEMERAL_MB, 0) / 1024.0
-    on_demand_s = stats[S.BUSY_OD] + stats[S.COLD_S]
-    return {
-        "on_demand": on_demand_s * gb * prices.lambda_gb_s(design.arm),
-        "provisioned_idle": stats[S.PROVISIONED_S] * gb * prices.provisioned_gb_s(design.arm),
-        "provisioned_duration": stats[S.BUSY_PROVISIONED] * gb * prices.provisioned_duration_gb_s(design.arm),
-        "requests": stats[S.STARTED] * prices.lambda_request,
-        "ephemeral": (on_demand_s + stats[S.BUSY_PROVISIONED]) * extra_gb * prices.ephemeral_gb_s,
-    }
+    """USD by part for what the kernel's figures say was used. A request is billed when it starts."""
+    use = cost.FunctionUse(
+        on_demand_s=stats[S.BUSY_OD] + stats[S.COLD_S],
+        provisioned_s=stats[S.PROVISIONED_S],
+        provisioned_busy_s=stats[S.BUSY_PROVISIONED],
+        requests=stats[S.STARTED],
+    )
+    return cost.by_part(cost.function(prices, design.priced_by, use))
 
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
@@ -522,7 +524,7 @@ def _outcome(design: Design, workload: Workload, prices: Prices, passes: "list[_
     started = int(fsum(r[S.STARTED] for r in rows))
     # requests that did not wait stand in the lowest bin of the waits
     wait[0] += started - sum(wait)
-    months = [HOURS_PER_MONTH * SECONDS_PER_HOUR / end if end else 0.0 for end in ends]
+    months = [MONTH_S / end if end else 0.0 for end in ends]
     costs = [cost_of(design, r, prices) for r in rows]
     parts = {
         name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(rows) for name in costs[0]

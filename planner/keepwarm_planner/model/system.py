@@ -24,12 +24,14 @@ from math import ceil, fsum, inf
 from typing import TYPE_CHECKING
 
 from keepwarm import limits
+from keepwarm_planner import cost
+from keepwarm_planner.cost import MONTH_S
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import Cold, S
 from keepwarm_planner.model.engine import TICK_S, Design, Workload, _Control, cost_of
 from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
-from keepwarm_planner.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Prices
+from keepwarm_planner.prices import Prices
 from keepwarm_planner.traffic.law import Law, constant
 
 if TYPE_CHECKING:
@@ -825,20 +827,19 @@ def _report(
     def per_request(values: list[float]) -> Estimate:
         return ratio_of(values, arrivals)
 
-    months = [HOURS_PER_MONTH * SECONDS_PER_HOUR / e if e else 0.0 for e in ends]
+    months = [MONTH_S / e if e else 0.0 for e in ends]
     costs: list[dict[str, float]] = []
     for r in runs:
         stats = list(r.function.stats)
         stats[S.STARTED] = float(r.invocations)
-        cost = cost_of(system.design, stats, prices)
+        parts = cost_of(system.design, stats, prices)
         if r.service is not None:
-            hour = prices.instance_hour(r.service.d.instance_type)
-            cost["downstream"] = r.service.task_s / SECONDS_PER_HOUR * hour
+            parts["downstream"] = cost.service(prices, r.service.d.instance_type, r.service.task_s).usd
         if system.queue is not None:
             # send, receive and delete of each message, received once or more
-            receives = float(len(r.ages))
-            cost["queue"] = (r.arrivals + 2.0 * receives) * prices.sqs_request
-        costs.append(cost)
+            calls = r.arrivals + 2.0 * len(r.ages)
+            parts["queue"] = cost.item("queue", calls, "requests", prices).usd
+        costs.append(parts)
     services = [r.service for r in runs if r.service is not None]
     stats_of = [r.function.stats for r in runs]
     return SystemOutcome(
