@@ -220,7 +220,7 @@ def sizing_search() -> dict[str, object]:
     workload = Workload(
         traces.diurnal(11.6, 0.6, 86_400.0), law.lognormal(1.0, 0.5), law.lognormal_quantiles(1.5, 4.0), 3.0
     )
-    designs = [Design(f"{i}", provisioned=i) for i in range(200)]
+    designs = [Design(f"{i}", environments=i) for i in range(200)]
     result = run(designs, workload, prices.load(), replications=1)
     return {
         "row": "200 designs on a day of a million requests",
@@ -261,7 +261,7 @@ def full_model() -> dict[str, object]:
         300.0,
     )
     system = System(
-        Design("full", provisioned=2, max_concurrency=60),
+        Design("full", environments=2, max_concurrency=60),
         Queue(max_concurrency=50),
         Downstream(law.exponential(0.5), min_tasks=1, max_tasks=6),
     )

@@ -84,7 +84,7 @@ Generate = Annotated[
 ]
 TimeUnit = Annotated[str | None, typer.Option(help="Unit of a trace whose header has none: s, ms, us, ns.")]
 FunctionHash = Annotated[
-    str | None, typer.Option("--function", help="Line of a per-function trace, by the start of its hash.")
+    str | None, typer.Option("--function", help="Use only the function whose hash starts with this.")
 ]
 MaxRequests = Annotated[float, typer.Option(help="Refuse a trace with more arrivals than this.")]
 Service = Annotated[
@@ -95,8 +95,8 @@ Cold = Annotated[
     str | None,
     typer.Option(help="Cold-start time, in the same notation. Default: lognormal:p50=1.5,p99=4."),
 ]
-TargetS = Annotated[
-    float | None, typer.Option(help="Latency within which an answer is worth having, seconds.")
+LatencyTarget = Annotated[
+    float | None, typer.Option(help="Latency target in seconds; slower answers don't count as good.")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same figures.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
@@ -208,7 +208,7 @@ def _workload(
     source: "Source",
     service: "str | Law | None",
     cold: "str | Law | None",
-    target_s: float | None,
+    latency_target_s: float | None,
     events: list[Path] | None = None,
     events_function: str | None = None,
 ) -> "Workload":
@@ -217,8 +217,8 @@ def _workload(
     from keepwarm_planner.errors import PlannerError
     from keepwarm_planner.model.engine import Workload
 
-    if target_s is not None and not target_s > 0.0:
-        raise PlannerError("KW500", "--target-s", target_s, "more than 0 s")
+    if latency_target_s is not None and not latency_target_s > 0.0:
+        raise PlannerError("KW500", "--latency-target-s", latency_target_s, "more than 0 s")
     if events:
         from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
 
@@ -236,7 +236,7 @@ def _workload(
             "no durations",
             "--service, or a trace with duration_s or duration_ms",
         )
-    return Workload(source, service_law, cold_law, inf if target_s is None else target_s)
+    return Workload(source, service_law, cold_law, inf if latency_target_s is None else latency_target_s)
 
 
 @app.command()
@@ -250,7 +250,7 @@ def simulate(
     max_concurrency: Annotated[
         int | None, typer.Option(help="Cap on requests in flight; beyond it a request is rejected.")
     ] = None,
-    provisioned: Annotated[int, typer.Option(help="Environments kept initialised.")] = 0,
+    environments: Annotated[int, typer.Option(help="Environments kept initialized.")] = 0,
     horizon_s: Annotated[
         float | None,
         typer.Option(help="Seconds simulated per replication. Default: a day, less for high rates."),
@@ -273,7 +273,7 @@ def simulate(
     cold: Cold = None,
     from_events: FromEvents = None,
     events_function: EventsFunction = None,
-    target_s: TargetS = None,
+    latency_target_s: LatencyTarget = None,
     design: Annotated[
         Path | None,
         typer.Option(help="YAML with designs: pools, queues, retries, downstream (docs/planner.md)."),
@@ -294,7 +294,17 @@ def simulate(
     if rate is not None or service_mean_s is not None:
         if rate is None or service_mean_s is None:
             raise PlannerError("KW500", "simulate", "one of --rate and --service-mean-s", "both")
-        if trace or generate or design or service or cold or from_events or plot or timeline or target_s:
+        if (
+            trace
+            or generate
+            or design
+            or service
+            or cold
+            or from_events
+            or plot
+            or timeline
+            or latency_target_s
+        ):
             raise PlannerError(
                 "KW500",
                 "simulate",
@@ -309,7 +319,7 @@ def simulate(
             service_mean_s=service_mean_s,
             idle_timeout_s=idle_timeout_s,
             max_concurrency=max_concurrency,
-            provisioned=provisioned,
+            environments=environments,
             horizon_s=horizon_s,
             warmup_s=warmup_s,
             replications=20 if replications is None else replications,
@@ -355,12 +365,12 @@ def simulate(
         from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
-    systems, service_law, cold_law, target_s = _designs(
-        design, service, cold, target_s, provisioned, max_concurrency, idle_timeout_s
+    systems, service_law, cold_law, latency_target_s = _designs(
+        design, service, cold, latency_target_s, environments, max_concurrency, idle_timeout_s
     )
     with _Bar("simulating", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests, bar if trace else None)
-        workload = _workload(source, service_law, cold_law, target_s, from_events, events_function)
+        workload = _workload(source, service_law, cold_law, latency_target_s, from_events, events_function)
         table = _prices(region, prices)
         count = 5 if replications is None else replications
         results: list[Any] = []
@@ -395,8 +405,8 @@ def _designs(
     file: Path | None,
     service: str | None,
     cold: str | None,
-    target_s: float | None,
-    provisioned: int,
+    latency_target_s: float | None,
+    environments: int,
     max_concurrency: int | None,
     idle_timeout_s: float,
 ) -> "tuple[list[System], str | Law | None, str | Law | None, float | None]":
@@ -405,14 +415,14 @@ def _designs(
     from keepwarm_planner.model.system import System
 
     if file is None:
-        name = f"provisioned {provisioned}" if provisioned else "on-demand"
+        name = f"{environments} provisioned" if environments else "on-demand"
         one = Design(
-            name, provisioned=provisioned, max_concurrency=max_concurrency, idle_timeout_s=idle_timeout_s
+            name, environments=environments, max_concurrency=max_concurrency, idle_timeout_s=idle_timeout_s
         )
-        return [System(one)], service, cold, target_s
-    if provisioned or max_concurrency is not None:
+        return [System(one)], service, cold, latency_target_s
+    if environments or max_concurrency is not None:
         raise PlannerError(
-            "KW500", "simulate", "--design with --provisioned or --max-concurrency", "one of the two"
+            "KW500", "simulate", "--design with --environments or --max-concurrency", "one of the two"
         )
     from keepwarm_planner.model import designs
 
@@ -421,7 +431,7 @@ def _designs(
         loaded.systems,
         loaded.service if service is None else service,
         loaded.cold if cold is None else cold,
-        target_s if target_s is not None else loaded.target_s,
+        latency_target_s if latency_target_s is not None else loaded.latency_target_s,
     )
 
 
@@ -452,7 +462,7 @@ def compare(
     cold: Cold = None,
     from_events: FromEvents = None,
     events_function: EventsFunction = None,
-    target_s: TargetS = None,
+    latency_target_s: LatencyTarget = None,
     replications: Annotated[int, typer.Option(help="Independent runs behind the intervals.")] = 5,
     seed: Seed = 1,
     region: Region = "us-east-1",
@@ -471,10 +481,12 @@ def compare(
         from keepwarm_planner.answers.plots import checked_path
 
         checked_path(plot)
-    systems, service_law, cold_law, target_s = _designs(design, service, cold, target_s, 0, None, 600.0)
+    systems, service_law, cold_law, latency_target_s = _designs(
+        design, service, cold, latency_target_s, 0, None, 600.0
+    )
     with _Bar("comparing", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests, bar if trace else None)
-        workload = _workload(source, service_law, cold_law, target_s, from_events, events_function)
+        workload = _workload(source, service_law, cold_law, latency_target_s, from_events, events_function)
         table = _prices(region, prices)
         plain = [s.design for s in systems if s.queue is None and s.downstream is None]
         results: list[Any] = []
@@ -515,11 +527,11 @@ def size(
     latency_s: Annotated[
         float | None, typer.Option(help="99th percentile of latency to keep, seconds.")
     ] = None,
-    target_s: TargetS = None,
-    deadline_s: Annotated[
-        float | None, typer.Option(help="Longest useful wait in the queue, seconds.")
+    latency_target_s: LatencyTarget = None,
+    max_event_age_s: Annotated[
+        float | None, typer.Option(help="Age at which a queued message is worthless, seconds.")
     ] = None,
-    max_concurrency: Annotated[int | None, typer.Option(help="Reserved concurrency that is given.")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(help="Reserved concurrency of the function.")] = None,
     memory_mb: Annotated[
         int | None, typer.Option(help="Memory of the function. Default: the stack's, else 1769.")
     ] = None,
@@ -533,10 +545,10 @@ def size(
     downstream_s: Annotated[
         float | None, typer.Option(help="Mean time of a call to the service behind: sizes its permits.")
     ] = None,
-    downstream_slots: Annotated[
+    concurrency_per_task: Annotated[
         int | None,
         typer.Option(
-            help="Requests one task of that service works on at once. Default: the stack's, else 4."
+            help="Requests one task of that service serves at a time. Default: the stack's, else 1."
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Function in the stack settings.")] = "classify",
@@ -579,9 +591,10 @@ def size(
         ephemeral_mb = of_function.get("ephemeral_mb") if ephemeral_mb is None else ephemeral_mb
         if architecture is None:
             architecture = (resolved.get("runtime") or {}).get("architecture")
-        deadline_s = (resolved.get("burst") or {}).get("deadline_s") if deadline_s is None else deadline_s
-        if downstream_slots is None:
-            downstream_slots = (resolved.get("gpu") or {}).get("permits_per_task")
+        if max_event_age_s is None:
+            max_event_age_s = (resolved.get("burst") or {}).get("deadline_s")
+        if concurrency_per_task is None:
+            concurrency_per_task = (resolved.get("gpu") or {}).get("permits_per_task")
         region = its_region if region is None else region
     with _Bar("searching", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests)
@@ -589,7 +602,7 @@ def size(
             source,
             service,
             cold,
-            target_s if target_s is not None else latency_s,
+            latency_target_s if latency_target_s is not None else latency_s,
             from_events,
             events_function,
         )
@@ -609,9 +622,9 @@ def size(
             base,
             seed=seed,
             function=name,
-            deadline_s=deadline_s,
+            max_event_age_s=max_event_age_s,
             downstream_s=downstream_s,
-            downstream_slots=4 if downstream_slots is None else downstream_slots,
+            concurrency_per_task=1 if concurrency_per_task is None else concurrency_per_task,
             progress=bar,
         )
     change = None if stack is None else _merge(stack, report.settings, write)
@@ -673,7 +686,7 @@ def budget(
     ] = None,
     bandwidth_mb_s: Annotated[float, typer.Option(help="Registry to environment, MB/s.")] = 80.0,
     hash_mb_s: Annotated[float, typer.Option(help="Digest speed on one vCPU, MB/s.")] = 1800.0,
-    load_mb_s: Annotated[float, typer.Option(help="Deserialisation on one vCPU, MB/s.")] = 700.0,
+    load_mb_s: Annotated[float, typer.Option(help="Deserialization on one vCPU, MB/s.")] = 700.0,
     imports_s: Annotated[float, typer.Option(help="Imports on one vCPU, seconds.")] = 0.6,
     compile_s: Annotated[float, typer.Option(help="Compilation for this hardware, seconds.")] = 0.0,
     warmup_s: Annotated[float, typer.Option(help="First inference less a later one, seconds.")] = 0.1,
@@ -827,13 +840,14 @@ def breakeven(
         float | None, typer.Option(help="Cold start, seconds. Default: service 180, function 2.")
     ] = None,
     idle_s: Annotated[
-        float | None, typer.Option(help="Idle seconds until it lets go. Default: 900 and 600.")
+        float | None,
+        typer.Option(help="Idle seconds before the environment or task is released. Default: 600 and 900."),
     ] = None,
     session_s: Annotated[float, typer.Option(help="Length of a stretch of work (service).")] = 3600.0,
     cold_cost: Annotated[float, typer.Option(help="USD per request that met a cold start.")] = 0.0,
     memory_mb: Annotated[int, typer.Option(help="Memory of the function.")] = 1769,
     instance_type: Annotated[str, typer.Option(help="Instance of the service.")] = "g4dn.xlarge",
-    slots: Annotated[int, typer.Option(help="Requests a task works on at once.")] = 1,
+    concurrency_per_task: Annotated[int, typer.Option(help="Requests one task serves at a time.")] = 1,
     region: Region = "us-east-1",
     prices: PriceFile = None,
     plot: Plot = None,
@@ -859,7 +873,7 @@ def breakeven(
         cold_cost=cold_cost,
         memory_mb=memory_mb,
         instance_type=instance_type,
-        slots=slots,
+        concurrency_per_task=concurrency_per_task,
     )
     table = _prices(region, prices)
     report = solve(comparison, table)

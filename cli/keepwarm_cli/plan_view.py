@@ -143,7 +143,8 @@ def plain(report: PlainReport, explain: bool) -> None:
     console, s = _console(), report.scenario
     cap = "no cap" if s.max_concurrency is None else f"at most {s.max_concurrency}"
     table = _table(
-        f"{s.rate:g}/s, {s.service_mean_s:g} s, idle expiry {s.idle_timeout_s:g} s, {cap}, {s.provisioned} provisioned",
+        f"{s.rate:g}/s, {s.service_mean_s:g} s, idle expiry {s.idle_timeout_s:g} s, {cap},"
+        f" {s.environments} provisioned",
         "",
         "whole horizon",
         *(["steady state"] if report.steady else []),
@@ -160,7 +161,7 @@ def plain(report: PlainReport, explain: bool) -> None:
 
     row("cold", _share, share_of("cold_fraction"))
     row("rejected", _share, share_of("rejected_fraction"))
-    if s.provisioned:
+    if s.environments:
         row("on the pool", _share, share_of("provisioned_fraction"))
     row("environments", _number, share_of("instances"))
     row("busy", _number, share_of("busy"))
@@ -198,7 +199,7 @@ def _row_of(result: Outcome | SystemOutcome) -> dict[str, Any]:
             "busy": result.max_busy,
             "cost": result.cost_month,
             "queue": seconds(result.wait_s["p99"]) if result.design.queue_limit else "-",
-            "pool": percent(result.utilisation.mean) if result.provisioned_size.mean else "-",
+            "pool": percent(result.utilization.mean) if result.environments.mean else "-",
             "parts": result.cost_parts,
             "design": result.design,
             "instance": "",
@@ -334,7 +335,7 @@ def results(
         if full.max_tasks:
             notes += [
                 f"{full.tasks.mean:.2f} tasks on average (at most {full.max_tasks}, used"
-                f" {full.task_utilisation.mean:.0%})",
+                f" {full.task_utilization.mean:.0%})",
                 f"{full.wakes.mean:.1f} wake-ups",
             ]
         console.print(f"[dim]{escape(full.name)}: {', '.join(notes)}[/dim]", soft_wrap=True)
@@ -347,7 +348,7 @@ def results(
             "latency",
             "queue_wait",
             "max_busy",
-            "utilisation",
+            "utilization",
         ]
         if any(isinstance(o, SystemOutcome) for o in outcomes):
             names += ["lost_full", "retries", "refusals", "open_fraction", "tasks", "wakes"]
@@ -371,7 +372,7 @@ def results_document(
         "trace": workload.source.name,
         "service": workload.service.text if workload.service else None,
         "cold_start": workload.cold.text,
-        "target_s": workload.target_s,
+        "latency_target_s": workload.latency_target_s,
         "seed": seed,
         "replications": replications,
         "requests": outcomes[0].requests // replications if outcomes else 0,
@@ -440,16 +441,15 @@ def _point(r: Outcome | SystemOutcome) -> Any:
 
 def _pool_text(report: SizeReport) -> str:
     d = report.answer.design
-    if not d.peak_provisioned:
+    if not d.peak_environments:
         return "no warm pool: scale to zero"
+    tracking = "" if d.tracking is None else f", target tracking at {d.tracking.target_utilization:.0%}"
     if d.schedule:
         text = f"a daily schedule of {min(s for _, s in d.schedule)} to {max(s for _, s in d.schedule)} environments"
-        return text + (
-            f", target tracking {d.tracking.target:.0%} up to {d.tracking.maximum}" if d.tracking else ""
-        )
+        return text + (f"{tracking} up to {d.tracking.max_environments}" if d.tracking else "")
     if d.tracking:
-        return f"{d.tracking.minimum} to {d.tracking.maximum} environments, target tracking at {d.tracking.target:.0%}"
-    return f"{d.provisioned} environments, constant"
+        return f"{d.tracking.environments} to {d.tracking.max_environments} environments{tracking}"
+    return f"{d.environments} environments, constant"
 
 
 def size(
@@ -494,7 +494,7 @@ def size(
             escape(outcome.design.name),
             _share(outcome.cold_fraction),
             seconds(outcome.latency_s["p99"]),
-            percent(outcome.utilisation.mean) if outcome.provisioned_size.mean else "-",
+            percent(outcome.utilization.mean) if outcome.environments.mean else "-",
             money(outcome.cost_month.mean),
             style=style,
         )
@@ -517,7 +517,7 @@ def size(
     )
     if explain:
         _explain(console, report.figures)
-        _explain_simulated(console, ("cold_fraction", "latency", "utilisation"))
+        _explain_simulated(console, ("cold_fraction", "latency", "utilization"))
         _explain(console, _cost_figures(_row_of(a), prices), "How the cost is formed")
         _explain_prices(console, prices, price_names([a]))
 

@@ -33,7 +33,7 @@ class Prices:
     lambda_gb_s_arm: float
     lambda_request: float
     provisioned_gb_s_x86: float
-    """Keeping a GB initialised for a second."""
+    """Keeping a GB initialized for a second."""
     provisioned_gb_s_arm: float
     provisioned_duration_gb_s_x86: float
     """Running on a provisioned environment, per GB and second, on top of keeping it."""

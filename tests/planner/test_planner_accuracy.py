@@ -43,7 +43,9 @@ def _plain(**options: float | int | None) -> PlainFigures:
 def _core(
     rate: float, service: law.Law, hours: float, *, replications: int = 8, **options: float | int | None
 ) -> Outcome:
-    workload = Workload(traces.poisson(rate, hours * 3600.0), service, law.constant(0.0), target_s=inf)
+    workload = Workload(
+        traces.poisson(rate, hours * 3600.0), service, law.constant(0.0), latency_target_s=inf
+    )
     design = Design("d", idle_timeout_s=inf, **options)  # type: ignore[arg-type]
     return run([design], workload, load(), seed=5, replications=replications).outcomes[0]
 
@@ -159,7 +161,7 @@ def test_given_no_keep_alive_when_simulated_then_every_accepted_request_is_cold(
 
 
 def test_given_provisioned_pool_without_spill_when_simulated_then_served_share_is_erlang_b() -> None:
-    figures = _plain(rate=20.0, service_mean_s=1.0, provisioned=22, horizon_s=4e4)
+    figures = _plain(rate=20.0, service_mean_s=1.0, environments=22, horizon_s=4e4)
     _agrees("provisioned", figures.provisioned_fraction, 1.0 - theory.erlang_b(22, 20.0))
 
 

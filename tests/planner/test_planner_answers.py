@@ -121,8 +121,8 @@ def test_given_deadline_when_service_sleeps_then_scale_to_zero_misses_it() -> No
         return next(c for c in _candidates(replace(base, **changes), P) if c.name == name).fits
 
     assert not fits("ecs-gpu-scale-to-zero")
-    assert fits("ecs-gpu-scale-to-zero", asynchronous=True, deadline_s=900.0)
-    assert not fits("ecs-gpu-scale-to-zero", asynchronous=True, deadline_s=60.0)
+    assert fits("ecs-gpu-scale-to-zero", asynchronous=True, latency_target_s=900.0)
+    assert not fits("ecs-gpu-scale-to-zero", asynchronous=True, latency_target_s=60.0)
     assert fits("ecs-gpu-always-on")
 
 
@@ -322,13 +322,13 @@ DAY = Workload(
     traces.diurnal(0.3, 0.7, 43_200.0),
     law.lognormal(0.8, 0.5),
     law.lognormal_quantiles(1.5, 4.0),
-    target_s=4.0,
+    latency_target_s=4.0,
 )
 
 
 @pytest.fixture(scope="module")
 def sized() -> Any:
-    return size(DAY, P, Target(0.0005, latency_s=4.0), downstream_s=0.5)
+    return size(DAY, P, Target(0.0005, latency_s=4.0), downstream_s=0.5, concurrency_per_task=4)
 
 
 def test_given_target_when_sized_then_the_answer_meets_it_and_no_other_does_for_less(sized: Any) -> None:
@@ -348,7 +348,7 @@ def test_given_answer_when_written_as_settings_then_the_program_accepts_them(siz
     raw = {k.removeprefix("keepwarm:"): json.dumps(v) for k, v in document["config"].items()}
     settings = infra.Settings.load(raw)
     assert settings.functions.classify.reserved_concurrency >= settings.burst.max_concurrency
-    assert settings.warm_pool.max_size >= sized.answer.design.peak_provisioned
+    assert settings.warm_pool.max_size >= sized.answer.design.peak_environments
     assert settings.gpu.permits_per_task == 4
 
 
@@ -407,7 +407,13 @@ def test_given_any_duty_when_costed_then_lines_are_finite_and_rise() -> None:
 
 def test_given_bad_comparison_when_made_then_kw500() -> None:
     too_large = {"kind": "function", "memory_mb": 10_241}
-    for bad in ({"kind": "magic"}, {"service_s": 0.0}, {"cold_s": inf}, {"slots": 0}, too_large):
+    for bad in (
+        {"kind": "magic"},
+        {"service_s": 0.0},
+        {"cold_s": inf},
+        {"concurrency_per_task": 0},
+        too_large,
+    ):
         with pytest.raises(PlannerError, match="KW500"):
             Comparison(**bad)
     with pytest.raises(PlannerError, match="KW510"):
@@ -591,20 +597,20 @@ def test_given_design_file_when_loaded_then_systems_and_laws(tmp_path: Path) -> 
     path = tmp_path / "d.yaml"
     path.write_text(
         """
-workload: {service: "exp:2", cold: "1.5", target_s: 3}
+workload: {service: "exp:2", cold: "1.5", latency_target_s: 3}
 designs:
   - name: a
     schedule: {"08:30": 20, "19:00": 5}
-    tracking: {target: 0.7, minimum: 5, maximum: 30}
+    tracking: {target_utilization: 0.7, environments: 5, max_environments: 30}
   - name: b
     queue: {batch_size: 5}
     downstream: {service: "exp:0.5", max_tasks: 6}
     retry: {attempts: 9}
-    end_to_end_s: 600
+    deadline_s: 600
 """
     )
     loaded = designs.load(path)
-    assert loaded.target_s == 3.0
+    assert loaded.latency_target_s == 3.0
     assert loaded.service is not None
     assert loaded.service.mean == 2.0
     a, b = loaded.systems
@@ -619,15 +625,15 @@ designs:
     ("text", "hint"),
     [
         ("designs: []", "at least one"),
-        ("designs: [{name: a, provisoned: 1}]", "did you mean 'provisioned'"),
+        ("designs: [{name: a, enviroments: 1}]", "did you mean 'environments'"),
         ("designs: [{name: a}, {name: a}]", "two designs"),
-        ("designs: [{provisioned: 1}]", "no 'name'"),
-        ("designs: [{name: a, provisioned: 1.5}]", "whole number"),
+        ("designs: [{environments: 1}]", "no 'name'"),
+        ("designs: [{name: a, environments: 1.5}]", "whole number"),
         ("designs: [{name: a, idle_timeout_s: -1}]", "0 or more"),
         ("designs: [{name: a, schedule: {noon: 1}}]", "HH:MM"),
         ("designs: [{name: a, downstream: {max_tasks: 1}}]", "no 'service'"),
         ("designs: [{name: a, downstream: {service: '1', min_tasks: 9}}]", "min_tasks"),
-        ("designs: [{name: a, tracking: {target: 0.5}}]", "minimum"),
+        ("designs: [{name: a, tracking: {target_utilization: 0.5}}]", "environments"),
         ("designs: [{name: a}]\nworkload: {services: 1}", "services"),
         ("designs: [{name: a}]\nworkload: {service: 'weibull:3'}", "KW500"),
         ("dessigns: []", "dessigns"),
@@ -653,4 +659,4 @@ def test_given_codes_then_each_is_in_the_planners_block() -> None:
     assert all(code.startswith("KW5") and meaning.endswith(".") for code, meaning in CODES.items())
     with pytest.raises(KeyError):
         PlannerError("KW999", "x", 1, "y")
-    assert Design("x").peak_provisioned == 0
+    assert Design("x").peak_environments == 0

@@ -73,10 +73,10 @@ def test_given_precision_when_simulated_then_the_interval_is_that_narrow() -> No
 
 
 DESIGNS = """
-workload: {service: "lognormal:mean=0.5,cv=0.5", cold: "lognormal:p50=1,p99=3", target_s: 2}
+workload: {service: "lognormal:mean=0.5,cv=0.5", cold: "lognormal:p50=1,p99=3", latency_target_s: 2}
 designs:
   - {name: on demand}
-  - {name: "[bold]pool", provisioned: 3}
+  - {name: "[bold]pool", environments: 3}
   - name: queued
     max_concurrency: 10
     queue: {max_concurrency: 8}
@@ -123,7 +123,7 @@ def test_given_designs_when_compared_then_table_json_and_front(designs: str) -> 
 def test_given_a_trace_when_simulated_then_timeline_rows_per_minute(tmp_path: Path) -> None:
     trace = tmp_path / "t.csv"
     trace.write_text("time_s,duration_s\n" + "".join(f"{i * 3},0.5\n" for i in range(200)))
-    out = _json("simulate", "--trace", str(trace), "--timeline", "--provisioned", "1", "--replications", "1")
+    out = _json("simulate", "--trace", str(trace), "--timeline", "--environments", "1", "--replications", "1")
     (design,) = out["designs"]
     assert len(design["timeline"]) == 10
     assert sum(row["arrivals"] for row in design["timeline"]) == 200
@@ -264,7 +264,7 @@ def test_given_checklist_when_unanswered_then_1_and_when_all_is_known_0(tmp_path
                 "1",
                 "--service-mean-s",
                 "1",
-                "--provisioned",
+                "--environments",
                 "3",
                 "--max-concurrency",
                 "2",
@@ -284,7 +284,7 @@ def test_given_checklist_when_unanswered_then_1_and_when_all_is_known_0(tmp_path
         (("simulate", *TRAFFIC, "--service", "1", "--horizon-s", "60"), "KW500"),
         (("simulate", *TRAFFIC, "--service", "1", "--warmup-s", "60"), "KW500"),
         (("simulate", "--rate", "1", "--service-mean-s", "1", "--timeline"), "KW500"),
-        (("simulate", "--rate", "1", "--service-mean-s", "1", "--target-s", "2"), "KW500"),
+        (("simulate", "--rate", "1", "--service-mean-s", "1", "--latency-target-s", "2"), "KW500"),
         (("simulate", *TRAFFIC, "--service", "1", "--idle-timeout-s", "-1"), "KW513"),
         (("simulate", *TRAFFIC, "--service", "1", "--max-concurrency", "-1"), "KW513"),
         (("simulate", *TRAFFIC, "--service", "1", "--max-requests", "nan"), "KW500"),

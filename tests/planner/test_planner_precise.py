@@ -74,7 +74,7 @@ def _close(a: Estimate, b: Estimate) -> bool:
     [
         (60.0, {"idle_timeout_s": 120.0}),
         (40.0, {"idle_timeout_s": 40.0, "max_concurrency": 55}),
-        (40.0, {"idle_timeout_s": 60.0, "provisioned": 45, "max_concurrency": 60}),
+        (40.0, {"idle_timeout_s": 60.0, "environments": 45, "max_concurrency": 60}),
         pytest.param(150.0, {"idle_timeout_s": 600.0}, marks=pytest.mark.slow),
     ],
 )

@@ -32,13 +32,13 @@ WORKLOAD = Workload(traces.poisson(2.0, 600.0), SERVICE, law.constant(1.5))
 
 DESIGNS = [
     Design("on-demand"),
-    Design("constant", provisioned=7),
+    Design("constant", environments=7),
     Design("least", max_concurrency=2),
-    Design("capped", provisioned=3, max_concurrency=12),
+    Design("capped", environments=3, max_concurrency=12),
     Design("schedule", schedule=((0.0, 0), (27_000.0, 12), (68_400.0, 3))),
-    Design("tracking", provisioned=2, tracking=Tracking(0.9, 2, 30)),
+    Design("tracking", environments=2, tracking=Tracking(0.9, 2, 30)),
     Design("both", schedule=((0.0, 1), (28_500.0, 8)), tracking=Tracking(0.7, 0, 15)),
-    Design("most", tracking=Tracking(0.5, 1, ROOM), provisioned=1),
+    Design("most", tracking=Tracking(0.5, 1, ROOM), environments=1),
 ]
 
 
@@ -60,7 +60,7 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
     path = tmp_path / f"Pulumi.{stack}.yaml"
     shutil.copy(ROOT / "stacks" / path.name, path)
     before, text = stack_settings(path), path.read_text()
-    answer, _ = derive(replace(observed, design=design), WORKLOAD, function="classify", deadline_s=None)
+    answer, _ = derive(replace(observed, design=design), WORKLOAD, function="classify", max_event_age_s=None)
     answer["gpu"], _ = permits(30.0, 0.5, 4)
     sections = merged(before, answer)
 
@@ -70,9 +70,9 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
     settings = infra.Settings.load(_raw(after), stack)
     reserved = settings.functions.classify.reserved_concurrency
     assert settings.burst.max_concurrency <= reserved <= ROOM
-    assert settings.warm_pool.enabled is (design.peak_provisioned > 0)
+    assert settings.warm_pool.enabled is (design.peak_environments > 0)
     if settings.warm_pool.enabled:
-        assert settings.warm_pool.max_size == design.peak_provisioned <= reserved
+        assert settings.warm_pool.max_size == design.peak_environments <= reserved
         assert len(settings.warm_pool.schedules) == len(design.schedule)
     assert settings.gpu.max_tasks == 6
     # only what was asked: other functions, other sections, comments and order are the stack's own
@@ -90,18 +90,18 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
 
 
 def test_given_a_busiest_moment_when_derived_then_each_setting_is_its_formula(observed: Outcome) -> None:
-    twenty = replace(observed, design=Design("d", provisioned=3), max_busy=20.0)
+    twenty = replace(observed, design=Design("d", environments=3), max_busy=20.0)
     workload = replace(WORKLOAD, service=law.constant(4.0), cold=law.constant(1.5))
-    settings, figures = derive(twenty, workload, function="classify", deadline_s=None)
+    settings, figures = derive(twenty, workload, function="classify", max_event_age_s=None)
     value = {f.name: f.value for f in figures}
     assert value["reserved_concurrency"] == value["burst.max_concurrency"] == 25  # 20 x 1.25
     assert value["timeout_s"] == 10  # ceil(2 x 4 + 1.5)
     assert value["visibility_s"] == 60  # 6 x timeout, as AWS asks
-    assert value["deadline_s"] == 200  # 20 x timeout
+    assert value["max_event_age_s"] == 200  # 20 x timeout
     assert settings["burst"] == {"max_concurrency": 25, "deadline_s": 200}
-    asked, _ = derive(twenty, workload, function="classify", deadline_s=77.0)
+    asked, _ = derive(twenty, workload, function="classify", max_event_age_s=77.0)
     assert asked["burst"] == {"max_concurrency": 25, "deadline_s": 77}
-    # 30/s x 0.5 s keep 15 slots busy: at 70 % of four slots a task, six tasks
+    # 30/s x 0.5 s keep 15 requests in service: at 70 % of four a task, six tasks
     assert permits(30.0, 0.5, 4)[0] == {"max_tasks": 6, "permits_per_task": 4}
 
 
@@ -271,8 +271,8 @@ def test_given_another_function_when_sized_then_only_its_own_settings_come_out()
         (("--memory-mb", "3"), "KW500 size --memory-mb: got 3; allowed 128 to 10240"),
         (("--ephemeral-mb", "99999"), "KW500 size --ephemeral-mb: got 99999; allowed 512 to 10240"),
         (
-            ("--deadline-s", "-5"),
-            "KW500 size --deadline-s: got -5; allowed 60 to 1209600; because a queue keeps messages that long",
+            ("--max-event-age-s", "-5"),
+            "KW500 size --max-event-age-s: got -5; allowed 60 to 1209600; because a queue keeps messages that long",
         ),
         (("--write",), "KW500 size --write: got no --stack; allowed a stack file to write to"),
         (
@@ -300,7 +300,7 @@ def test_given_a_merged_stack_when_the_program_runs_then_the_numbers_are_in_its_
 ) -> None:
     program = pytest.importorskip("tests.infra.test_program")
     design = next(d for d in DESIGNS if d.name == "both")
-    answer, _ = derive(replace(observed, design=design), WORKLOAD, function="classify", deadline_s=900)
+    answer, _ = derive(replace(observed, design=design), WORKLOAD, function="classify", max_event_age_s=900)
     written = stack_settings(ROOT / "stacks" / "Pulumi.dev.yaml")
     settings = program.Settings.load(_raw({**written, **merged(written, answer)}), "dev")
 
@@ -326,6 +326,8 @@ def test_given_a_merged_stack_when_the_program_runs_then_the_numbers_are_in_its_
 def test_given_yaml_of_the_answer_when_pasted_then_it_reads_as_the_same(observed: Outcome) -> None:
     from keepwarm_planner.answers.size import settings_yaml
 
-    answer, _ = derive(replace(observed, design=DESIGNS[6]), WORKLOAD, function="classify", deadline_s=None)
+    answer, _ = derive(
+        replace(observed, design=DESIGNS[6]), WORKLOAD, function="classify", max_event_age_s=None
+    )
     document = yaml.safe_load(settings_yaml(answer))
     assert {k.removeprefix("keepwarm:"): v for k, v in document["config"].items()} == answer

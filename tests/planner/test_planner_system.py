@@ -37,7 +37,7 @@ from keepwarm_planner.traffic import law, traces
 from keepwarm_runtime import scaling
 
 P = prices.load()
-STEADY = Workload(traces.poisson(5.0, 2700.0), law.exponential(1.0), law.constant(0.5), target_s=3.0)
+STEADY = Workload(traces.poisson(5.0, 2700.0), law.exponential(1.0), law.constant(0.5), latency_target_s=3.0)
 NO_RETRY = Retry(attempts=0)
 
 
@@ -45,10 +45,10 @@ NO_RETRY = Retry(attempts=0)
     "design",
     [
         Design("on-demand", idle_timeout_s=60.0),
-        Design("pool", provisioned=3, idle_timeout_s=30.0, max_concurrency=12),
+        Design("pool", environments=3, idle_timeout_s=30.0, max_concurrency=12),
         Design("burst", idle_timeout_s=2.0, burst_limit=1.0, burst_window_s=2.0),
         Design("schedule", schedule=((0.0, 2), (900.0, 9), (1800.0, 4)), idle_timeout_s=60.0),
-        Design("tracking", provisioned=2, tracking=Tracking(0.6, 2, 20), idle_timeout_s=60.0),
+        Design("tracking", environments=2, tracking=Tracking(0.6, 2, 20), idle_timeout_s=60.0),
     ],
     ids=lambda d: d.name,
 )
@@ -65,7 +65,7 @@ def test_given_no_queue_and_no_downstream_when_simulated_fully_then_the_core_say
         assert full.good_fraction.mean == pytest.approx(core.good_fraction.mean, abs=2e-3)
         assert full.cost_month.mean == pytest.approx(core.cost_month.mean, rel=5e-3)
     else:
-        # the core counts a request's seconds when it starts, the full model when it ends: a minute's utilisation
+        # the core counts a request's seconds when it starts, the full model when it ends: a minute's utilization
         # differs a little, and with it some decisions
         assert full.cold_fraction.mean == pytest.approx(core.cold_fraction.mean, abs=3e-3)
     assert full.latency_s["p99"] == pytest.approx(core.latency_s["p99"], rel=0.03)
@@ -75,13 +75,13 @@ SPIKE = Workload(
     traces.spike(0.5, 12.0, 1200.0, 300.0, 3000.0),
     law.lognormal(0.3, 0.5),
     law.constant(1.5),
-    target_s=120.0,
+    latency_target_s=120.0,
 )
 SERVICE = Downstream(
-    law.exponential(1.0), slots_per_task=4, min_tasks=1, max_tasks=6, start=law.constant(120.0)
+    law.exponential(1.0), concurrency_per_task=4, min_tasks=1, max_tasks=6, start=law.constant(120.0)
 )
 DOCUMENTS = System(
-    Design("documents", provisioned=1, max_concurrency=60),
+    Design("documents", environments=1, max_concurrency=60),
     Queue(max_concurrency=50, visibility_s=60.0),
     SERVICE,
     Retry(attempts=8),
@@ -98,11 +98,13 @@ def _fates(outcome: SystemOutcome) -> float:
     [
         DOCUMENTS,
         replace(DOCUMENTS, queue=None),
-        replace(DOCUMENTS, queue=Queue(batch_size=5, batch_window_s=2.0, max_concurrency=3, deadline_s=30.0)),
+        replace(
+            DOCUMENTS, queue=Queue(batch_size=5, batch_window_s=2.0, max_concurrency=3, max_event_age_s=30.0)
+        ),
         replace(
             DOCUMENTS,
             design=Design("tight", max_concurrency=2),
-            queue=Queue(visibility_s=20.0, max_receives=2),
+            queue=Queue(visibility_s=20.0, max_receive_count=2),
         ),
         replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=0, queue_per_task=3)),
     ],
@@ -201,7 +203,7 @@ def test_given_queue_with_low_concurrency_when_spiked_then_age_grows_and_nothing
 
 def test_given_queue_wider_than_the_function_when_spiked_then_throttles_and_dead_letters() -> None:
     system = System(
-        Design("d", max_concurrency=2), Queue(max_concurrency=50, visibility_s=30.0, max_receives=3)
+        Design("d", max_concurrency=2), Queue(max_concurrency=50, visibility_s=30.0, max_receive_count=3)
     )
     outcome = simulate(system, SPIKE, P, replications=1)
     assert outcome.throttles_per_request.mean > 0.1
@@ -230,7 +232,7 @@ def test_given_same_seed_when_simulated_again_then_equal_and_other_seed_differs(
 def test_given_designs_when_run_together_or_alone_then_each_sees_the_same_arrivals() -> None:
     designs = [
         Design("a", idle_timeout_s=5.0),
-        Design("b", provisioned=4),
+        Design("b", environments=4),
         Design("c", max_concurrency=4, queue_limit=-1),
     ]
     together = run(designs, STEADY, P, replications=2).outcomes
@@ -244,15 +246,15 @@ def test_given_target_tracking_when_load_rises_then_the_pool_follows_after_its_l
     rising = Workload(
         traces.spike(2.0, 20.0, 3600.0, 7200.0, 4 * 3600.0), law.exponential(1.0), law.constant(1.0)
     )
-    tracking = Design("t", provisioned=4, tracking=Tracking(0.7, 4, 60))
+    tracking = Design("t", environments=4, tracking=Tracking(0.7, 4, 60))
     outcome = run([tracking], rising, P, replications=1, timeline=True, lag_s=120.0).outcomes[0]
-    sizes = {round(row["t_s"] / 60): row["provisioned"] for row in outcome.timeline}
+    sizes = {round(row["t_s"] / 60): row["environments"] for row in outcome.timeline}
     assert sizes[60] == pytest.approx(4.0, abs=2)
     assert sizes[64] < 10 < sizes[90]
     assert sizes[90] == pytest.approx(20 / 0.7, rel=0.35)
     assert sizes[235] < 10
     slow = run([tracking], rising, P, replications=1, timeline=True, lag_s=1200.0).outcomes[0]
-    late = {round(row["t_s"] / 60): row["provisioned"] for row in slow.timeline}
+    late = {round(row["t_s"] / 60): row["environments"] for row in slow.timeline}
     assert late[78] < 10 < sizes[78]
     assert slow.cold_fraction.mean >= outcome.cold_fraction.mean
 
@@ -379,8 +381,8 @@ def test_given_trace_too_long_for_the_full_model_when_simulated_then_kw509() -> 
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        ({"provisioned": 5, "max_concurrency": 4}, "KW513"),
-        ({"provisioned": -1}, "KW513"),
+        ({"environments": 5, "max_concurrency": 4}, "KW513"),
+        ({"environments": -1}, "KW513"),
         ({"schedule": ((10.0, 1), (5.0, 2))}, "KW513"),
         ({"schedule": ((90_000.0, 1),)}, "KW513"),
         ({"tracking": Tracking(1.5, 1, 2)}, "KW513"),

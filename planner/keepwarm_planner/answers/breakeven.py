@@ -45,7 +45,7 @@ class Comparison:
     architecture: Architecture = Architecture.X86_64
     """Of the function."""
     instance_type: str = "g4dn.xlarge"
-    slots: int = 1
+    concurrency_per_task: int = 1
     """Requests a task works on at once."""
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Comparison:
             ("session-s", self.session_s, 1e-6),
             ("cold-cost", self.cold_cost, 0.0),
             ("memory-mb", self.memory_mb, 1),
-            ("slots", self.slots, 1),
+            ("concurrency-per-task", self.concurrency_per_task, 1),
         ):
             if not (isfinite(value) and value >= least):
                 raise PlannerError(
@@ -154,7 +154,7 @@ def _rates(c: Comparison, prices: Prices) -> _Rates:
 
 
 def _point(c: Comparison, r: _Rates, duty: float) -> Point:
-    rate = duty * c.slots / c.service_s
+    rate = duty * c.concurrency_per_task / c.service_s
     if c.kind == "function":
         share = exp(-rate * c.idle_s) if rate > 0.0 else 0.0
         met = rate * share
@@ -168,7 +168,7 @@ def _point(c: Comparison, r: _Rates, duty: float) -> Point:
         up = min((c.session_s + tail) / cycle + wakes * c.cold_s, 1.0) if duty > 0.0 else 0.0
         zero = up * r.idle_zero
         waiting = min(c.cold_s, c.session_s)
-        met = wakes * c.slots / c.service_s * waiting
+        met = wakes * c.concurrency_per_task / c.service_s * waiting
         share = met / rate if rate > 0.0 else 0.0
     zero += met * c.cold_cost + rate * r.request
     always = r.fixed_always + duty * r.busy_always + rate * r.request
@@ -262,9 +262,9 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
             "1/s",
             "requests/s x exp(-requests/s x idle s)"
             if c.kind == "function"
-            else "wakes/s x slots / service s x min(cold s, session s); wakes/s = duty / session s where the gap "
-            "outlasts the idle time",
-            {"requests_per_s": "duty x slots / service s"},
+            else "wakes/s x concurrency per task / service s x min(cold s, session s); wakes/s = duty / session s "
+            "where the gap outlasts the idle time",
+            {"requests_per_s": "duty x concurrency per task / service s"},
         ),
     ]
     if c.kind == "service":

@@ -51,7 +51,7 @@ MITIGATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "SnapStart": (
         ("runtime_init", "imports", "fetch", "verify", "compile", "load", "allocate", "warmup"),
-        "the initialised memory is restored; a restore takes its place",
+        "the initialized memory is restored; a restore takes its place",
     ),
     "model on the host (cache or image)": (("fetch",), "bytes are local; they are still verified"),
     "image layers cached": (("image_pull",), "the worker has the layers"),
@@ -79,7 +79,7 @@ class ColdPath:
     hash_mb_s: float = 1800.0
     """SHA-256 on one core with SHA instructions."""
     load_mb_s: float = 700.0
-    """Deserialisation into ready sessions, on one vCPU."""
+    """Deserialization into ready sessions, on one vCPU."""
     imports_s: float = 0.6
     """Of the handler and its libraries, on one vCPU."""
     compile_s: float = 0.0
@@ -581,5 +581,5 @@ def _phases(event: Mapping[str, object], file: Path, line: int) -> dict[str, flo
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
             raise PlannerError("KW514", str(file), f"{name} {value!r}", "milliseconds, 0 or more", line=line)
         out[name] = value / 1000.0
-    # a warm event of a proactive start may carry one stray phase; a start has at least its own initialisation
+    # a warm event of a proactive start may carry one stray phase; a start has at least its own initialization
     return {**nothing, **out} if {"runtime_init", "imports"} & set(out) else {}

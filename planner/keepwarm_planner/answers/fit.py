@@ -39,7 +39,7 @@ MANAGED_START_S = 180.0
 POD_START_S = 8.0
 """Assumed: Knative activation with the image on the node."""
 
-UTILISATION = 0.7
+UTILIZATION = 0.7
 """Busy share that resident capacity is sized for at the peak."""
 
 LARGE_MODEL_MB = 10_240.0
@@ -99,7 +99,7 @@ class FitWorkload:
     """Busiest minutes over the mean."""
     service_s: float = 0.2
     """Mean time of one request on the chosen hardware."""
-    slots: int = 1
+    concurrency_per_task: int = 1
     """Requests that a resident unit works on at once (batching); functions take one each."""
     task_s: float = 1.0
     """Longest single run without a checkpoint."""
@@ -114,7 +114,8 @@ class FitWorkload:
     """The function mounts an EFS file system, where its model then lies."""
     cold_budget_s: float = 6.0
     """Start-up that the 99th percentile of requests may contain."""
-    deadline_s: float = 30.0
+    latency_target_s: float = 30.0
+    """Latency within which an answer is worth having."""
     asynchronous: bool = False
     streaming: bool = False
     """Tokens go out as they come: a stall shows."""
@@ -130,7 +131,7 @@ class FitWorkload:
 
     def __post_init__(self) -> None:
         who = f"workload {self.name!r}"
-        for name in ("requests_per_s", "service_s", "task_s", "cold_budget_s", "deadline_s"):
+        for name in ("requests_per_s", "service_s", "task_s", "cold_budget_s", "latency_target_s"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0.0):
                 raise PlannerError("KW513", f"{who} {name}", value, "a finite number above 0")
@@ -140,8 +141,8 @@ class FitWorkload:
                 raise PlannerError("KW513", f"{who} {name}", value, "a finite number, 0 or more")
         if not (isfinite(self.peak_factor) and self.peak_factor >= 1.0):
             raise PlannerError("KW513", f"{who} peak_factor", self.peak_factor, "1 or more")
-        if self.slots < 1:
-            raise PlannerError("KW513", f"{who} slots", self.slots, "1 or more")
+        if self.concurrency_per_task < 1:
+            raise PlannerError("KW513", f"{who} concurrency_per_task", self.concurrency_per_task, "1 or more")
 
     @property
     def priced_by(self) -> FunctionSize:
@@ -164,7 +165,7 @@ PRESETS: dict[str, FitWorkload] = {
             "large-llm-endpoint",
             requests_per_s=4.0,
             service_s=6.0,
-            slots=16,
+            concurrency_per_task=16,
             task_s=60.0,
             artifact_mb=6000,
             model_mb=16_000,
@@ -186,7 +187,7 @@ PRESETS: dict[str, FitWorkload] = {
             artifact_mb=180,
             model_mb=16,
             ephemeral_mb=1024,
-            deadline_s=900.0,
+            latency_target_s=900.0,
             asynchronous=True,
             side_effects=SideEffects.IDEMPOTENT,
             bounded_backend=True,
@@ -198,7 +199,7 @@ PRESETS: dict[str, FitWorkload] = {
             task_s=7200.0,
             artifact_mb=120,
             model_mb=0,
-            deadline_s=86_400.0,
+            latency_target_s=86_400.0,
             asynchronous=True,
             state=State.DURABLE,
             side_effects=SideEffects.IRREVERSIBLE,
@@ -215,7 +216,7 @@ PRESETS: dict[str, FitWorkload] = {
             memory_mb=4096,
             ephemeral_mb=2048,
             cold_budget_s=60.0,
-            deadline_s=3600.0,
+            latency_target_s=3600.0,
             asynchronous=True,
         ),
         FitWorkload(
@@ -226,7 +227,7 @@ PRESETS: dict[str, FitWorkload] = {
             model_mb=0,
             memory_mb=512,
             cold_budget_s=1.5,
-            deadline_s=10.0,
+            latency_target_s=10.0,
             bounded_backend=True,
         ),
     )
@@ -343,7 +344,7 @@ ON_DEMAND = (
 
 SCALED_COST = (
     f"up share x running x instance price x 730 h; up share = 1 - exp(-requests/s x {TASK_IDLE_S:g} s); running = mean "
-    f"load / (slots x {UTILISATION:g}), at least 1 and at most the units of the peak"
+    f"load / (concurrency per task x {UTILIZATION:g}), at least 1 and at most the units of the peak"
 )
 
 DENSE = 5.0
@@ -370,12 +371,14 @@ def _cold_share(rate: float, service_s: float) -> float:
 
 def _needed(w: FitWorkload) -> int:
     """Resident units at the peak."""
-    return max(1, ceil(w.requests_per_s * w.peak_factor * w.service_s / (w.slots * UTILISATION)))
+    return max(
+        1, ceil(w.requests_per_s * w.peak_factor * w.service_s / (w.concurrency_per_task * UTILIZATION))
+    )
 
 
 def duty_cycle(w: FitWorkload) -> float:
     """Busy share of the resident capacity that the peak asks for."""
-    return min(w.requests_per_s * w.service_s / (w.slots * _needed(w)), 1.0)
+    return min(w.requests_per_s * w.service_s / (w.concurrency_per_task * _needed(w)), 1.0)
 
 
 def _room_mb(w: FitWorkload) -> int:
@@ -597,18 +600,21 @@ def _gpu_candidates(w: FitWorkload, prices: Prices, laws: Mapping[str, Law]) -> 
     state = ["keeps state in the process from request to request"] if w.state is State.KV else []
     managed_wake = MANAGED_START_S + model
     zero_misses = []
-    if wake > (w.deadline_s if w.asynchronous else w.cold_budget_s) and asleep > 0.001:
+    patience = w.latency_target_s if w.asynchronous else w.cold_budget_s
+    if wake > patience and asleep > 0.001:
         zero_misses.append(
             f"waking takes {wake:.0f} s and {asleep:.1%} of requests meet a sleeping service;"
-            f" {'deadline' if w.asynchronous else 'budget'} {w.deadline_s if w.asynchronous else w.cold_budget_s:g} s"
+            f" {'latency target' if w.asynchronous else 'budget'} {patience:g} s"
         )
     managed_misses = []
-    if managed_wake > (w.deadline_s if w.asynchronous else w.cold_budget_s) and asleep > 0.001:
+    if managed_wake > patience and asleep > 0.001:
         managed_misses.append(f"scaling from zero takes minutes ({managed_wake:.0f} s assumed)")
     always = cost.service(prices, w.instance_type, units * MONTH_S).usd
     resident = {"units": units, "instance_hour": hour}
     # a service that scales has the peak's units at the peak only: on average what the mean load needs, one while up
-    running = min(max(w.requests_per_s * w.service_s / (w.slots * UTILISATION), 1.0), float(units))
+    running = min(
+        max(w.requests_per_s * w.service_s / (w.concurrency_per_task * UTILIZATION), 1.0), float(units)
+    )
     up_s = up * running * MONTH_S
     elastic = {"up_share": up, "running": running, "instance_hour": hour}
     return [
@@ -765,7 +771,15 @@ def _quick(w: FitWorkload, prices: Prices) -> tuple[Verdict, str | None]:
     return verdict, best.name if best else None
 
 
-SCALED = ("requests_per_s", "service_s", "task_s", "model_mb", "artifact_mb", "cold_budget_s", "deadline_s")
+SCALED = (
+    "requests_per_s",
+    "service_s",
+    "task_s",
+    "model_mb",
+    "artifact_mb",
+    "cold_budget_s",
+    "latency_target_s",
+)
 FLIPPED = ("asynchronous", "bounded_backend", "streaming", "container_image")
 
 
@@ -831,7 +845,8 @@ def fit(workload: FitWorkload, prices: Prices) -> FitReport:
             "duty_cycle",
             duty_cycle(workload),
             "",
-            "requests/s x service s / (slots x units); units = ceil(requests/s x peak x service s / (slots x 0.7))",
+            "requests/s x service s / (concurrency per task x units); units = ceil(requests/s x peak x service s / "
+            "(concurrency per task x 0.7))",
             {
                 "units": _needed(workload),
                 "requests_per_s": workload.requests_per_s,

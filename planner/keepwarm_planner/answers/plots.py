@@ -244,7 +244,7 @@ def timeline(name: str, rows: Sequence[Mapping[str, float]]) -> Any:
     )
     top.step(
         hours,
-        [r["provisioned"] for r in rows],
+        [r["environments"] for r in rows],
         where="post",
         color=COLOURS[2],
         linewidth=1.6,

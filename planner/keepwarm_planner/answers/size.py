@@ -33,7 +33,7 @@ POOLED = "classify"
 
 TRACKING_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SCHEDULE_STEPS = 8
-DOWNSTREAM_UTILISATION = 0.7
+DOWNSTREAM_UTILIZATION = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ class SizeReport:
         return {
             "answer": {
                 **self.answer.as_dict(),
-                "provisioned": self.answer.design.provisioned,
+                "environments": self.answer.design.environments,
                 "schedule": [list(x) for x in self.answer.design.schedule],
                 "tracking": None
                 if self.answer.design.tracking is None
                 else {
-                    "target": self.answer.design.tracking.target,
-                    "minimum": self.answer.design.tracking.minimum,
-                    "maximum": self.answer.design.tracking.maximum,
+                    "target_utilization": self.answer.design.tracking.target_utilization,
+                    "environments": self.answer.design.tracking.environments,
+                    "max_environments": self.answer.design.tracking.max_environments,
                 },
             },
             "target": {
@@ -122,7 +122,7 @@ def kind_of(design: Design) -> str:
         return "schedule+tracking" if design.tracking else "schedule"
     if design.tracking:
         return "tracking"
-    return "constant" if design.provisioned else "on-demand"
+    return "constant" if design.environments else "on-demand"
 
 
 def hourly_load(outcome: Outcome, service_mean: float) -> list[float]:
@@ -173,23 +173,23 @@ def candidates(base: Design, rates: Sequence[float], service_mean: float, target
     peak = wanted(max(rates), min(target.cold_fraction, 0.01) / 4)
     room = ROOM if base.max_concurrency is None else base.max_concurrency
     peak = min(max(peak, 1), room)
-    designs = [replace(base, name="on-demand", provisioned=0, schedule=(), tracking=None)]
+    designs = [replace(base, name="on-demand", environments=0, schedule=(), tracking=None)]
     step = max(1, ceil(peak * 1.3 / 90))
     for size in range(1, min(int(peak * 1.3) + 2, room) + 1, step):
-        designs.append(replace(base, name=f"constant {size}", provisioned=size, schedule=(), tracking=None))
+        designs.append(replace(base, name=f"constant {size}", environments=size, schedule=(), tracking=None))
     for cold in (target.cold_fraction * k for k in (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8)):
         for scale in (0.7, 1.0):
             sizes = [min(ceil(wanted(r, min(cold, 0.9)) * scale), room) for r in rates]
             schedule = _schedule(sizes)
             if len(schedule) > 1:
                 name = f"schedule {min(sizes)}-{max(sizes)}"
-                designs.append(replace(base, name=name, provisioned=0, schedule=schedule, tracking=None))
+                designs.append(replace(base, name=name, environments=0, schedule=schedule, tracking=None))
                 tracking = Tracking(0.7, 0, min(max(int(max(sizes) * 1.5), 1), room))
                 designs.append(
                     replace(
                         base,
                         name=f"{name} + tracking 70%",
-                        provisioned=0,
+                        environments=0,
                         schedule=schedule,
                         tracking=tracking,
                     )
@@ -202,14 +202,14 @@ def candidates(base: Design, rates: Sequence[float], service_mean: float, target
                 replace(
                     base,
                     name=f"tracking {at:.0%} of {least}-{peak}",
-                    provisioned=least,
+                    environments=least,
                     schedule=(),
                     tracking=tracking,
                 )
             )
     unique: dict[tuple[object, ...], Design] = {}
     for design in designs:
-        unique.setdefault((design.provisioned, design.schedule, design.tracking), design)
+        unique.setdefault((design.environments, design.schedule, design.tracking), design)
     return list(unique.values())[:SCREENED]
 
 
@@ -221,24 +221,24 @@ def size(
     *,
     seed: int = 1,
     function: str = POOLED,
-    deadline_s: float | None = None,
+    max_event_age_s: float | None = None,
     downstream_s: float | None = None,
-    downstream_slots: int = 4,
+    concurrency_per_task: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> SizeReport:
     """Searches the cheapest pool. Raises KW512 when none of the candidates meets the target.
 
     With `downstream_s`, the mean time of a call to the service behind, its tasks and permits are sized as well;
-    `downstream_slots` are the requests one of its tasks works on at once.
+    `concurrency_per_task` is the number of requests one of its tasks serves at a time.
     """
     if downstream_s is not None and not 0.0 < downstream_s < inf:
         raise PlannerError("KW500", "size --downstream-s", downstream_s, "seconds above 0")
-    if downstream_slots < 1:
-        raise PlannerError("KW500", "size --downstream-slots", downstream_slots, "1 or more")
+    if concurrency_per_task < 1:
+        raise PlannerError("KW500", "size --concurrency-per-task", concurrency_per_task, "1 or more")
     base = base or Design("base")
-    _deployable(base, deadline_s)
+    _deployable(base, max_event_age_s)
     observed = run(
-        [replace(base, name="on-demand", provisioned=0, schedule=(), tracking=None)],
+        [replace(base, name="on-demand", environments=0, schedule=(), tracking=None)],
         workload,
         prices,
         seed=seed,
@@ -246,7 +246,7 @@ def size(
         timeline=True,
     )
     without = observed.outcomes[0]
-    # what an environment is busy per request, initialisation apart
+    # what an environment is busy per request, initialization apart
     service_mean = (
         workload.service.mean
         if workload.service is not None
@@ -297,9 +297,9 @@ def size(
     for outcome in sure:
         kind = kind_of(outcome.design)
         by_kind[kind] = by_kind[kind] or outcome
-    settings, figures = derive(answer, workload, function=function, deadline_s=deadline_s)
+    settings, figures = derive(answer, workload, function=function, max_event_age_s=max_event_age_s)
     if downstream_s is not None:
-        gpu, figure = permits(max(rates), downstream_s, downstream_slots)
+        gpu, figure = permits(max(rates), downstream_s, concurrency_per_task)
         settings["gpu"] = gpu
         figures.append(figure)
     return SizeReport(
@@ -324,7 +324,7 @@ ROOM = limits.LAMBDA_ACCOUNT_CONCURRENCY - limits.LAMBDA_UNRESERVED_CONCURRENCY_
 """Concurrency that a function can reserve in an account with AWS's default."""
 
 
-def _deployable(base: Design, deadline_s: float | None) -> None:
+def _deployable(base: Design, max_event_age_s: float | None) -> None:
     """Refuses what no stack could have, before a search is paid for."""
     for option, value, least, most, why in (
         (
@@ -343,8 +343,8 @@ def _deployable(base: Design, deadline_s: float | None) -> None:
             "",
         ),
         (
-            "--deadline-s",
-            deadline_s,
+            "--max-event-age-s",
+            max_event_age_s,
             limits.SQS_RETENTION_MIN_S,
             limits.SQS_RETENTION_MAX_S,
             "a queue keeps messages that long",
@@ -400,7 +400,7 @@ def _decided_by(answer: Outcome, without: Outcome, outcomes: Sequence[Outcome], 
     if target.met(without, surely=True):
         return (
             f"price: the target holds without a pool too ({without.cold_fraction.mean:.3g} cold), but a pool this busy"
-            f" ({answer.utilisation.mean:.0%}) costs less than on-demand duration:"
+            f" ({answer.utilization.mean:.0%}) costs less than on-demand duration:"
             f" {answer.cost_month.mean - without.cost_month.mean:+.2f} USD a month"
         )
     cheaper = [o for o in outcomes if o.cost_month.mean < answer.cost_month.mean]
@@ -434,12 +434,12 @@ def _would_change(answer: Outcome, outcomes: Sequence[Outcome], target: Target) 
 
 
 def derive(
-    answer: Outcome, workload: Workload, *, function: str, deadline_s: float | None
+    answer: Outcome, workload: Workload, *, function: str, max_event_age_s: float | None
 ) -> tuple[dict[str, object], list[Figure]]:
     """Stack settings of the `keepwarm` namespace that follow from the answer, and their formulas."""
     d = answer.design
     peak = int(answer.max_busy)
-    pool = max(d.peak_provisioned, 1)
+    pool = max(d.peak_environments, 1)
     concurrency = d.max_concurrency or max(ceil(peak * HEADROOM), pool, limits.ESM_CONCURRENCY_MIN)
     concurrency = concurrency if d.max_concurrency else min(concurrency, ROOM)
     service_top = workload.service.quantile(0.9999) if workload.service else answer.latency_s["p999"]
@@ -448,7 +448,9 @@ def derive(
         max(ceil(2.0 * service_top + cold_top), limits.LAMBDA_TIMEOUT_DEFAULT_S), limits.LAMBDA_TIMEOUT_MAX_S
     )
     visibility = limits.ESM_VISIBILITY_TIMEOUTS * timeout
-    deadline = int(deadline_s) if deadline_s is not None else max(20 * timeout, limits.SQS_RETENTION_MIN_S)
+    deadline = (
+        int(max_event_age_s) if max_event_age_s is not None else max(20 * timeout, limits.SQS_RETENTION_MIN_S)
+    )
     burst = min(max(concurrency, limits.ESM_CONCURRENCY_MIN), limits.ESM_CONCURRENCY_MAX)
     settings: dict[str, object] = {
         "functions": {
@@ -486,42 +488,52 @@ def derive(
             {"timeout_s": timeout},
         ),
         Figure(
-            "deadline_s", deadline, "s", "as asked, else 20 x timeout, at least 60 s", {"asked": deadline_s}
+            "max_event_age_s",
+            deadline,
+            "s",
+            "as asked, else 20 x timeout, at least 60 s",
+            {"asked": max_event_age_s},
         ),
         Figure("burst.max_concurrency", burst, "batches", "reserved concurrency, within 2..1000", {}),
     ]
     return settings, figures
 
 
-def permits(peak_rate: float, call_s: float, slots: int) -> tuple[dict[str, object], Figure]:
+def permits(peak_rate: float, call_s: float, concurrency_per_task: int) -> tuple[dict[str, object], Figure]:
     """Tasks of the service behind for the busiest stretch, and what each is worth in permits."""
     from keepwarm_runtime.scaling import offered_load
 
     load = offered_load(peak_rate, call_s)
-    tasks = max(ceil(load / (slots * DOWNSTREAM_UTILISATION)), 1)
+    tasks = max(ceil(load / (concurrency_per_task * DOWNSTREAM_UTILIZATION)), 1)
     figure = Figure(
         "gpu.max_tasks",
         tasks,
         "tasks",
-        "ceil(busiest requests/s x call s / (slots x 0.7)); permits = slots x tasks",
-        {"requests_per_s": peak_rate, "call_s": call_s, "slots": slots, "permits": slots * tasks},
+        f"ceil(busiest requests/s x call s / (concurrency per task x {DOWNSTREAM_UTILIZATION:g})); permits = tasks x"
+        " concurrency per task",
+        {
+            "requests_per_s": peak_rate,
+            "call_s": call_s,
+            "concurrency_per_task": concurrency_per_task,
+            "permits": concurrency_per_task * tasks,
+        },
     )
-    return {"max_tasks": tasks, "permits_per_task": slots}, figure
+    return {"max_tasks": tasks, "permits_per_task": concurrency_per_task}, figure
 
 
 def _warm_pool(d: Design) -> dict[str, object]:
-    if not d.peak_provisioned:
+    if not d.peak_environments:
         return {"enabled": False}
     if not d.schedule:
         if d.tracking is None:
-            return {"enabled": True, "size": d.provisioned, "max_size": d.provisioned}
+            return {"enabled": True, "size": d.environments, "max_size": d.environments}
         return {
             "enabled": True,
-            "size": max(d.tracking.minimum, 1),
-            "max_size": max(d.tracking.maximum, 1),
-            "target_utilization": d.tracking.target,
+            "size": max(d.tracking.environments, 1),
+            "max_size": max(d.tracking.max_environments, 1),
+            "target_utilization": d.tracking.target_utilization,
         }
-    top = d.tracking.maximum if d.tracking else None
+    top = d.tracking.max_environments if d.tracking else None
     least = max(min(size for _, size in d.schedule), 1)
     pool: dict[str, object] = {
         "enabled": True,
@@ -529,7 +541,7 @@ def _warm_pool(d: Design) -> dict[str, object]:
         "max_size": max(top or 0, max(size for _, size in d.schedule)),
     }
     if d.tracking:
-        pool["target_utilization"] = d.tracking.target
+        pool["target_utilization"] = d.tracking.target_utilization
     pool["schedules"] = [
         {
             "name": f"at-{int(start // HOUR_S):02d}{int(start % HOUR_S // 60):02d}",

@@ -1,6 +1,6 @@
 """Design files: several configurations of a function, and what stands before and behind it, in YAML.
 
-workload: {service: "lognormal:mean=1,cv=0.5", cold: "lognormal:p50=1.5,p99=4", target_s: 3}
+workload: {service: "lognormal:mean=1,cv=0.5", cold: "lognormal:p50=1.5,p99=4", latency_target_s: 3}
 designs:
   - name: on demand
   - name: office hours
@@ -8,7 +8,7 @@ designs:
   - name: behind a queue
     max_concurrency: 40
     queue: {batch_size: 1, max_concurrency: 40, visibility_s: 180}
-    downstream: {service: "exp:0.5", slots_per_task: 4, max_tasks: 6}
+    downstream: {service: "exp:0.5", concurrency_per_task: 4, max_tasks: 6}
     retry: {attempts: 5}
 """
 
@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DesignFile:
-    """What a file says. `service`, `cold` and `target_s` are None where it does not."""
+    """What a file says. `service`, `cold` and `latency_target_s` are None where it does not."""
 
     systems: list[System]
     service: Law | None
     cold: Law | None
-    target_s: float | None
+    latency_target_s: float | None
 
 
 def is_plain(system: System) -> bool:
@@ -94,7 +94,7 @@ def build(
     return kind(**out)
 
 
-_WHOLE = {"minimum", "maximum", "max_concurrency"}
+_WHOLE = {"environments", "max_environments", "max_concurrency"}
 
 
 def _law(value: object, who: str) -> Law:
@@ -133,7 +133,7 @@ def system_from(values: object, who: str) -> System:
     queue = own.pop("queue", None)
     downstream = own.pop("downstream", None)
     retry = own.pop("retry", None)
-    end_to_end = own.pop("end_to_end_s", None)
+    deadline = own.pop("deadline_s", None)
     design = build(
         Design, own, who, {"schedule": _time_of_day, "tracking": _tracking, "architecture": _architecture}
     )
@@ -145,19 +145,20 @@ def system_from(values: object, who: str) -> System:
             Downstream, downstream, f"{who} downstream", {"service": _law, "start": _law}
         )
         service = extra["downstream"]
-        if service.min_tasks > service.max_tasks or service.max_tasks < 1 or service.slots_per_task < 1:
+        if service.min_tasks > service.max_tasks or service.max_tasks < 1 or service.concurrency_per_task < 1:
             raise PlannerError(
                 "KW513",
                 f"{who} downstream",
-                f"min_tasks {service.min_tasks}, max_tasks {service.max_tasks}, slots {service.slots_per_task}",
+                f"min_tasks {service.min_tasks}, max_tasks {service.max_tasks}, concurrency_per_task"
+                f" {service.concurrency_per_task}",
                 "min_tasks at most max_tasks, both others at least 1",
             )
     if retry is not None:
         extra["retry"] = build(Retry, retry, f"{who} retry")
-    if end_to_end is not None:
-        if isinstance(end_to_end, bool) or not isinstance(end_to_end, int | float) or end_to_end <= 0:
-            raise PlannerError("KW513", f"{who} end_to_end_s", repr(end_to_end), "seconds above 0")
-        extra["deadline_s"] = float(end_to_end)
+    if deadline is not None:
+        if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
+            raise PlannerError("KW513", f"{who} deadline_s", repr(deadline), "seconds above 0")
+        extra["deadline_s"] = float(deadline)
     if extra.get("queue") and extra["queue"].batch_size < 1:
         raise PlannerError("KW513", f"{who} queue batch_size", extra["queue"].batch_size, "1 or more")
     return System(design, **extra)
@@ -192,16 +193,19 @@ def load(path: Path) -> DesignFile:
     workload = document.get("workload") or {}
     if not isinstance(workload, dict):
         raise PlannerError("KW513", f"{path.name} workload", repr(workload)[:40], "a mapping")
-    unknown = set(workload) - {"service", "cold", "target_s"}
+    unknown = set(workload) - {"service", "cold", "latency_target_s"}
     if unknown:
         raise PlannerError(
-            "KW513", f"{path.name} workload", f"key {min(map(str, unknown))!r}", "service, cold, target_s"
+            "KW513",
+            f"{path.name} workload",
+            f"key {min(map(str, unknown))!r}",
+            "service, cold, latency_target_s",
         )
-    target = workload.get("target_s")
+    target = workload.get("latency_target_s")
     if target is not None and (
         isinstance(target, bool) or not isinstance(target, int | float) or target <= 0
     ):
-        raise PlannerError("KW513", f"{path.name} workload target_s", repr(target), "seconds above 0")
+        raise PlannerError("KW513", f"{path.name} workload latency_target_s", repr(target), "seconds above 0")
     return DesignFile(
         systems,
         _law(workload["service"], f"{path.name} workload service") if "service" in workload else None,

@@ -42,30 +42,30 @@ ROWS = 1440
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Target tracking of the provisioned pool's utilisation (0..1)."""
+    """Target tracking of the provisioned pool's utilization (0..1)."""
 
-    target: float
-    minimum: int
-    maximum: int
+    target_utilization: float
+    environments: int
+    max_environments: int
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
     """One configuration of a function. Times in seconds.
 
-    `schedule` holds (second of the day, provisioned size), daily, in rising order; it overrides `provisioned`.
+    `schedule` holds (second of the day, provisioned size), daily, in rising order; it overrides `environments`.
     With `tracking` a schedule sets the pool's minimum, as scheduled actions do on AWS.
     """
 
     name: str
-    provisioned: int = 0
+    environments: int = 0
     schedule: tuple[tuple[float, int], ...] = ()
     tracking: Tracking | None = None
     max_concurrency: int | None = None
     idle_timeout_s: float = 600.0
     queue_limit: int = 0
     """0 refuses what cannot start at once, -1 queues without bound."""
-    deadline_s: float = inf
+    max_event_age_s: float = inf
     """A queued request older than this is dropped."""
     burst_limit: float = float(limits.LAMBDA_BURST_ENVIRONMENTS)
     """Environments created per `burst_window_s`: what AWS allows a function; 0 for no limit."""
@@ -79,25 +79,28 @@ class Design:
         starts = [start for start, _ in self.schedule]
         if starts != sorted(set(starts)) or (starts and not 0.0 <= starts[0] <= starts[-1] < DAY_S):
             raise PlannerError("KW513", f"{who} schedule", starts, "rising seconds of the day, 0 to 86400")
-        if min([self.provisioned, *(size for _, size in self.schedule)]) < 0:
-            raise PlannerError("KW513", f"{who} provisioned", "a negative size", "0 or more")
+        if min([self.environments, *(size for _, size in self.schedule)]) < 0:
+            raise PlannerError("KW513", f"{who} environments", "a negative size", "0 or more")
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise PlannerError("KW513", f"{who} max_concurrency", self.max_concurrency, "1 or more")
         if not self.idle_timeout_s >= 0.0:
             raise PlannerError(
                 "KW513", f"{who} idle_timeout_s", self.idle_timeout_s, "seconds, 0 or more, or inf"
             )
-        if self.max_concurrency is not None and self.peak_provisioned > self.max_concurrency:
+        if self.max_concurrency is not None and self.peak_environments > self.max_concurrency:
             raise PlannerError(
                 "KW513",
-                f"{who} provisioned",
-                self.peak_provisioned,
+                f"{who} environments",
+                self.peak_environments,
                 f"at most max_concurrency {self.max_concurrency}",
                 because="the provisioned pool counts towards the function's concurrency",
             )
-        if self.tracking is not None and not 0.0 < self.tracking.target <= 1.0:
+        if self.tracking is not None and not 0.0 < self.tracking.target_utilization <= 1.0:
             raise PlannerError(
-                "KW513", f"{who} target", self.tracking.target, "a utilisation above 0 and up to 1"
+                "KW513",
+                f"{who} target_utilization",
+                self.tracking.target_utilization,
+                "a utilization above 0 and up to 1",
             )
 
     @property
@@ -106,15 +109,15 @@ class Design:
         return cost.FunctionSize(self.memory_mb, self.architecture, self.ephemeral_mb)
 
     @property
-    def peak_provisioned(self) -> int:
+    def peak_environments(self) -> int:
         """Largest size that the settings name."""
-        sizes = [size for _, size in self.schedule] or [self.provisioned]
-        return max([*sizes, self.tracking.maximum if self.tracking else 0])
+        sizes = [size for _, size in self.schedule] or [self.environments]
+        return max([*sizes, self.tracking.max_environments if self.tracking else 0])
 
     def scheduled(self, now_s: float) -> int:
         """Size that settings ask for at a second of the run, before target tracking."""
         if not self.schedule:
-            return self.provisioned
+            return self.environments
         from keepwarm_runtime.scaling import scheduled_size
 
         return scheduled_size(self.schedule, now_s % DAY_S, default=self.schedule[-1][1])
@@ -127,8 +130,8 @@ class Workload:
     source: Source
     service: Law | None
     cold: Law
-    target_s: float = inf
-    """Latency within which an answer is worth having (Goodput)."""
+    latency_target_s: float = inf
+    """Seconds; slower answers don't count as good (Goodput)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,8 @@ class Outcome:
     instances: Estimate
     """Environments that exist on average, the provisioned pool included."""
     busy: Estimate
-    provisioned_size: Estimate
-    utilisation: Estimate
+    environments: Estimate
+    utilization: Estimate
     """Busy share of the provisioned pool's time."""
     latency_s: dict[str, float]
     wait_s: dict[str, float]
@@ -171,8 +174,8 @@ class Outcome:
             "good_fraction",
             "instances",
             "busy",
-            "provisioned_size",
-            "utilisation",
+            "environments",
+            "utilization",
             "wait_mean_s",
             "cost_month",
         ):
@@ -230,9 +233,11 @@ class _Control:
             self.busy_before, self.size_s_before = stats[S.BUSY_PROVISIONED], stats[S.PROVISIONED_S]
             self.points.append(min(used / held, 1.0) if held > 0.0 else None)
             del self.points[:-15]
-            minimum = max(d.tracking.minimum, wanted)
+            minimum = max(d.tracking.environments, wanted)
             policy = TargetTracking(
-                target=d.tracking.target, minimum=minimum, maximum=max(d.tracking.maximum, minimum)
+                target=d.tracking.target_utilization,
+                minimum=minimum,
+                maximum=max(d.tracking.max_environments, minimum),
             )
             current = self.pending[-1][1] if self.pending else self.size
             wanted = track(
@@ -482,8 +487,8 @@ def core_design(design: Design, workload: Workload) -> CoreDesign:
         timeout=design.idle_timeout_s,
         limit=-1 if design.max_concurrency is None else design.max_concurrency,
         queue_limit=design.queue_limit,
-        deadline=design.deadline_s,
-        target=workload.target_s,
+        deadline=design.max_event_age_s,
+        target=workload.latency_target_s,
         rate_limit=design.burst_limit,
         rate_window=design.burst_window_s,
         provisioned=design.scheduled(0.0),
@@ -538,8 +543,8 @@ def _outcome(design: Design, workload: Workload, prices: Prices, passes: "list[_
         good_fraction=fraction(S.GOOD),
         instances=mean_of([(r[S.LIFE_OD] + r[S.PROVISIONED_S]) / e for r, e in zip(rows, ends, strict=True)]),
         busy=mean_of([r[S.IN_FLIGHT_S] / e for r, e in zip(rows, ends, strict=True)]),
-        provisioned_size=mean_of([r[S.PROVISIONED_S] / e for r, e in zip(rows, ends, strict=True)]),
-        utilisation=ratio_of([r[S.BUSY_PROVISIONED] for r in rows], [r[S.PROVISIONED_S] for r in rows]),
+        environments=mean_of([r[S.PROVISIONED_S] / e for r, e in zip(rows, ends, strict=True)]),
+        utilization=ratio_of([r[S.BUSY_PROVISIONED] for r in rows], [r[S.PROVISIONED_S] for r in rows]),
         latency_s={name: quantile(latency, q) for name, q in QUANTILES.items()},
         wait_s={
             **{name: quantile(wait, q) if wait[0] < q * started else 0.0 for name, q in QUANTILES.items()},
@@ -580,7 +585,7 @@ def _timeline(one: "_Pass", k: int) -> list[dict[str, float]]:
                     now[S.LIFE_OD] + now[S.PROVISIONED_S] - before[S.LIFE_OD] - before[S.PROVISIONED_S]
                 )
                 / span,
-                "provisioned": (now[S.PROVISIONED_S] - before[S.PROVISIONED_S]) / span,
+                "environments": (now[S.PROVISIONED_S] - before[S.PROVISIONED_S]) / span,
                 "queue": now[S.QUEUE_NOW],
             }
         )
@@ -591,5 +596,5 @@ def _timeline(one: "_Pass", k: int) -> list[dict[str, float]]:
 def with_provisioned(design: Design, size: int) -> Design:
     """The same design with another constant pool."""
     return replace(
-        design, name=f"{design.name} provisioned={size}", provisioned=size, schedule=(), tracking=None
+        design, name=f"{design.name} provisioned={size}", environments=size, schedule=(), tracking=None
     )

@@ -43,7 +43,7 @@ class PlainScenario:
     service_mean_s: float
     idle_timeout_s: float = IDLE_TIMEOUT_S
     max_concurrency: int | None = None
-    provisioned: int = 0
+    environments: int = 0
     horizon_s: float | None = None
     warmup_s: float = 0.0
     replications: int = REPLICATIONS
@@ -57,13 +57,13 @@ class PlainScenario:
             raise PlannerError("KW500", f"{who} --idle-timeout-s", self.idle_timeout_s, "0 s or more")
         if self.max_concurrency is not None and self.max_concurrency < 0:
             raise PlannerError("KW500", f"{who} --max-concurrency", self.max_concurrency, "0 or more")
-        if self.provisioned < 0:
-            raise PlannerError("KW500", f"{who} --provisioned", self.provisioned, "0 or more")
-        if self.max_concurrency is not None and self.provisioned > self.max_concurrency:
+        if self.environments < 0:
+            raise PlannerError("KW500", f"{who} --environments", self.environments, "0 or more")
+        if self.max_concurrency is not None and self.environments > self.max_concurrency:
             raise PlannerError(
                 "KW500",
-                f"{who} --provisioned",
-                self.provisioned,
+                f"{who} --environments",
+                self.environments,
                 f"at most --max-concurrency {self.max_concurrency}",
                 because="the provisioned pool counts towards the function's concurrency",
             )
@@ -165,7 +165,7 @@ class PlainReport:
                 "service_mean_s": s.service_mean_s,
                 "idle_timeout_s": s.idle_timeout_s if isfinite(s.idle_timeout_s) else None,
                 "max_concurrency": s.max_concurrency,
-                "provisioned": s.provisioned,
+                "environments": s.environments,
                 "horizon_s": s.horizon,
                 "warmup_s": s.warmup_s,
                 "replications": s.replications,
@@ -198,7 +198,7 @@ def run_replications(
     """Rows per replication. The C kernel uses up to `workers` threads (default: the machine's cores); the
     result does not depend on how many. `progress` is called with the share that is done."""
     s = scenario
-    limit = NO_LIMIT if s.max_concurrency is None else s.max_concurrency - s.provisioned
+    limit = NO_LIMIT if s.max_concurrency is None else s.max_concurrency - s.environments
     results: list[list[Row] | None] = [None] * s.replications
     pending = iter(range(s.replications))
     lock = threading.Lock()
@@ -215,7 +215,7 @@ def run_replications(
                     s.rate,
                     s.service_mean_s,
                     s.idle_timeout_s,
-                    s.provisioned,
+                    s.environments,
                     limit,
                     f"{s.seed}/{i}",
                     ends,
@@ -308,10 +308,10 @@ def simulate_plain(
     chosen = choose(scenario.requests, kernel)
     ends = window_ends(scenario)
     runs = run_replications(scenario, chosen, ends, workers, progress)
-    figures = figures_between(runs, ends, scenario.warmup_s, scenario.provisioned)
+    figures = figures_between(runs, ends, scenario.warmup_s, scenario.environments)
     steady = None
     if scenario.settled_s in ends and scenario.settled_s > scenario.warmup_s:
-        steady = figures_between(runs, ends, scenario.settled_s, scenario.provisioned)
+        steady = figures_between(runs, ends, scenario.settled_s, scenario.environments)
     return PlainReport(
         figures=figures,
         steady=steady,

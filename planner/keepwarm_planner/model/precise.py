@@ -104,11 +104,11 @@ def choose_group(scenario: PlainScenario, kernel: Kernel) -> Passage | None:
     group = int(load)
     while group < min(cap, MAX_GROUP) and s.rate * erlang_b(group + 1, load) * s.idle_timeout_s > 2.0 * SURE:
         group += max(1, int(sqrt(load) / 16))
-    least = max(s.provisioned, int(load - 3.0 * sqrt(load)))
+    least = max(s.environments, int(load - 3.0 * sqrt(load)))
     while group >= max(least, 2):
         if group <= MAX_GROUP:
             law = passage(s.rate, s.service_mean_s, group, kernel)
-            if law.slowest * s.idle_timeout_s >= SURE or group == s.provisioned:
+            if law.slowest * s.idle_timeout_s >= SURE or group == s.environments:
                 return law
         group -= max(1, int(sqrt(load) / 8))
     return None
@@ -255,7 +255,7 @@ def _combine(
         after = ratio_of(values, samples.span) if values else nothing
         return _sum(begin, Estimate(after.mean + offset, after.low + offset, after.high + offset), rest)
 
-    on_demand_in_group = float(law.group - s.provisioned)
+    on_demand_in_group = float(law.group - s.environments)
     cold = _scaled(whole(1, samples.cold, 0.0), 1.0 / (s.rate * total))
     rejected = _scaled(whole(2, samples.rejected, 0.0), 1.0 / (s.rate * total))
     begin_life = mean_of([rows[-1][4] for rows in runs]) if runs else nothing
@@ -273,7 +273,7 @@ def _combine(
     served = 1.0 - (ratio_of(samples.rejected, samples.span).mean / s.rate if samples.cold else 0.0)
     # Little's law: what is accepted keeps one environment busy for its service
     after_busy = Estimate(*(s.rate * s.service_mean_s * served,) * 3)
-    provisioned = erlang_b(s.provisioned, s.rate * s.service_mean_s) if s.provisioned else 1.0
+    provisioned = erlang_b(s.environments, s.rate * s.service_mean_s) if s.environments else 1.0
     share = Estimate(1.0 - provisioned, 1.0 - provisioned, 1.0 - provisioned)
     return PlainFigures(
         cold_fraction=Estimate(cold.mean, max(cold.low, 0.0), cold.high),
@@ -281,9 +281,9 @@ def _combine(
         provisioned_fraction=share,
         instances=_scaled(
             Estimate(
-                life.mean + s.provisioned * total,
-                life.low + s.provisioned * total,
-                life.high + s.provisioned * total,
+                life.mean + s.environments * total,
+                life.low + s.environments * total,
+                life.high + s.environments * total,
             ),
             1.0 / total,
         ),

@@ -56,8 +56,8 @@ class Queue:
     max_concurrency: int = 1000
     """Batches the event source mapping keeps in the function at once."""
     visibility_s: float = 180.0
-    max_receives: int = 5
-    deadline_s: float = inf
+    max_receive_count: int = 5
+    max_event_age_s: float = inf
     """A message older than this is dropped when it is received."""
 
 
@@ -76,7 +76,7 @@ class Downstream:
     """A service behind the function. Times in seconds."""
 
     service: Law
-    slots_per_task: int = 4
+    concurrency_per_task: int = 4
     """Requests a task works on at once; also the permits it is worth."""
     queue_per_task: int = 0
     """Admitted requests that may wait per task."""
@@ -100,7 +100,7 @@ class System:
     downstream: Downstream | None = None
     retry: Retry = field(default_factory=Retry)
     deadline_s: float = inf
-    """End to end: a retry after it is not made."""
+    """Seconds a request gets from its arrival to its answer: no retry is made after it."""
 
 
 class _Request:
@@ -339,13 +339,13 @@ class _Service:
         """Takes a permit and calls done(t) when served; False when there is none."""
         self.demand += 1
         ready = self._ready()
-        permits = len(ready) * (self.d.slots_per_task + self.d.queue_per_task)
+        permits = len(ready) * (self.d.concurrency_per_task + self.d.queue_per_task)
         if self.in_flight >= permits:
             self.refused_total += 1
             return False
         self.in_flight += 1
         task = min(ready, key=_busy_of)
-        if task.busy < self.d.slots_per_task:
+        if task.busy < self.d.concurrency_per_task:
             self._serve(task, now, done)
         else:
             self.waiting.append(done)
@@ -412,7 +412,7 @@ class _Service:
 
         def ready(t: float) -> None:
             task.ready = True
-            while self.waiting and task.busy < self.d.slots_per_task:
+            while self.waiting and task.busy < self.d.concurrency_per_task:
                 self._serve(task, t, self.waiting.popleft())
 
         self.loop.at(now + self.start.one(), ready)
@@ -493,7 +493,7 @@ class _Replication:
             batch: list[_Request] = []
             while self.pending and len(batch) < queue.batch_size:
                 request = self.pending.popleft()
-                if now - request.arrived > queue.deadline_s:
+                if now - request.arrived > queue.max_event_age_s:
                     self.expired += 1
                     continue
                 request.receives += 1
@@ -522,7 +522,7 @@ class _Replication:
         assert queue is not None
         back = []
         for request in batch:
-            if request.receives >= queue.max_receives:
+            if request.receives >= queue.max_receive_count:
                 self.dead += 1
             else:
                 back.append(request)
@@ -600,7 +600,7 @@ class _Replication:
         latency = now - request.arrived
         self.done += 1
         self.latencies.append(latency)
-        if latency <= min(self.workload.target_s, self.system.deadline_s):
+        if latency <= min(self.workload.latency_target_s, self.system.deadline_s):
             self.good += 1
 
     def _retry(self, request: _Request, now: float) -> None:
@@ -665,7 +665,7 @@ class _Replication:
                 "queue": float(len(self.pending) + self.returning),
                 "oldest_s": now - self.pending[0].arrived if self.pending else 0.0,
                 "busy": float(self.function.busy_on_demand + self.function.busy_provisioned),
-                "provisioned": float(self.function.size),
+                "environments": float(self.function.size),
                 "tasks": float(sum(t.ready for t in self.service.tasks)) if self.service else 0.0,
             }
         )
@@ -726,7 +726,7 @@ class SystemOutcome:
     refused_per_request: Estimate
     """Requests the downstream had no permit for, per arrival."""
     tasks: Estimate
-    task_utilisation: Estimate
+    task_utilization: Estimate
     wakes: Estimate
     """Starts from zero tasks per replication."""
     max_tasks: int
@@ -858,8 +858,8 @@ def _report(
         tasks=mean_of([s.task_s / e for s, e in zip(services, ends, strict=True)])
         if services
         else Estimate(0.0, 0.0, 0.0),
-        task_utilisation=ratio_of(
-            [s.busy_s for s in services], [s.task_s * s.d.slots_per_task for s in services]
+        task_utilization=ratio_of(
+            [s.busy_s for s in services], [s.task_s * s.d.concurrency_per_task for s in services]
         )
         if services
         else Estimate(0.0, 0.0, 0.0),
