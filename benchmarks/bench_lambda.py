@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.lambda_ import LambdaService
 from keepwarm_localcloud.services.sqs import SqsService
 

@@ -1,8 +1,6 @@
 """The embedded cloud: services around one clock, one journal and one HTTP endpoint."""
 
 import contextlib
-import importlib
-import importlib.util
 import json
 import os
 import secrets
@@ -11,17 +9,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 from keepwarm_localcloud.clockwork.clock import Clock, RealClock
-from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.front.front import Front
 from keepwarm_localcloud.front.http import HttpServer
+from keepwarm_localcloud.iam.actions import Names
 from keepwarm_localcloud.iam.authorization import Iam
 from keepwarm_localcloud.iam.credentials import CredentialStore
 from keepwarm_localcloud.iam.managed import ensure_managed_policies
@@ -29,42 +27,21 @@ from keepwarm_localcloud.journal import Journal
 from keepwarm_localcloud.moto import gaps
 from keepwarm_localcloud.moto.base import BACKEND_OF, Moto
 from keepwarm_localcloud.moto.inventory import moto_inventory
+from keepwarm_localcloud.ports import Peers
 from keepwarm_localcloud.processes import Processes, start_time
-from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.services.context import Context, Service
 from keepwarm_localcloud.services.dynamodb.time_to_live import TimeToLive
 from keepwarm_localcloud.services.logs.log_writer import Logs
+from keepwarm_localcloud.services.registry import asks_of_service, default_services
 
 S = TypeVar("S")
 
-_SERVICES: Final = (
-    ("keepwarm_localcloud.services.s3", "S3Service"),
-    ("keepwarm_localcloud.services.sqs", "SqsService"),
-    ("keepwarm_localcloud.services.sts.service", "StsService"),
-    ("keepwarm_localcloud.services.lambda_", "LambdaService"),
-    ("keepwarm_localcloud.services.ecs", "EcsService"),
-    ("keepwarm_localcloud.services.autoscaling", "AutoscalingService"),
-    ("keepwarm_localcloud.services.scheduler", "SchedulerService"),
-    ("keepwarm_localcloud.services.stepfunctions", "StepFunctionsService"),
-    ("keepwarm_localcloud.services.servicediscovery", "ServiceDiscoveryService"),
-)
 _PREFIX: Final = "keepwarm-cloud-"
 _PID_FILE: Final = "cloud.json"
 _YOUNG_S: Final = 3_600
 """A directory without a pid file that is younger than this may belong to a cloud that is just starting."""
 _accounts_lock = threading.Lock()
 _accounts_in_use: set[str] = set()
-
-
-def default_services() -> list[Service]:
-    """One instance of every service the embedded cloud has, in the order they start."""
-    found: list[Service] = []
-    for module, name in _SERVICES:
-        if importlib.util.find_spec(module) is None:
-            continue
-        service = getattr(importlib.import_module(module), name, None)
-        if service is not None:
-            found.append(service())
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +91,20 @@ class Cloud:
         self.journal = Journal(self.clock)
         self.credentials = CredentialStore()
         self.image_mirrors = dict(self.settings.image_mirrors)
-        self.moto = Moto(self)
-        self.iam = Iam(self)
-        self.moto.before("dynamodb", TimeToLive(self))
-        self.moto.before("dynamodb", gaps.table_settings(self))
-        self.moto.before("logs", gaps.log_group_keys(self))
-        self.moto.before("iam", lambda request: ensure_managed_policies(self, request))
-        self.logs = Logs(self)
+        self.moto = Moto(self.account_id, self.region, lambda: self.port)
+        self._services: dict[str, Service] = {}
+        self._peers = Peers(self._services)
+        self._names = Names(self.account_id, self.region, self.moto, self._peers)
+        self.iam = Iam(
+            self._names, self.credentials, self.clock, self.journal, asks_of_service=asks_of_service
+        )
+        self.logs = Logs(self.clock, self.journal, self.moto)
+        self.moto.before("dynamodb", TimeToLive(self.clock, self.journal, self.moto))
+        self.moto.before("dynamodb", gaps.table_settings(self.moto))
+        self.moto.before("logs", gaps.log_group_keys(self.moto))
+        self.moto.before("iam", lambda request: ensure_managed_policies(self.moto, request))
         self._given_services = services
         self._on_preloaded = on_preloaded
-        self._services: dict[str, Service] = {}
         self._started: list[Service] = []
         self._server: HttpServer | None = None
         self._processes: Processes | None = None
@@ -146,16 +127,21 @@ class Cloud:
         self._state = "running"
         try:
             self._server = HttpServer(
-                Front(self), host=self.settings.host, port=self.settings.port, on_crash=self._crashed
+                lambda http: front(http),
+                host=self.settings.host,
+                port=self.settings.port,
+                on_crash=self._crashed,
             )
             self._directory = self._make_directory()
             own = self.settings.directory is None
             self._processes = Processes(self._id, self._directory if own else None)
             services = self._given_services if self._given_services is not None else default_services()
-            self._services = {service.name: service for service in services}
+            self._services.update({service.name: service for service in services})
+            context = self._context(self._directory, self._processes)
+            front = Front(context, self._services, self.inventory)
             for service in services:
                 self._started.append(service)
-                service.start(self)
+                service.start(context)
             self._server.start()
             if self.settings.preload:
                 self.moto.preload(on_done=self._on_preloaded)
@@ -245,34 +231,12 @@ class Cloud:
         return self._processes
 
     def service(self, name: str, kind: type[S]) -> S:
-        """Look up another service by signing name, typed.
+        """Look up a service by signing name, typed.
 
         Raises:
             LocalCloudError: KW604 this cloud runs no such service.
         """
-        service = self._services.get(name)
-        if service is None:
-            raise LocalCloudError(
-                "KW604",
-                "localcloud service",
-                got=name,
-                allowed=", ".join(self.service_names()),
-                because="this cloud was started without it",
-                fix="leave `services` out to get all of them",
-            )
-        return cast("S", service)
-
-    def find_service(self, name: str) -> Service | None:
-        """Like `service`, for a name that moto may serve."""
-        return self._services.get(name)
-
-    def service_names(self) -> list[str]:
-        """Signing names of the services this cloud answers itself; moto answers the others."""
-        return sorted(self._services)
-
-    def moto_backend(self, service: str) -> Any:
-        """moto's in-memory backend of a service; hold `cloud.moto.lock(service)` for compound changes."""
-        return self.moto.backend(service)
+        return cast("S", self._peers.of(name))
 
     def boto(self, service: str) -> Any:
         """A boto3 client of this endpoint with the operator's credentials; one per service, thread-safe."""
@@ -297,71 +261,36 @@ class Cloud:
                 )
             return self._clients[service]
 
-    def authorize(
-        self, caller: Caller, action: str, resource: str, context: Mapping[str, str | list[str]] | None = None
-    ) -> None:
-        """Refuse what a caller may not do; the operator may do everything.
-
-        Args:
-            caller: Who acts.
-            action: Such as `sqs:ReceiveMessage`.
-            resource: ARN it acts on.
-            context: Condition keys of the request.
-
-        Raises:
-            AwsError: AccessDenied.
-        """
-        if caller.role_arn is not None:
-            self.iam.authorize(caller.role_arn, action, resource, context)
-
-    def deliver(self, target_arn: str, payload: dict[str, Any], source_arn: str) -> None:
-        """Hand an event from one service to another as AWS does: queue, function or topic.
-
-        Args:
-            target_arn: Where it goes.
-            payload: The event; JSON.
-            source_arn: Resource that caused it; its service is the principal that must be allowed there.
-
-        Raises:
-            AwsError: the target does not exist or does not let the source in.
-        """
-        service = target_arn.split(":")[2] if target_arn.count(":") >= 5 else ""
-        body = json.dumps(payload)
-        principal = f"{source_arn.split(':')[2]}.amazonaws.com"
-        if service == "sqs":
-            from keepwarm_localcloud.services.sqs import SqsService
-
-            context = {"aws:SourceArn": source_arn, "aws:SourceAccount": self.account_id}
-            self.iam.authorize(principal, "sqs:SendMessage", target_arn, context)
-            self.service("sqs", SqsService).send(target_arn, body)
-        elif service == "lambda":
-            functions: Any = self.service("lambda", object)
-            if principal == "cloudwatch.amazonaws.com":
-                # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-actions-Lambda.html
-                principal = "lambda.alarms.cloudwatch.amazonaws.com"
-            functions.deliver(
-                target_arn,
-                body.encode(),
-                principal=principal,
-                source_arn=source_arn,
-                source_account=self.account_id,
-            )
-        elif service == "sns":
-            self.boto("sns").publish(TopicArn=target_arn, Message=body)
-        else:
-            raise AwsError(
-                "InvalidArgument", f"The destination {target_arn} is not a queue, function or topic"
-            )
-
     def inventory(self) -> dict[str, dict[str, list[str]]]:
         """Everything that exists: service -> kind -> sorted names; an empty account gives an empty dict."""
         own = {BACKEND_OF.get(name, name) for name in self._services if name != "sts"}
-        found = moto_inventory(self, leave_to=own)
+        found = moto_inventory(self.moto, leave_to=own)
         for service in self._services.values():
             kinds = {kind: sorted(names) for kind, names in service.inventory().items() if names}
             if kinds:
                 found[service.name] = kinds
         return dict(sorted(found.items()))
+
+    def _context(self, directory: Path, processes: Processes) -> Context:
+        return Context(
+            account_id=self.account_id,
+            region=self.region,
+            endpoint=self.endpoint,
+            directory=directory,
+            clock=self.clock,
+            journal=self.journal,
+            logs=self.logs,
+            iam=self.iam,
+            credentials=self.credentials,
+            names=self._names,
+            moto=self.moto,
+            processes=processes,
+            peers=self._peers,
+            boto=self.boto,
+            account_concurrency=self.settings.account_concurrency,
+            code_cache=self.settings.code_cache,
+            image_mirrors=self.image_mirrors,
+        )
 
     def _unusable(self, got: str, fix: str) -> LocalCloudError:
         return LocalCloudError(

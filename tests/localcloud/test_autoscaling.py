@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.request import Request
 from keepwarm_localcloud.services.autoscaling import AutoscalingService
 from keepwarm_localcloud.services.autoscaling.metrics import ExpressionError, evaluate
+from keepwarm_localcloud.services.context import Context, Service
 from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 from keepwarm_localcloud.services.sqs import SqsService
@@ -57,7 +57,7 @@ class Functions:
     def __init__(self) -> None:
         self.delivered: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
 
-    def start(self, cloud: Cloud) -> None: ...
+    def start(self, context: Context) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -433,7 +433,7 @@ def test_given_an_alarm_with_a_topic_when_set_by_hand_then_it_publishes_and_retu
     scaling.clock.advance(1)
     scaling.becomes("a", "OK")
     ((_, message, subject, *_),) = until(
-        lambda: scaling.cloud.moto_backend("sns").topics[topic].sent_notifications
+        lambda: scaling.cloud.moto.backend("sns").topics[topic].sent_notifications
     )
     told = json.loads(message)
     assert subject == 'ALARM: "a"'

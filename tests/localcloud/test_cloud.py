@@ -20,10 +20,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clockwork.clock import ManualClock, RealClock
-from keepwarm_localcloud.cloud import Cloud, CloudSettings, clean_stale, default_services
+from keepwarm_localcloud.cloud import Cloud, CloudSettings, clean_stale
 from keepwarm_localcloud.errors import CODES, LocalCloudError
 from keepwarm_localcloud.processes import alive, start_time
 from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.context import Context
+from keepwarm_localcloud.services.registry import default_services
 from keepwarm_localcloud.services.s3 import S3Service
 from keepwarm_localcloud.services.sqs import SqsService
 from keepwarm_localcloud.services.sts.service import StsService
@@ -41,7 +43,7 @@ class Probe:
         self.events: list[str] = []
         self.answer: Response | Exception | None = Response(200, {}, b"probe")
 
-    def start(self, cloud: Cloud) -> None:
+    def start(self, context: Context) -> None:
         self.events.append("start")
 
     def stop(self) -> None:
@@ -153,7 +155,7 @@ def test_given_a_service_that_fails_to_start_when_starting_then_nothing_is_left(
     class Broken(Probe):
         name = "broken"
 
-        def start(self, cloud: Cloud) -> None:
+        def start(self, context: Context) -> None:
             raise RuntimeError("no")
 
     for _ in range(2):

@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.ecs.definitions import check
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService

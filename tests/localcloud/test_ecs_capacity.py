@@ -16,7 +16,7 @@ import pytest
 
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.ecs.model import Instance
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService

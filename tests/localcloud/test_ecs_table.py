@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.pulumi_types import table
 from keepwarm_localcloud.pulumi_types.aws import Aws
+from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 

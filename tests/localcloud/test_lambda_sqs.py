@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepwarm_localcloud.clockwork.clock import ManualClock
-from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.lambda_ import patterns
 from keepwarm_localcloud.services.lambda_.esm import failed_ids
 from tests.support.lambdas import Lab, eventually, lab, refused
@@ -496,19 +496,19 @@ def test_given_an_update_that_is_being_checked_when_another_request_comes_first_
 ) -> None:
     _, arn = it.queue()
     identity = connect(it, it.function(ALL_FINE), arn, Enabled=False)
-    mappings, authorize = it.service.mappings, it.cloud.authorize
+    mappings, authorize = it.service.mappings, it.cloud.iam.authorize
     firsts = [
         mappings.delete_event_source_mapping
         if deleted
         else lambda p: mappings.update_event_source_mapping({**p, "BatchSize": 3})
     ]
 
-    def after_another(caller: Caller, action: str, resource: str) -> None:
+    def after_another(principal: str, action: str, resource: str, context: Any = None) -> None:
         if resource == arn and firsts:
             firsts.pop()({"UUID": identity})
-        authorize(caller, action, resource)
+        authorize(principal, action, resource, context)
 
-    monkeypatch.setattr(it.cloud, "authorize", after_another)
+    monkeypatch.setattr(it.cloud.iam, "authorize", after_another)
 
     if deleted:
         with refused("ResourceNotFoundException", "The resource you requested does not exist."):

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.s3 import S3Service, checksums
 from keepwarm_localcloud.services.s3.conditions import range_of
 from keepwarm_localcloud.services.sqs import SqsService
@@ -1091,7 +1092,7 @@ class Functions:
         self.delivered: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self.allowed = True
 
-    def start(self, cloud: Cloud) -> None: ...
+    def start(self, context: Context) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -1135,7 +1136,7 @@ def test_given_a_function_and_a_topic_as_destinations_when_an_object_comes_then_
             "source_arn": "arn:aws:s3:::bucket",
             "source_account": account,
         }
-        sent = [json.loads(n[1]) for n in cloud.moto_backend("sns").topics[topic].sent_notifications]
+        sent = [json.loads(n[1]) for n in cloud.moto.backend("sns").topics[topic].sent_notifications]
         assert [m.get("Event") or m["Records"][0]["eventName"] for m in sent] == [
             "s3:TestEvent",
             "ObjectRemoved:Delete",

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.clockwork.schedules import ExpressionError, parse
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
 from keepwarm_localcloud.request import Request, Response
+from keepwarm_localcloud.services.context import Context, Service
 from keepwarm_localcloud.services.scheduler import SchedulerService
 from keepwarm_localcloud.services.sqs import SqsService
 from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
@@ -109,7 +109,7 @@ class Recorder:
         self.name, self.answer = name, answer
         self.asked: list[dict[str, Any]] = []
 
-    def start(self, cloud: Cloud) -> None: ...
+    def start(self, context: Context) -> None: ...
 
     def stop(self) -> None: ...
 

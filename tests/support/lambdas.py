@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clockwork.clock import Clock, RealClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.context import Service
+from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.lambda_ import LambdaService
 from keepwarm_localcloud.services.sqs import SqsService
 

@@ -4,16 +4,15 @@ import json
 import sys
 import traceback
 import urllib.parse
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from keepwarm_localcloud.front.http import AwsChunkedReader, HttpError, HttpRequest
-from keepwarm_localcloud.front.protocols import render_error, request_id
+from keepwarm_localcloud.front.protocols import render_error
 from keepwarm_localcloud.iam.credentials import Scope, scope_of, signature_of
-from keepwarm_localcloud.request import AwsError, Caller, Request, Response
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.request import AwsError, Caller, Request, Response, request_id
+from keepwarm_localcloud.services.context import Context, Service
 
 MAX_BODY_BYTES: Final = 104_857_600
 """Body of any service but S3. The largest AWS allows is a Lambda zip of 50 MB, which base64 makes 67 MB.
@@ -38,8 +37,20 @@ _TARGETS: Final = {
 class Front:
     """The handler of the HTTP server."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
+    def __init__(
+        self,
+        context: Context,
+        services: Mapping[str, Service],
+        inventory: Callable[[], dict[str, dict[str, list[str]]]],
+    ) -> None:
+        """Set up.
+
+        Args:
+            context: Of the cloud.
+            services: Signing name -> service that answers itself; moto answers for the others.
+            inventory: Everything that exists, for the control path of that name.
+        """
+        self._context, self._services, self._inventory = context, services, inventory
 
     def __call__(self, http: HttpRequest) -> Response:
         """Answer one HTTP request; never raises."""
@@ -50,7 +61,7 @@ class Front:
             urllib.parse.parse_qs(raw_query, keep_blank_values=True),
             http.headers,
             "",
-            self._cloud.region,
+            self._context.region,
             raw_path=http.target,
             content_length=max(http.content_length, 0),
         )
@@ -65,7 +76,7 @@ class Front:
         except Exception as error:
             # A defect of ours must reach the developer whole and the SDK as what it retries.
             traceback.print_exc(file=sys.stderr)
-            self._cloud.journal.write(
+            self._context.journal.write(
                 "internal_error",
                 service=request.service,
                 method=request.method,
@@ -88,7 +99,7 @@ class Front:
         request.service = _service_of(http, request, scope)
         if scope is not None:
             request.region = scope.region
-            request.caller = self._cloud.credentials.caller(scope)
+            request.caller = self._context.credentials.caller(scope)
             if scope.presigned:
                 self._check_expiry(request)
         elif request.service == "s3" and "AWSAccessKeyId" in request.query:
@@ -99,13 +110,13 @@ class Front:
             request.body = _whole_body(http)
         if scope is not None and request.caller.role_arn is not None:
             self._verify(scope, request)
-        self._cloud.iam.check(request)
-        service = self._cloud.find_service(request.service)
+        self._context.iam.check(request)
+        service = self._services.get(request.service)
         response = service.handle(request) if service is not None else None
         if response is None:
             if request.service == "s3":
                 request.body = _whole_body(http)
-            response = self._cloud.moto.handle(request)
+            response = self._context.moto.handle(request)
         if "x-amzn-RequestId" not in response.headers and "x-amz-request-id" not in response.headers:
             name = "x-amz-request-id" if request.service == "s3" else "x-amzn-RequestId"
             response.headers[name] = request_id()
@@ -139,12 +150,12 @@ class Front:
     def _check_version_two(self, request: Request) -> None:
         """Take the presigned URLs of signature version 2, boto3's default: from the operator only, and in time."""
         key, until = request.query["AWSAccessKeyId"][0], request.query.get("Expires", [""])[0]
-        if self._cloud.credentials.find(key) is not None:
+        if self._context.credentials.find(key) is not None:
             raise AwsError(
                 "InvalidRequest",
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             )
-        if not until.isdigit() or self._cloud.clock.now_s() > int(until):
+        if not until.isdigit() or self._context.clock.now_s() > int(until):
             raise AwsError("AccessDenied", "Request has expired", 403)
 
     def _check_expiry(self, request: Request) -> None:
@@ -164,12 +175,12 @@ class Front:
             raise AwsError(
                 "AuthorizationQueryParametersError", "X-Amz-Expires must be between 1 and 604800 seconds"
             )
-        if self._cloud.clock.now_s() > signed_s + lasts_s:
+        if self._context.clock.now_s() > signed_s + lasts_s:
             raise AwsError("AccessDenied", "Request has expired", 403)
 
     def _verify(self, scope: Scope, request: Request) -> None:
         """Refuse a session whose signature or token is wrong; the operator's keys are not secrets and pass."""
-        issued = self._cloud.credentials.find(scope.access_key)
+        issued = self._context.credentials.find(scope.access_key)
         if issued is None:
             return
         headers, query = request.headers, request.query
@@ -213,13 +224,13 @@ class Front:
         if name == "health":
             value = {
                 "status": "ok",
-                "services": self._cloud.service_names(),
-                "clock_s": self._cloud.clock.now_s(),
+                "services": sorted(self._services),
+                "clock_s": self._context.clock.now_s(),
             }
         elif name == "inventory":
-            value = self._cloud.inventory()
+            value = self._inventory()
         elif name == "processes":
-            value = self._cloud.processes.listing()
+            value = self._context.processes.listing()
         elif name == "image-mirrors":
             value = self._image_mirrors(request)
         elif name == "journal":
@@ -227,7 +238,7 @@ class Front:
                 since, wait_s = int(query.get("since", "0")), min(float(query.get("wait_s", "0")), 60.0)
             except ValueError as error:
                 raise AwsError("ValidationException", "since and wait_s must be numbers") from error
-            entries = self._cloud.journal.wait_since(since, wait_s)
+            entries = self._context.journal.wait_since(since, wait_s)
             return Response.of_json([entry.as_json() for entry in entries])
         else:
             raise AwsError("NotFound", f"there is no control path {request.path}", 404)
@@ -238,8 +249,8 @@ class Front:
             mirrors = request.json()
             if not all(isinstance(value, str) for value in mirrors.values()):
                 raise AwsError("ValidationException", "image mirrors map a repository to a directory")
-            self._cloud.image_mirrors.update(mirrors)
-        return self._cloud.image_mirrors
+            self._context.image_mirrors.update(mirrors)
+        return self._context.image_mirrors
 
 
 def _service_of(http: HttpRequest, request: Request, scope: Scope | None) -> str:

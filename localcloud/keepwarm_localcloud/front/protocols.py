@@ -1,10 +1,9 @@
 """How AWS words a refusal on the wire, per protocol."""
 
 import json
-import uuid
 from typing import Any, Final
 
-from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.request import AwsError, Request, Response, escape, request_id
 
 _SENDER_LIMIT: Final = 500
 
@@ -28,16 +27,6 @@ _SQS_CODES: Final = {
 }
 """Codes of the former query protocol of SQS, which SDKs still show.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html"""
-
-
-def escape(text: str) -> str:
-    """Text for XML content. `xml.sax` has one too, and costs twenty modules at start."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def request_id() -> str:
-    """A new request id."""
-    return str(uuid.uuid4())
 
 
 def protocol_of(request: Request) -> str:

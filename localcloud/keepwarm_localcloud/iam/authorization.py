@@ -6,11 +6,13 @@ it goes is told in docs/localcloud.md.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from keepwarm_localcloud.iam.actions import Ask, asks_of, refusal
+from keepwarm_localcloud.clockwork.clock import Clock
+from keepwarm_localcloud.iam.actions import Ask, AsksOf, Names, asks_of, refusal
+from keepwarm_localcloud.iam.credentials import CredentialStore
 from keepwarm_localcloud.iam.policy import (
     Context,
     Principal,
@@ -19,10 +21,8 @@ from keepwarm_localcloud.iam.policy import (
     names_directly,
     statements_of,
 )
+from keepwarm_localcloud.journal import Journal
 from keepwarm_localcloud.request import Request
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 _NO_IDENTITY: Final = "no identity-based policy allows the {action} action"
 _NO_RESOURCE: Final = "no resource-based policy allows the {action} action"
@@ -31,8 +31,27 @@ _NO_RESOURCE: Final = "no resource-based policy allows the {action} action"
 class Iam:
     """Decide what role sessions and service principals may do."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
+    def __init__(
+        self,
+        names: Names,
+        credentials: CredentialStore,
+        clock: Clock,
+        journal: Journal,
+        *,
+        asks_of_service: Callable[[str], AsksOf | None] = lambda service: None,
+    ) -> None:
+        """Set up.
+
+        Args:
+            names: Of the account and region, with the services that hold policies.
+            credentials: Sessions of roles.
+            clock: For the condition keys of time.
+            journal: Told of every refusal.
+            asks_of_service: What a service asks for its requests, by signing name; None for one that moto answers.
+        """
+        self._names, self._credentials, self._clock, self._journal = names, credentials, clock, journal
+        self._moto, self._peers = names.moto, names.peers
+        self._asks_of_service = asks_of_service
 
     def check(self, request: Request) -> None:
         """Refuse a request its caller may not make; the operator may make all.
@@ -43,14 +62,14 @@ class Iam:
         role_arn = request.caller.role_arn
         if role_arn is None:
             return
-        issued = self._cloud.credentials.find(request.caller.access_key)
+        issued = self._credentials.find(request.caller.access_key)
         session = issued.assumed_role_arn if issued is not None else role_arn
         extra = dict(issued.context) if issued is not None else {}
-        principal = Principal(role_arn, session, "", self._cloud.account_id)
-        for ask in asks_of(request, self._cloud):
+        principal = Principal(role_arn, session, "", self._names.account_id)
+        for ask in asks_of(request, self._names, self._asks_of_service(request.service)):
             reason = self._refused(principal, ask, extra)
             if reason is not None:
-                self._cloud.journal.write(
+                self._journal.write(
                     "access_denied",
                     role=role_arn,
                     action=ask.action,
@@ -82,15 +101,15 @@ class Iam:
         ask = Ask(action, [resource])
         reason = self._refused(self._principal(principal), ask, context or {})
         if reason is not None:
-            self._cloud.journal.write(
+            self._journal.write(
                 "access_denied", role=principal, action=action, resource=resource, reason=reason
             )
             raise refusal("s3", _sentence(principal, ask, reason))
 
     def _principal(self, text: str) -> Principal:
         if text.startswith("arn:"):
-            return Principal(text, text, "", self._cloud.account_id)
-        return Principal(service=text, account=self._cloud.account_id)
+            return Principal(text, text, "", self._names.account_id)
+        return Principal(service=text, account=self._names.account_id)
 
     def _refused(self, principal: Principal, ask: Ask, extra: Mapping[str, str | list[str]]) -> str | None:
         """The reason for a refusal; None when allowed."""
@@ -133,14 +152,14 @@ class Iam:
         return None
 
     def _context(self, principal: Principal, ask: Ask, extra: Mapping[str, str | list[str]]) -> Context:
-        now_s = self._cloud.clock.now_s()
+        now_s = self._clock.now_s()
         context: dict[str, str | list[str]] = {
             # Loopback does not leave the machine, which is what a policy that asks for TLS wants to be sure of.
             "aws:securetransport": "true",
             "s3:tlsversion": "1.3",
             "aws:sourceip": "127.0.0.1",
-            "aws:requestedregion": self._cloud.region,
-            "aws:resourceaccount": self._cloud.account_id,
+            "aws:requestedregion": self._names.region,
+            "aws:resourceaccount": self._names.account_id,
             "aws:currenttime": datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "aws:epochtime": str(int(now_s)),
             "aws:viaawsservice": "false",
@@ -159,8 +178,8 @@ class Iam:
 
     def _identity_policies(self, role_arn: str) -> tuple[list[str], str | None]:
         """Documents of a role's policies, and of its boundary."""
-        with self._cloud.moto.lock("iam"):
-            backend = self._cloud.moto.backend("iam")
+        with self._moto.lock("iam"):
+            backend = self._moto.backend("iam")
             role = next((r for r in backend.roles.values() if r.arn == role_arn), None)
             if role is None:
                 return [], None
@@ -176,14 +195,14 @@ class Iam:
         service = resource.split(":")[2] if resource.count(":") >= 5 else ""
         found: Any = None
         if service == "s3":
-            owner: Any = self._cloud.find_service("s3")
-            found = owner.policy(resource.rpartition(":")[2].partition("/")[0]) if owner is not None else None
+            if "s3" in self._peers:
+                found = self._peers.buckets.policy(resource.rpartition(":")[2].partition("/")[0])
         elif service == "sqs":
-            owner = self._cloud.find_service("sqs")
-            found = owner.policy_text(resource) if owner is not None else None
+            if "sqs" in self._peers:
+                found = self._peers.queues.policy_text(resource)
         elif service == "kms":
-            with self._cloud.moto.lock("kms"):
-                key = self._cloud.moto.backend("kms").keys.get(resource.rpartition("/")[2])
+            with self._moto.lock("kms"):
+                key = self._moto.backend("kms").keys.get(resource.rpartition("/")[2])
                 found = key.policy if key is not None else None
         return [_text(found)] if found else []
 

@@ -3,23 +3,21 @@
 import json
 import re
 import urllib.parse
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from keepwarm_localcloud.moto.base import Moto
 from keepwarm_localcloud.request import Request
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 _ARN: Final = re.compile(r"arn:aws:iam::aws:policy/(?:[\w+=,.@-]+/)*([\w+=,.@-]+)")
 
 
-def ensure_managed_policies(cloud: "Cloud", request: Request) -> None:
+def ensure_managed_policies(moto: Moto, request: Request) -> None:
     """Make the AWS-managed policies that a request to IAM names known to moto, whose data has them all."""
     if b"aws" not in request.body:
         return
     text = urllib.parse.unquote_plus(request.body.decode("utf-8", "replace"))
     for match in _ARN.finditer(text):
-        backend = cloud.moto.backend("iam")
+        backend = moto.backend("iam")
         if match.group(0) in backend.managed_policies:
             continue
         from moto.iam.aws_managed_policies import aws_managed_policies_data
@@ -31,6 +29,6 @@ def ensure_managed_policies(cloud: "Cloud", request: Request) -> None:
         if at is None:
             continue
         data, _ = json.JSONDecoder().raw_decode(aws_managed_policies_data, at.end())
-        policy = AWSManagedPolicy.from_data(name, cloud.account_id, cloud.region, data)
+        policy = AWSManagedPolicy.from_data(name, moto.account_id, moto.region, data)
         backend.managed_policies[policy.arn] = policy
         backend.aws_managed_policies.append(policy)

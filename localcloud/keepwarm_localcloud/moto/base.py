@@ -9,12 +9,9 @@ import threading
 import urllib.parse
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from keepwarm_localcloud.request import Request, Response
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 BACKEND_OF: Final = {
     "monitoring": "cloudwatch",
@@ -51,9 +48,17 @@ PRELOAD: Final = (
 class Moto:
     """The WSGI applications of moto, called without a socket."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
-        self._account = cloud.settings.account_id
+    def __init__(self, account_id: str, region: str, port: Callable[[], int]) -> None:
+        """Set up; nothing is imported.
+
+        Args:
+            account_id: Whose state it keeps.
+            region: Of requests and backends that name none.
+            port: Port of the cloud's endpoint, asked with every request.
+        """
+        self.account_id = account_id
+        self.region = region
+        self._port = port
         self._dispatcher: Any = None
         self._import_lock = threading.RLock()
         self._ready: set[str] = set()
@@ -99,8 +104,8 @@ class Moto:
         self._ensure(name)
         from moto.backends import get_backend
 
-        account = get_backend(name)[self._account]
-        return account["aws" if name in ("iam", "sts", "route53") else region or self._cloud.region]
+        account = get_backend(name)[self.account_id]
+        return account["aws" if name in ("iam", "sts", "route53") else region or self.region]
 
     def existing_backend(self, name: str) -> Any | None:
         """Like `backend`, but None when nothing ever used that service: importing it would prove nothing."""
@@ -110,7 +115,7 @@ class Moto:
         from moto.core.base_backend import BackendDict
 
         for candidate in list(BackendDict._instances):
-            if candidate.service_name == name and self._account in candidate:
+            if candidate.service_name == name and self.account_id in candidate:
                 return self.backend(name)
         return None
 
@@ -138,7 +143,7 @@ class Moto:
         from moto.core.base_backend import BackendDict
 
         for instance in list(BackendDict._instances):
-            account = instance.pop(self._account, None)
+            account = instance.pop(self.account_id, None)
             if account is not None:
                 account.reset()
         self._dispatcher = None
@@ -229,7 +234,7 @@ class Moto:
             "RAW_URI": request.raw_path,
             "REQUEST_URI": request.raw_path,
             "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": str(self._cloud.port),
+            "SERVER_PORT": str(self._port()),
             "SERVER_PROTOCOL": "HTTP/1.1",
             "REMOTE_ADDR": "127.0.0.1",
             "wsgi.version": (1, 0),
@@ -248,5 +253,5 @@ class Moto:
             elif key not in ("CONTENT_LENGTH", "TRANSFER_ENCODING", "EXPECT"):
                 environ[f"HTTP_{key}"] = value
         environ["CONTENT_LENGTH"] = str(len(request.body))
-        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account_id
         return environ

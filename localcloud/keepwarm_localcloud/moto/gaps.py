@@ -4,15 +4,13 @@ Each runs as a hook before moto's own answer, under the lock of its backend.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from keepwarm_localcloud.moto.base import Moto
 from keepwarm_localcloud.request import AwsError, Request, Response
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
-
-def log_group_keys(cloud: "Cloud") -> Callable[[Request], Response | None]:
+def log_group_keys(moto: Moto) -> Callable[[Request], Response | None]:
     """Answer AssociateKmsKey and DisassociateKmsKey of CloudWatch Logs, which moto does not know.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html. What was written
@@ -27,7 +25,7 @@ def log_group_keys(cloud: "Cloud") -> Callable[[Request], Response | None]:
         named = (
             body.get("logGroupName") or str(body.get("resourceIdentifier", "")).partition(":log-group:")[2]
         )
-        group = cloud.moto.backend("logs", region=request.region).groups.get(named.removesuffix(":*"))
+        group = moto.backend("logs", region=request.region).groups.get(named.removesuffix(":*"))
         if group is None:
             raise AwsError("ResourceNotFoundException", "The specified log group does not exist.")
         key = body.get("kmsKeyId") if operation == "AssociateKmsKey" else None
@@ -39,7 +37,7 @@ def log_group_keys(cloud: "Cloud") -> Callable[[Request], Response | None]:
     return hook
 
 
-def table_settings(cloud: "Cloud") -> Callable[[Request], None]:
+def table_settings(moto: Moto) -> Callable[[Request], None]:
     """Take over the encryption that UpdateTable names, which moto leaves as it was.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
@@ -49,7 +47,7 @@ def table_settings(cloud: "Cloud") -> Callable[[Request], None]:
         if request.target() != "UpdateTable":
             return
         body: dict[str, Any] = request.json()
-        tables = cloud.moto.backend("dynamodb", region=request.region).tables
+        tables = moto.backend("dynamodb", region=request.region).tables
         table = tables.get(str(body.get("TableName", "")).rpartition("/")[2])
         wanted = body.get("SSESpecification")
         if table is None or not isinstance(wanted, dict):
@@ -58,7 +56,7 @@ def table_settings(cloud: "Cloud") -> Callable[[Request], None]:
             table.sse_specification = None
         else:
             key = wanted.get("KMSMasterKeyId") or table._get_default_encryption_key(
-                cloud.account_id, request.region
+                moto.account_id, request.region
             )
             table.sse_specification = {**wanted, "KMSMasterKeyId": key}
 

@@ -1,10 +1,9 @@
 """What exists in moto's backends: the other half of the proof that a teardown leaves nothing."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.moto.base import Moto
 
 
 def _iam_policies(backend: Any) -> Iterable[str]:
@@ -84,11 +83,11 @@ _KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterable[str]]], ...]] = (
 )
 
 
-def moto_inventory(cloud: "Cloud", *, leave_to: Iterable[str] = ()) -> dict[str, dict[str, list[str]]]:
+def moto_inventory(moto: Moto, *, leave_to: Iterable[str] = ()) -> dict[str, dict[str, list[str]]]:
     """Names of what exists in moto, backend -> kind -> sorted names; AWS-owned and default things are left out.
 
     Args:
-        cloud: The cloud whose account is listed.
+        moto: The one whose account is listed.
         leave_to: moto backends whose service has its own inventory.
     """
     skipped = set(leave_to)
@@ -96,8 +95,8 @@ def moto_inventory(cloud: "Cloud", *, leave_to: Iterable[str] = ()) -> dict[str,
     for backend_name, kind, read in _KINDS:
         if backend_name in skipped:
             continue
-        with cloud.moto.lock(backend_name):
-            backend = cloud.moto.existing_backend(backend_name)
+        with moto.lock(backend_name):
+            backend = moto.existing_backend(backend_name)
             names = sorted(str(n) for n in read(backend)) if backend is not None else []
         if names:
             found.setdefault(backend_name, {})[kind] = names

@@ -11,14 +11,14 @@ import threading
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm_localcloud.clockwork import schedules
-from keepwarm_localcloud.iam.roles import client_error
 from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.autoscaling.alarms import Alarms
 from keepwarm_localcloud.services.autoscaling.metrics import ExpressionError, Metrics, evaluate
-from keepwarm_localcloud.services.ecs.service import EcsService
+from keepwarm_localcloud.services.context import Context
+from keepwarm_localcloud.services.roles import client_error
 from keepwarm_runtime.scaling import (
     SCALE_IN_DATAPOINTS,
     SCALE_IN_FACTOR,
@@ -28,9 +28,6 @@ from keepwarm_runtime.scaling import (
     step_capacity,
     track,
 )
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 LOG = logging.getLogger(__name__)
 CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -127,17 +124,19 @@ class AutoscalingService:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._pending: list[tuple[str, Any, str, str, float | None, bool]] = []
-        self.cloud: Cloud
+        self.context: Context
         self.alarms: Alarms
 
     # Life
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach to the cloud and start the thread."""
-        self.cloud = cloud
-        metrics = Metrics(lambda: cloud.moto.existing_backend("cloudwatch"))
+        self.context = context
+        metrics = Metrics(lambda: context.moto.existing_backend("cloudwatch"))
         self.alarms = Alarms(metrics, lambda *facts: self._pending.append(facts))
-        cloud.moto.before("monitoring", lambda _request: self.alarms.adopt(cloud.moto_backend("cloudwatch")))
+        context.moto.before(
+            "monitoring", lambda _request: self.alarms.adopt(context.moto.backend("cloudwatch"))
+        )
         self._thread = threading.Thread(target=self._loop, name="autoscaling", daemon=True)
         self._thread.start()
 
@@ -173,7 +172,7 @@ class AutoscalingService:
 
     def _loop(self) -> None:
         while True:
-            now_s = self.cloud.clock.now_s()
+            now_s = self.context.clock.now_s()
             try:
                 self.tick(now_s)
             except Exception:
@@ -183,13 +182,13 @@ class AutoscalingService:
             with self._wake:
                 if self._stopping:
                     return
-                self.cloud.clock.wait_until(self._wake, min([now_s + TICK_S, *due]))
+                self.context.clock.wait_until(self._wake, min([now_s + TICK_S, *due]))
 
     def tick(self, now_s: float) -> None:
         """Evaluate alarms, run what is due."""
-        backend = self.cloud.moto.existing_backend("cloudwatch")
+        backend = self.context.moto.existing_backend("cloudwatch")
         if backend is not None and (backend.alarms or self.alarms.seen):
-            with self.cloud.moto.lock("cloudwatch"):
+            with self.context.moto.lock("cloudwatch"):
                 self.alarms.tick(backend, now_s)
         pending, self._pending = self._pending, []
         for facts in pending:
@@ -205,7 +204,7 @@ class AutoscalingService:
         self, arn: str, alarm: Any, state: str, before: str, value: float | None, repeated: bool
     ) -> None:
         if not repeated:
-            self.cloud.journal.write(
+            self.context.journal.write(
                 "alarm", alarm=alarm.name, state=state, before=before, value=value, action=arn
             )
         try:
@@ -214,23 +213,23 @@ class AutoscalingService:
                 if policy is not None:
                     self._apply(policy, alarm, value)
             elif ":sns:" in arn:
-                self.cloud.boto("sns").publish(
+                self.context.boto("sns").publish(
                     TopicArn=arn,
                     Subject=f'{state}: "{alarm.name}"',
                     Message=self._message(alarm, state, before),
                 )
             elif ":lambda:" in arn:
-                self.cloud.deliver(arn, self._event(alarm, state, before), alarm.alarm_arn)
+                self.context.deliver(arn, self._event(alarm, state, before), alarm.alarm_arn)
         except (AwsError, client_error()) as error:
-            self.cloud.journal.write("alarm", alarm=alarm.name, state=state, action=arn, error=str(error))
+            self.context.journal.write("alarm", alarm=alarm.name, state=state, action=arn, error=str(error))
 
     def _event(self, alarm: Any, state: str, before: str) -> dict[str, Any]:
         """What a function gets, which is not what a topic gets."""
-        at = datetime.fromtimestamp(self.cloud.clock.now_s(), UTC).isoformat(timespec="milliseconds")
+        at = datetime.fromtimestamp(self.context.clock.now_s(), UTC).isoformat(timespec="milliseconds")
         at = at.replace("+00:00", "+0000")
         return {
-            "source": "aws.cloudwatch", "alarmArn": alarm.alarm_arn, "accountId": self.cloud.account_id, "time": at,
-            "region": self.cloud.region, "alarmData": {
+            "source": "aws.cloudwatch", "alarmArn": alarm.alarm_arn, "accountId": self.context.account_id, "time": at,
+            "region": self.context.region, "alarmData": {
                 "alarmName": alarm.name,
                 "state": {"value": state, "reason": alarm.state_reason, "timestamp": at},
                 "previousState": {"value": before},
@@ -240,10 +239,10 @@ class AutoscalingService:
 
     def _message(self, alarm: Any, state: str, before: str) -> str:
         body = {
-            "AlarmName": alarm.name, "AlarmDescription": alarm.description, "AWSAccountId": self.cloud.account_id,
+            "AlarmName": alarm.name, "AlarmDescription": alarm.description, "AWSAccountId": self.context.account_id,
             "NewStateValue": state, "NewStateReason": alarm.state_reason, "OldStateValue": before,
-            "StateChangeTime": datetime.fromtimestamp(self.cloud.clock.now_s(), UTC).isoformat(),
-            "Region": self.cloud.region, "AlarmArn": alarm.alarm_arn,
+            "StateChangeTime": datetime.fromtimestamp(self.context.clock.now_s(), UTC).isoformat(),
+            "Region": self.context.region, "AlarmArn": alarm.alarm_arn,
         }  # fmt: skip
         return json.dumps(body)
 
@@ -254,7 +253,7 @@ class AutoscalingService:
         if value is None:
             # The alarm rests on missing data that counts as breaching: the distance to the threshold is unknown.
             value = float(alarm.threshold)
-        now_s, current = self.cloud.clock.now_s(), self._capacity(target)
+        now_s, current = self.context.clock.now_s(), self._capacity(target)
         if policy.kind == "StepScaling":
             wanted = self._step(policy, target, current, value, float(alarm.threshold), now_s)
         else:
@@ -311,10 +310,10 @@ class AutoscalingService:
     def _capacity(self, target: Target) -> int:
         if target.namespace == "ecs":
             _, cluster, name = target.resource.split("/")
-            return self.cloud.service("ecs", EcsService).service_record(cluster, name).desired
+            return self.context.peers.tasks.desired(cluster, name)
         _, function, qualifier = target.resource.split(":")
         try:
-            config = self.cloud.boto("lambda").get_provisioned_concurrency_config(
+            config = self.context.boto("lambda").get_provisioned_concurrency_config(
                 FunctionName=function, Qualifier=qualifier
             )
         except client_error() as error:
@@ -325,7 +324,7 @@ class AutoscalingService:
 
     def _set(self, target: Target, current: int, wanted: int, cause: str, *, cools: bool = True) -> None:
         """Change the capacity; cooldowns count from it unless it was not a scaling policy or schedule that did it."""
-        begun_s = self.cloud.clock.now_s()
+        begun_s = self.context.clock.now_s()
         what = "desired count" if target.namespace == "ecs" else "provisioned concurrency"
         activity = {
             "ActivityId": str(uuid.uuid4()), "ServiceNamespace": target.namespace, "ResourceId": target.resource,
@@ -346,12 +345,12 @@ class AutoscalingService:
                 target.last_out_s, target.before_out = begun_s, current
             else:
                 target.last_in_s = begun_s
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         ended = {**activity, "EndTime": now_s, "StatusCode": status, "StatusMessage": message}
         with self._lock:
             self.activities = [ended if a is activity else a for a in self.activities]
         facts = {"from": current, "to": wanted}
-        self.cloud.journal.write("scaling", target=target.resource, reason=cause, status=status, **facts)
+        self.context.journal.write("scaling", target=target.resource, reason=cause, status=status, **facts)
 
     def _move_inside(self, target: Target, current: int, cause: str | None = None) -> None:
         """Bring a capacity into the bounds; without another cause, because they were set."""
@@ -364,10 +363,10 @@ class AutoscalingService:
     def _change(self, target: Target, wanted: int) -> None:
         if target.namespace == "ecs":
             _, cluster, name = target.resource.split("/")
-            self.cloud.service("ecs", EcsService).set_desired(cluster, name, wanted)
+            self.context.peers.tasks.set_desired(cluster, name, wanted)
             return
         _, function, qualifier = target.resource.split(":")
-        api = self.cloud.boto("lambda")
+        api = self.context.boto("lambda")
         if wanted == 0:
             api.delete_provisioned_concurrency_config(FunctionName=function, Qualifier=qualifier)
         else:
@@ -380,7 +379,7 @@ class AutoscalingService:
     def _arn(self, kind: str, identity: str) -> str:
         service = "application-autoscaling" if kind == "scalable-target" else "autoscaling"
         glue = "/" if kind == "scalable-target" else ":"
-        return f"arn:aws:{service}:{self.cloud.region}:{self.cloud.account_id}:{kind}{glue}{identity}"
+        return f"arn:aws:{service}:{self.context.region}:{self.context.account_id}:{kind}{glue}{identity}"
 
     def _key(self, body: dict[str, Any]) -> tuple[str, str]:
         namespace, dimension = body.get("ServiceNamespace", ""), body.get("ScalableDimension", "")
@@ -420,7 +419,7 @@ class AutoscalingService:
             if known is None:
                 known = Target(
                     self._arn("scalable-target", uuid.uuid4().hex), body["ServiceNamespace"], *key, low, high,
-                    body.get("RoleARN", ""), self.cloud.clock.now_s(), tags=dict(body.get("Tags", {})),
+                    body.get("RoleARN", ""), self.context.clock.now_s(), tags=dict(body.get("Tags", {})),
                 )  # fmt: skip
             try:
                 current = self._capacity(known)
@@ -485,7 +484,7 @@ class AutoscalingService:
         resource = f"{uuid.uuid4()}:resource/{target.namespace}/{target.resource}:policyName/{name}"
         policy = Policy(
             known.arn if known else self._arn("scalingPolicy", resource), name, target.key, target.namespace, kind,
-            config, self.cloud.clock.now_s(),
+            config, self.context.clock.now_s(),
         )  # fmt: skip
         alarms = self._tracking_alarms(policy) if kind == "TargetTrackingScaling" else []
         with self._lock:
@@ -575,8 +574,8 @@ class AutoscalingService:
             queries = spec.get("queries")
             if queries:
                 self._check_expressions(queries)
-            with self.cloud.moto.lock("cloudwatch"):
-                alarm = self.cloud.moto_backend("cloudwatch").put_metric_alarm(
+            with self.context.moto.lock("cloudwatch"):
+                alarm = self.context.moto.backend("cloudwatch").put_metric_alarm(
                     name=spec["name"], namespace=spec.get("namespace"), metric_name=spec.get("metric_name"),
                     comparison_operator=spec["comparison_operator"], evaluation_periods=spec["evaluation_periods"],
                     period=None if queries else 60, threshold=spec["threshold"], statistic=spec.get("statistic"),
@@ -599,8 +598,8 @@ class AutoscalingService:
     def _drop_policy(self, policy: Policy) -> None:
         names = [a["AlarmName"] for a in policy.alarms]
         if names:
-            with self.cloud.moto.lock("cloudwatch"):
-                self.cloud.moto_backend("cloudwatch").delete_alarms(names)
+            with self.context.moto.lock("cloudwatch"):
+                self.context.moto.backend("cloudwatch").delete_alarms(names)
 
     def _do_delete_scaling_policy(self, body: dict[str, Any]) -> dict[str, Any]:
         key, name = self._key(body), body.get("PolicyName")
@@ -636,7 +635,7 @@ class AutoscalingService:
         target, name, now_s = (
             self._target(body),
             body.get("ScheduledActionName", ""),
-            self.cloud.clock.now_s(),
+            self.context.clock.now_s(),
         )
         arn = self._arn(
             "scheduledAction", f"resource/{target.namespace}/{target.resource}:scheduledActionName/{name}"

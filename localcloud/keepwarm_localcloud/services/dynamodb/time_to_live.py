@@ -6,12 +6,12 @@ expiry need. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ho
 """
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from keepwarm_localcloud.clockwork.clock import Clock
+from keepwarm_localcloud.journal import Journal
+from keepwarm_localcloud.moto.base import Moto
 from keepwarm_localcloud.request import Request
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 TOO_OLD_S: Final = 5 * 365 * 86_400
 """Items whose time lies further back are kept: most likely the attribute is no time in seconds. Same page."""
@@ -20,14 +20,14 @@ TOO_OLD_S: Final = 5 * 365 * 86_400
 class TimeToLive:
     """Remove expired items before requests see them."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
+    def __init__(self, clock: Clock, journal: Journal, moto: Moto) -> None:
+        self._clock, self._journal, self._moto = clock, journal, moto
         self._swept_s: dict[str, float] = {}
 
     def __call__(self, request: Request) -> None:
         """Sweep the tables a request names, at most once per second each. Runs under the backend's lock."""
-        now_s = self._cloud.clock.now_s()
-        backend = self._cloud.moto.backend("dynamodb")
+        now_s = self._clock.now_s()
+        backend = self._moto.backend("dynamodb")
         for name, table in backend.tables.items():
             if table.ttl.get("TimeToLiveStatus") != "ENABLED" or name.encode() not in request.body:
                 continue
@@ -48,6 +48,6 @@ class TimeToLive:
             at_s = float(value.value)
             if now_s - TOO_OLD_S < at_s < now_s:
                 table.delete_item(item.hash_key, item.range_key)
-                self._cloud.journal.write(
+                self._journal.write(
                     "dynamodb", table=table.name, event="expired", key=json.dumps(item.hash_key.to_json())
                 )

@@ -92,7 +92,7 @@ class ClustersApi(EcsCore):
             raise AwsError(
                 "ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active."
             )
-        self.capacity.refresh(self.cloud.clock.now_s())
+        self.capacity.refresh(self.context.clock.now_s())
         if any(i.cluster == cluster.arn for i in self.capacity.instances.values()):
             raise AwsError(
                 "ClusterContainsContainerInstancesException",

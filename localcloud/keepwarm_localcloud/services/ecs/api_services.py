@@ -44,7 +44,7 @@ class ServicesApi(TasksApi):
         kept = {k: body[k] for k in REPLICA_FIELDS if k in body}
         record = EcsServiceRecord(
             arn, name, cluster.arn, kept, int(body.get("desiredCount", 1)),
-            self.cloud.clock.now_s(), body.get("tags", []),
+            self.context.clock.now_s(), body.get("tags", []),
         )  # fmt: skip
         self.services[arn] = record
         self.deployments.begin(record, definition)
@@ -52,8 +52,8 @@ class ServicesApi(TasksApi):
 
     def _check_registries(self, body: dict[str, Any]) -> None:
         for registry in body.get("serviceRegistries", []):
-            services = self._cloud_map().services
-            if registry.get("registryArn", "").rpartition("/")[2] not in services:
+            identity = registry.get("registryArn", "").rpartition("/")[2]
+            if not self._cloud_map().has_service(identity):
                 raise invalid("The specified service registry was not found.")
 
     def _shown_service(self, record: EcsServiceRecord) -> dict[str, Any]:

@@ -16,13 +16,13 @@ class TasksApi(EcsCore):
     def _do_register_task_definition(self, body: dict[str, Any]) -> dict[str, Any]:
         kept = check(body)
         for container in kept["containerDefinitions"]:
-            images.directory_of(container["image"], self.cloud.image_mirrors)
+            images.directory_of(container["image"], self.context.image_mirrors)
         family = body["family"]
         known = self.definitions.setdefault(family, [])
         revision = len(known) + 1
         definition = Definition(
             self.arn("task-definition", f"{family}:{revision}"), family, revision, kept, needs(kept),
-            self.cloud.clock.now_s(), body.get("tags", []),
+            self.context.clock.now_s(), body.get("tags", []),
         )  # fmt: skip
         known.append(definition)
         return {"taskDefinition": definition.describe(), "tags": definition.tags}
@@ -115,7 +115,7 @@ class TasksApi(EcsCore):
                     failures.append(self._failure(cluster, definition))
                     continue
                 self._run(task)
-            tasks.append(task.describe(self.cloud.region))
+            tasks.append(task.describe(self.context.region))
         return {"tasks": tasks, "failures": failures}
 
     def _failure(self, cluster: Cluster, definition: Definition) -> dict[str, str]:
@@ -136,7 +136,7 @@ class TasksApi(EcsCore):
         if task is None:
             raise invalid("The referenced task was not found.")
         self.stop_task(task, "UserInitiated", body.get("reason") or "Task stopped by user")
-        return {"task": task.describe(self.cloud.region)}
+        return {"task": task.describe(self.context.region)}
 
     def _do_describe_tasks(self, body: dict[str, Any]) -> dict[str, Any]:
         cluster = self._cluster(body)
@@ -148,7 +148,7 @@ class TasksApi(EcsCore):
                     {"arn": self.arn("task", f"{cluster.name}/{ref.rpartition('/')[2]}"), "reason": "MISSING"}
                 )
             else:
-                found.append(task.describe(self.cloud.region))
+                found.append(task.describe(self.context.region))
         return {"tasks": found, "failures": failures}
 
     def _do_list_tasks(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Capacity:
             state.protected_from_scale_in = False
 
     def _groups(self) -> dict[str, Any]:
-        backend = self.service.cloud.moto.existing_backend("autoscaling")
+        backend = self.service.context.moto.existing_backend("autoscaling")
         return {} if backend is None else dict(backend.autoscaling_groups)
 
     def group(self, provider: Provider) -> Any | None:
@@ -69,7 +69,7 @@ class Capacity:
         known = GPU_INSTANCES.get(kind)
         if known is not None:
             return known.vcpus * 1024, known.memory_mib, known.gpus
-        backend = self.service.cloud.moto_backend("ec2")
+        backend = self.service.context.moto.backend("ec2")
         offered = next((t for t in backend.instance_types if t["InstanceType"] == kind), None)
         if offered is not None:
             return offered["VCpuInfo"]["DefaultVCpus"] * 1024, offered["MemoryInfo"]["SizeInMiB"], 0
@@ -237,9 +237,9 @@ class Capacity:
             state = next((s for s in group.instance_states if s.instance.id == instance.identity), None)
             if state is None or (state.protected_from_scale_in and not provider.protects):
                 continue
-            with self.service.cloud.moto.lock("autoscaling"):
+            with self.service.context.moto.lock("autoscaling"):
                 state.protected_from_scale_in = False
-                backend = self.service.cloud.moto_backend("autoscaling")
+                backend = self.service.context.moto.backend("autoscaling")
                 backend.terminate_instance(instance.identity, True)
             self.service.note(
                 "scaling", target=group.name, reason="instance idle", **{"from": desired, "to": desired - 1}
@@ -269,8 +269,8 @@ class Capacity:
         before = int(group.desired_capacity or 0)
         if wanted <= before:
             return
-        with self.service.cloud.moto.lock("autoscaling"):
-            self.service.cloud.moto_backend("autoscaling").set_desired_capacity(group.name, wanted)
+        with self.service.context.moto.lock("autoscaling"):
+            self.service.context.moto.backend("autoscaling").set_desired_capacity(group.name, wanted)
         self.service.note(
             "scaling", target=group.name, reason=f"capacity provider {provider.name}: {reason}",
             **{"from": before, "to": wanted},

@@ -7,11 +7,12 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm_localcloud.clockwork.timers import Timers
-from keepwarm_localcloud.iam.roles import RoleCalls, client_error
+from keepwarm_localcloud.ports import RegistryPort
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.ecs.capacity import FARGATE, Capacity
 from keepwarm_localcloud.services.ecs.deployments import Deployments
 from keepwarm_localcloud.services.ecs.metrics import PERIOD_S, ServiceMetrics
@@ -26,10 +27,7 @@ from keepwarm_localcloud.services.ecs.model import (
     Task,
 )
 from keepwarm_localcloud.services.ecs.runner import Runner, StartError, free_port
-from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.services.roles import RoleCalls, client_error
 
 LOG = logging.getLogger(__name__)
 CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -67,25 +65,25 @@ class EcsCore:
         self._after_moto = False
         self._stopping = False
         self._control: threading.Thread | None = None
-        self.cloud: Cloud
+        self.context: Context
         self.timers: Timers
         self.roles: RoleCalls
 
     # Life
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach to the cloud and start the control thread."""
-        self.cloud = cloud
-        self.roles = RoleCalls(cloud)
-        self.timers = Timers(cloud.clock, "ecs")
+        self.context = context
+        self.roles = RoleCalls(context)
+        self.timers = Timers(context.clock, "ecs")
         self.timers.start()
-        cloud.moto.before("autoscaling", self.capacity.guard)
+        context.moto.before("autoscaling", self.capacity.guard)
         self._control = threading.Thread(target=self._loop, name="ecs-control", daemon=True)
         self._control.start()
         self.timers.after(PERIOD_S, self._publish)
 
     def _publish(self) -> None:
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         with self.lock:
             self.metrics.publish(now_s)
         self.timers.at(now_s + PERIOD_S, self._publish)
@@ -149,7 +147,7 @@ class EcsCore:
                 self._dirty, after_moto, self._after_moto = False, self._after_moto, False
             try:
                 if after_moto:
-                    with self.cloud.moto.lock("autoscaling"):
+                    with self.context.moto.lock("autoscaling"):
                         pass
                 with self.lock:
                     self._reconcile()
@@ -161,7 +159,7 @@ class EcsCore:
                 LOG.exception("the ECS control loop failed")
 
     def _reconcile(self) -> None:
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         self.capacity.refresh(now_s)
         for record in list(self.services.values()):
             if record.status != "INACTIVE":
@@ -204,13 +202,13 @@ class EcsCore:
 
     def note(self, kind: str, **facts: Any) -> None:
         """Write to the journal."""
-        self.cloud.journal.write(kind, **facts)
+        self.context.journal.write(kind, **facts)
 
     # What runners need
 
     def disk(self, instance: Instance) -> Path:
         """Where the volumes with a host path of an instance lie."""
-        return self.cloud.directory / "ecs" / "instances" / instance.identity
+        return self.context.directory / "ecs" / "instances" / instance.identity
 
     def changed(self, task: Task, status: str | None = None) -> None:
         """Take over a status of a task."""
@@ -219,7 +217,7 @@ class EcsCore:
             if status is not None and ORDER.index(status) > ORDER.index(task.status):
                 task.status = status
                 if status == "RUNNING":
-                    task.started_s = self.cloud.clock.now_s()
+                    task.started_s = self.context.clock.now_s()
                 elif status == "DEACTIVATING":
                     self._deactivating(task)
                 self._journal(task)
@@ -229,7 +227,7 @@ class EcsCore:
                 self._runners.pop(task.identity, None)
                 ended = self._followers.pop(task.arn, [])
                 self._forget_old()
-            description = task.describe(self.cloud.region)
+            description = task.describe(self.context.region)
         for follower in ended:
             follower(description)
         self.poke()
@@ -267,7 +265,8 @@ class EcsCore:
         registries = []
         for registry in record.body.get("serviceRegistries", []):
             attributes = {
-                "AWS_INSTANCE_IPV4": host, "AVAILABILITY_ZONE": f"{self.cloud.region}a", "REGION": self.cloud.region,
+                "AWS_INSTANCE_IPV4": host, "AVAILABILITY_ZONE": f"{self.context.region}a",
+                "REGION": self.context.region,
                 "ECS_SERVICE_NAME": record.name, "ECS_CLUSTER_NAME": record.cluster.rpartition("/")[2],
                 "ECS_TASK_DEFINITION_FAMILY": task.definition.family, "AWS_INIT_HEALTH_STATUS": "HEALTHY",
             }  # fmt: skip
@@ -277,8 +276,8 @@ class EcsCore:
             registries.append(registry["registryArn"])
         task.registries = registries
 
-    def _cloud_map(self) -> ServiceDiscoveryService:
-        return self.cloud.service("servicediscovery", ServiceDiscoveryService)
+    def _cloud_map(self) -> RegistryPort:
+        return self.context.peers.registry
 
     def leaving(self, task: Task) -> None:
         """Take a task out of service discovery."""
@@ -351,7 +350,7 @@ class EcsCore:
             if service:
                 tags.append({"key": "aws:ecs:serviceName", "value": service.rpartition("/")[2]})
         task = Task(
-            arn, identity, cluster, definition, group, launch_type, provider, self.cloud.clock.now_s(),
+            arn, identity, cluster, definition, group, launch_type, provider, self.context.clock.now_s(),
             body.get("overrides", {}), tags, started_by, service, deployment,
             body.get("networkConfiguration") if definition.body.get("networkMode") == "awsvpc" else None,
         )  # fmt: skip
@@ -396,13 +395,13 @@ class EcsCore:
         if runner is not None:
             runner.stop()
             return
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         task.stopping_s = task.stopped_s = now_s
         task.status = "STOPPED"
         for container in task.containers:
             container.status = "STOPPED"
         self._journal(task)
-        description = task.describe(self.cloud.region)
+        description = task.describe(self.context.region)
         for follower in self._followers.pop(task.arn, []):
             self.timers.at(now_s, lambda f=follower: f(description))  # type: ignore[misc]
         self.poke()
@@ -421,7 +420,7 @@ class EcsCore:
             if task.status != "STOPPED":
                 self._followers.setdefault(arn, []).append(then)
                 return
-            description = task.describe(self.cloud.region)
+            description = task.describe(self.context.region)
         then(description)
 
     def _forget_old(self) -> None:
@@ -433,7 +432,7 @@ class EcsCore:
 
     def arn(self, kind: str, name: str) -> str:
         """ARN of something of ECS."""
-        return f"arn:aws:ecs:{self.cloud.region}:{self.cloud.account_id}:{kind}/{name}"
+        return f"arn:aws:ecs:{self.context.region}:{self.context.account_id}:{kind}/{name}"
 
     def _cluster(self, body: dict[str, Any]) -> Cluster:
         ref = body.get("cluster") or "default"
@@ -482,6 +481,10 @@ class EcsCore:
         """Running tasks of a service."""
         with self.lock:
             return sum(t.service == record.arn and t.status == "RUNNING" for t in self.tasks.values())
+
+    def desired(self, cluster: str, name: str) -> int:
+        """Desired count of a service."""
+        return self.service_record(cluster, name).desired
 
     def set_desired(self, cluster: str, name: str, count: int) -> None:
         """Set the desired count, as autoscaling does."""

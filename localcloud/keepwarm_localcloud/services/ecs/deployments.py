@@ -32,7 +32,7 @@ class Deployments:
             0,
             {
                 "id": secrets.token_hex(16),
-                "createdAt": self.service.cloud.clock.now_s(),
+                "createdAt": self.service.context.clock.now_s(),
                 "message": f"(service {record.name}) {message}",
             },
         )
@@ -42,7 +42,7 @@ class Deployments:
         self, record: EcsServiceRecord, definition: Definition, *, rollback: bool = False
     ) -> Deployment:
         """Make a new primary deployment."""
-        now_s = self.service.cloud.clock.now_s()
+        now_s = self.service.context.clock.now_s()
         for old in record.deployments:
             old.status = "ACTIVE"
         identity = f"ecs-svc/{secrets.randbelow(10**19):019d}"
@@ -190,7 +190,7 @@ class Deployments:
         deployment.streak += 1
         pause_s = min(THROTTLE_FIRST_S * 2 ** (deployment.streak - 1), THROTTLE_MAX_S)
         if deployment is record.primary:
-            now_s = self.service.cloud.clock.now_s()
+            now_s = self.service.context.clock.now_s()
             record.not_before_s = max(record.not_before_s, now_s + pause_s)
             self.service.poke_at(record.not_before_s)
         if deployment.streak == 3:

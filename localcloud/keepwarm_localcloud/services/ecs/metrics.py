@@ -62,7 +62,7 @@ class ServiceMetrics:
         running = [t for t in tasks if t.status == "RUNNING"]
         cluster = self._service.clusters[record.cluster]
         dimensions = {"ClusterName": cluster.name, "ServiceName": record.name}
-        put = self._service.cloud.logs.metric
+        put = self._service.context.logs.metric
         if any(s["name"] == "containerInsights" and s["value"] != "disabled" for s in cluster.settings):
             counts = {
                 "DesiredTaskCount": record.desired,

@@ -9,16 +9,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from keepwarm_localcloud.errors import LocalCloudError
-from keepwarm_localcloud.iam.roles import trusts
 from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.ecs.images import Image, load
 from keepwarm_localcloud.services.ecs.model import Container, Instance, Task
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.services.roles import trusts
 
 LOG = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30
@@ -36,7 +34,7 @@ class StartError(Exception):
 class Owner(Protocol):
     """The service, as a runner sees it."""
 
-    cloud: "Cloud"
+    context: Context
 
     def changed(self, task: Task, status: str | None = None) -> None:
         """Note a new status (or health) and look at everything again."""
@@ -85,9 +83,9 @@ class Runner:
 
     def __init__(self, owner: Owner, task: Task) -> None:
         self.owner, self.task = owner, task
-        self.cloud = owner.cloud
+        self.context = owner.context
         self.changed = threading.Condition()
-        self.directory = self.cloud.directory / "ecs" / task.identity
+        self.directory = self.context.directory / "ecs" / task.identity
         self._processes: dict[str, _Process] = {}
         self._images: dict[str, Image] = {}
         self._environments: dict[str, dict[str, str]] = {}
@@ -142,14 +140,14 @@ class Runner:
             body.get("executionRoleArn"),
         ]
         for role in roles:
-            if role and not trusts(self.cloud, role, "ecs-tasks.amazonaws.com"):
+            if role and not trusts(self.context, role, "ecs-tasks.amazonaws.com"):
                 raise StartError(
                     f"ECS was unable to assume the role '{role}' that was provided for this task. Please verify that "
                     "the role being passed has the proper trust relationship and permissions and that your IAM user "
                     "has permissions to pass this role."
                 )
         for container in self.task.containers:
-            self._images[container.name] = load(container.definition["image"], self.cloud.image_mirrors)
+            self._images[container.name] = load(container.definition["image"], self.context.image_mirrors)
             for mapping in container.definition.get("portMappings", []):
                 port = self.owner.take_port(mapping["containerPort"])
                 container.ports.append(
@@ -164,18 +162,18 @@ class Runner:
         role = self.task.definition.body.get("executionRoleArn")
         if group is not None and role and self.task.launch_type == "FARGATE":
             # On instances the instance's role writes logs; on Fargate the execution role does.
-            account = f"{self.cloud.region}:{self.cloud.account_id}"
+            account = f"{self.context.region}:{self.context.account_id}"
             stream = f"arn:aws:logs:{account}:log-group:{group}:log-stream:{container.name}"
             for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
                 try:
-                    self.cloud.authorize(Caller(role_arn=role), action, stream)
+                    self.context.authorize(Caller(role_arn=role), action, stream)
                 except AwsError as error:
                     raise StartError(
                         f"ResourceInitializationError: failed to validate logger args: {error.message}"
                     ) from error
         if group is None or options.get("awslogs-create-group") == "true":
             return
-        if group not in self.cloud.moto_backend("logs").groups:
+        if group not in self.context.moto.backend("logs").groups:
             raise StartError(
                 "ResourceInitializationError: failed to validate logger args: The task cannot find the Amazon "
                 f"CloudWatch log group '{group}' defined in the task definition."
@@ -228,16 +226,16 @@ class Runner:
             "HOME": str(self.directory),
             "TMPDIR": str(temporary),
             "HOSTNAME": task.identity,
-            "AWS_REGION": self.cloud.region,
-            "AWS_DEFAULT_REGION": self.cloud.region,
-            "AWS_ENDPOINT_URL": self.cloud.endpoint,
+            "AWS_REGION": self.context.region,
+            "AWS_DEFAULT_REGION": self.context.region,
+            "AWS_ENDPOINT_URL": self.context.endpoint,
             "AWS_EXECUTION_ENV": f"AWS_ECS_{'FARGATE' if task.launch_type == 'FARGATE' else 'EC2'}",
             **image.environment,
             **own,
         }
         role = task.overrides.get("taskRoleArn") or task.definition.body.get("taskRoleArn")
         if role:
-            session = self.cloud.credentials.issue(role, task.identity)
+            session = self.context.credentials.issue(role, task.identity)
             self._keys.append(session.access_key_id)
             env |= session.as_environment()
         if container.ports:
@@ -262,7 +260,7 @@ class Runner:
                 f"CannotStartContainerError: no command specified for container {container.name}"
             )
         folder = Path(container.definition.get("workingDirectory") or image.working_directory)
-        child = self.cloud.processes.spawn(
+        child = self.context.processes.spawn(
             argv,
             kind="task",
             name=f"{self.task.group} {container.name}",
@@ -272,7 +270,7 @@ class Runner:
             stderr=subprocess.STDOUT,
         )
         process = _Process(container, child)
-        process.began_s = self.cloud.clock.now_s()
+        process.began_s = self.context.clock.now_s()
         if container.definition.get("healthCheck", {}).get("command", ["NONE"])[0] != "NONE":
             process.next_check_s = process.began_s
         container.pid, container.status = child.pid, "RUNNING"
@@ -296,7 +294,7 @@ class Runner:
                 if not group:
                     continue
                 try:
-                    self.cloud.logs.put(group, stream, [line.decode("utf-8", "replace")])
+                    self.context.logs.put(group, stream, [line.decode("utf-8", "replace")])
                 except Exception:
                     # A reader that dies would close the pipe, and with it the task: one line is worth less.
                     LOG.exception("a log line of task %s could not be stored", self.task.identity)
@@ -328,7 +326,7 @@ class Runner:
     # While it runs
 
     def _watch(self) -> None:
-        clock = self.cloud.clock
+        clock = self.context.clock
         while True:
             with self.changed:
                 if self._stop:
@@ -382,7 +380,7 @@ class Runner:
         return over or done
 
     def _maybe_check(self, process: _Process) -> None:
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         if process.next_check_s is None or process.checking or process.next_check_s > now_s:
             return
         process.checking = True
@@ -404,13 +402,13 @@ class Runner:
             words[0] = sys.executable
         good = False
         with contextlib.suppress(LocalCloudError):
-            child = self.cloud.processes.spawn(
+            child = self.context.processes.spawn(
                 words, kind="task", name=f"{self.task.group} health check",
                 env=self._environment(process.container, image), cwd=image.working_directory,
             )  # fmt: skip
             with contextlib.suppress(subprocess.TimeoutExpired):
                 good = child.wait(check.get("timeout", 5)) == 0
-            self.cloud.processes.end(child)
+            self.context.processes.end(child)
         with self.changed:
             self._judge(process, check, good)
             process.checking = False
@@ -418,7 +416,7 @@ class Runner:
         self.owner.changed(self.task)
 
     def _judge(self, process: _Process, check: dict[str, Any], good: bool) -> None:
-        now_s, container = self.cloud.clock.now_s(), process.container
+        now_s, container = self.context.clock.now_s(), process.container
         interval_s = check.get("interval", 30)
         if good:
             container.health, process.failures, process.counted_s = "HEALTHY", 0, None
@@ -443,21 +441,21 @@ class Runner:
     # Down
 
     def _end(self) -> None:
-        task, clock = self.task, self.cloud.clock
+        task, clock = self.task, self.context.clock
         task.stopping_s = clock.now_s()
         self.owner.changed(task, "DEACTIVATING")
         self.owner.leaving(task)
         self.owner.changed(task, "STOPPING")
         alive = [p for p in self._processes.values() if p.child.poll() is None]
         for process in alive:
-            self.cloud.processes.signal(process.child, signal.SIGTERM)
+            self.context.processes.signal(process.child, signal.SIGTERM)
         for process in alive:
             limit_s = task.stopping_s + process.container.definition.get("stopTimeout", STOP_TIMEOUT_S)
             with self.changed:
                 while process.child.poll() is None and not self._kill and clock.now_s() < limit_s:
                     clock.wait_until(self.changed, limit_s)
         for process in self._processes.values():
-            self.cloud.processes.end(process.child)
+            self.context.processes.end(process.child)
             for thread in process.threads:
                 thread.join()
         self._note_exits()
@@ -465,7 +463,7 @@ class Runner:
             container.status = "STOPPED"
         self.owner.give_ports([p["hostPort"] for c in task.containers for p in c.ports])
         for key in self._keys:
-            self.cloud.credentials.revoke(key)
+            self.context.credentials.revoke(key)
         shutil.rmtree(self.directory, ignore_errors=True)
         task.stopped_s = clock.now_s()
         self.owner.changed(task, "DEPROVISIONING")

@@ -2,13 +2,14 @@
 
 import re
 
+from keepwarm_localcloud.ports import TasksPort
 from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.ecs.api_clusters import ClustersApi
 from keepwarm_localcloud.services.ecs.api_services import ServicesApi
 from keepwarm_localcloud.services.ecs.core import CONTENT_TYPE
 
 
-class EcsService(ClustersApi, ServicesApi):
+class EcsService(ClustersApi, ServicesApi, TasksPort):
     """ECS whose tasks are processes.
 
     Args:

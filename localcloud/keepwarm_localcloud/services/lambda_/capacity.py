@@ -7,16 +7,13 @@ https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances.html
 
 import copy
 import threading
-from typing import TYPE_CHECKING
 
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.errors import conflict, invalid
 from keepwarm_localcloud.services.lambda_.functions import Functions
 from keepwarm_localcloud.services.lambda_.model import LATEST
 from keepwarm_localcloud.services.lambda_.shapes import Params, iso, page
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 _KEPT = (
     "VpcConfig",
@@ -32,8 +29,8 @@ _KEPT = (
 class CapacityProviders:
     """The capacity providers and the operations on them."""
 
-    def __init__(self, cloud: "Cloud", lock: threading.RLock, functions: Functions) -> None:
-        self._cloud = cloud
+    def __init__(self, context: Context, lock: threading.RLock, functions: Functions) -> None:
+        self._context = context
         self._lock = lock
         self._functions = functions
         self.providers: dict[str, Params] = {}
@@ -41,7 +38,7 @@ class CapacityProviders:
         self._scaling: dict[tuple[str, str], Params] = {}
 
     def _arn(self, name: str) -> str:
-        return f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:capacity-provider:{name}"
+        return f"arn:aws:lambda:{self._context.region}:{self._context.account_id}:capacity-provider:{name}"
 
     def tags_of(self, arn: str) -> dict[str, str] | None:
         """Tags of the provider with an ARN; None when the ARN is no provider's."""
@@ -56,7 +53,7 @@ class CapacityProviders:
                 raise conflict(f"Capacity provider already exists: {name}")
             provider = {k: copy.deepcopy(p[k]) for k in _KEPT if p.get(k) is not None}
             provider |= {"CapacityProviderArn": self._arn(name), "State": "Active"}
-            provider["LastModified"] = iso(self._cloud.clock.now_s())
+            provider["LastModified"] = iso(self._context.clock.now_s())
             self.providers[name] = provider
             self._tags[name] = dict(p.get("Tags") or {})
         return {"CapacityProvider": provider}
@@ -71,7 +68,7 @@ class CapacityProviders:
         for key in ("CapacityProviderScalingConfig", "PropagateTags", "TelemetryConfig"):
             if p.get(key) is not None:
                 provider[key] = copy.deepcopy(p[key])
-        provider["LastModified"] = iso(self._cloud.clock.now_s())
+        provider["LastModified"] = iso(self._context.clock.now_s())
         return {"CapacityProvider": provider}
 
     def delete_capacity_provider(self, p: Params) -> Params:

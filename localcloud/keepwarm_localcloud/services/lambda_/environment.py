@@ -18,11 +18,12 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm import limits
 from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.launch import Launch, Pool, program
 from keepwarm_localcloud.services.lambda_.log import EnvironmentLog, timestamp
 from keepwarm_localcloud.services.lambda_.outcome import (
@@ -37,9 +38,6 @@ from keepwarm_localcloud.services.lambda_.runtime_api import Gone, Late, Runtime
 from keepwarm_localcloud.services.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.services.lambda_.watcher import Watcher
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
-
 _NEXT_AFTER_ANSWER_S = 0.002
 """How long a finished runtime may take to ask for the next event before it is frozen without having asked."""
 _EXIT = "Runtime.ExitError"
@@ -51,7 +49,7 @@ class Environment:
     """A process, its private /tmp, its Runtime API and its log stream."""
 
     def __init__(
-        self, cloud: "Cloud", launch: Launch, runtimes: Runtimes, root: Path, pool: Pool, watcher: Watcher
+        self, context: Context, launch: Launch, runtimes: Runtimes, root: Path, pool: Pool, watcher: Watcher
     ) -> None:
         self.id = uuid.uuid4().hex
         self.launch = launch
@@ -60,7 +58,7 @@ class Environment:
         self.idle_since_s = 0.0
         self.kill_reason = ""
         self.used_mb = 0.0
-        self._cloud = cloud
+        self._context = context
         self._runtimes = runtimes
         self._watcher = watcher
         self._root = root / self.id[:12]
@@ -73,7 +71,7 @@ class Environment:
         self._access_key = ""
         # Held while the process is initialised or invoked, so that nobody closes its files under that thread.
         self._use = threading.RLock()
-        day = datetime.fromtimestamp(cloud.clock.now_s(), UTC).strftime("%Y/%m/%d")
+        day = datetime.fromtimestamp(context.clock.now_s(), UTC).strftime("%Y/%m/%d")
         self.log_stream = f"{day}/[{launch.version}]{self.id}"
         self.log = EnvironmentLog(self._put_log, as_json=launch.json_log)
         self._may_log = False
@@ -176,18 +174,18 @@ class Environment:
             self.pool,
             self.log_stream,
             self._runtimes,
-            region=self._cloud.region,
-            endpoint=self._cloud.endpoint,
+            region=self._context.region,
+            endpoint=self._context.endpoint,
         )
         context = {"lambda:SourceFunctionArn": launch.arn.rpartition(":")[0]}
-        session = self._cloud.credentials.issue(launch.role_arn, launch.function, context=context)
+        session = self._context.credentials.issue(launch.role_arn, launch.function, context=context)
         self._access_key = session.access_key_id
         variables |= session.as_environment()
         variables |= {"AWS_LAMBDA_RUNTIME_API": self._api.address, "TMPDIR": str(self.tmp)}
         read_fd, write_fd = os.pipe()
         os.set_blocking(read_fd, False)
         try:
-            self._child = self._cloud.processes.spawn(
+            self._child = self._context.processes.spawn(
                 argv,
                 kind="environment",
                 name=f"{launch.function}:{launch.version} {self.pool} {self.id[:8]}",
@@ -205,23 +203,23 @@ class Environment:
         self._limit(self._child.pid)
         if self._stopping:
             # `stop` came while there was no process to kill yet.
-            self._cloud.processes.signal(self._child, signal.SIGKILL)
+            self._context.processes.signal(self._child, signal.SIGKILL)
         self._set_state("init")
 
     def _put_log(self, lines: list[str]) -> None:
         """Write to CloudWatch with the rights of the function's role; without them the lines are lost, as on AWS."""
-        cloud, launch = self._cloud, self.launch
+        context, launch = self._context, self.launch
         if not self._may_log:
-            group = f"arn:aws:logs:{cloud.region}:{cloud.account_id}:log-group:{launch.log_group}"
+            group = f"arn:aws:logs:{context.region}:{context.account_id}:log-group:{launch.log_group}"
             try:
-                cloud.iam.authorize(
+                context.iam.authorize(
                     launch.role_arn, "logs:PutLogEvents", f"{group}:log-stream:{self.log_stream}"
                 )
             except AwsError:
                 # IAM has put the refusal into the journal; the function itself never learns of it.
                 return
             self._may_log = True
-        cloud.logs.put(launch.log_group, self.log_stream, lines)
+        context.logs.put(launch.log_group, self.log_stream, lines)
 
     def _limit(self, pid: int) -> None:
         if not hasattr(resource, "prlimit"):
@@ -412,13 +410,13 @@ class Environment:
 
     def set_idle(self) -> None:
         """Note the moment from which the idle time counts."""
-        self.idle_since_s = self._cloud.clock.now_s()
+        self.idle_since_s = self._context.clock.now_s()
         self._set_state("frozen" if self._frozen else "idle")
 
     def _freeze(self) -> None:
         if self._watcher.freeze and self._child is not None and not self._frozen:
             self._frozen = True
-            self._cloud.processes.signal(self._child, signal.SIGSTOP)
+            self._context.processes.signal(self._child, signal.SIGSTOP)
 
     def freeze(self) -> None:
         """Stop the process until the next invocation, as Lambda freezes an environment between events."""
@@ -427,14 +425,14 @@ class Environment:
     def _thaw(self) -> None:
         if self._frozen and self._child is not None:
             self._frozen = False
-            self._cloud.processes.signal(self._child, signal.SIGCONT)
+            self._context.processes.signal(self._child, signal.SIGCONT)
 
     def _kill(self, reason: str) -> None:
         self.kill_reason = self.kill_reason or reason
         if self._child is not None:
             # Its figures go with the process.
             self.used_mb = max(self.used_mb, float(self._peak_mb()))
-            self._cloud.processes.signal(self._child, signal.SIGKILL)
+            self._context.processes.signal(self._child, signal.SIGKILL)
             self._child.wait()
 
     def kill(self, reason: str) -> None:
@@ -446,7 +444,7 @@ class Environment:
         self._stopping |= reason == "stopped"
         self.kill_reason = self.kill_reason or reason
         if self._child is not None:
-            self._cloud.processes.signal(self._child, signal.SIGKILL)
+            self._context.processes.signal(self._child, signal.SIGKILL)
 
     def _death(self) -> tuple[str, str]:
         """Kind and message of a process that ended, with advice in the log where there is some."""
@@ -506,7 +504,7 @@ class Environment:
     def stop(self, why: str) -> None:
         """End the process and remove everything the environment had. Idempotent; waits for who still uses it."""
         if self._child is not None:
-            self._cloud.processes.signal(self._child, signal.SIGKILL)
+            self._context.processes.signal(self._child, signal.SIGKILL)
         with self._use:
             if self.state in ("stopped", "failed"):
                 return
@@ -518,19 +516,19 @@ class Environment:
     def _release_process(self) -> None:
         """End what is left of the process and close its sockets, pipes and credentials."""
         if self._child is not None:
-            self._cloud.processes.end(self._child)
+            self._context.processes.end(self._child)
         if self._api is not None:
             self._api.drain_log()
             self.log.end_line()
             self._api.close()
         if self._access_key:
-            self._cloud.credentials.revoke(self._access_key)
+            self._context.credentials.revoke(self._access_key)
         self._api = self._child = self._next = None
         self._frozen = False
 
     def _set_state(self, state: str, **facts: Any) -> None:
         self.state = state
-        self._cloud.journal.write(
+        self._context.journal.write(
             "environment",
             function=self.launch.function,
             version=self.launch.version,

@@ -8,12 +8,15 @@ https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 import json
 import threading
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm import limits
+from keepwarm_localcloud.ports import Received
 from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_ import patterns
 from keepwarm_localcloud.services.lambda_.errors import conflict, invalid, refuse
 from keepwarm_localcloud.services.lambda_.functions import Functions
@@ -21,10 +24,6 @@ from keepwarm_localcloud.services.lambda_.invocations import Invocations
 from keepwarm_localcloud.services.lambda_.metrics import Metrics
 from keepwarm_localcloud.services.lambda_.model import Function
 from keepwarm_localcloud.services.lambda_.shapes import Params, page
-from keepwarm_localcloud.services.sqs import Message, SqsService
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 _TROUBLE_S = 0.5
 """Real seconds between attempts to read a queue that refuses."""
@@ -67,9 +66,9 @@ class Mappings:
     """The mappings and the operations on them."""
 
     def __init__(
-        self, cloud: "Cloud", functions: Functions, invocations: Invocations, metrics: Metrics
+        self, context: Context, functions: Functions, invocations: Invocations, metrics: Metrics
     ) -> None:
-        self._cloud = cloud
+        self._context = context
         self._metrics = metrics
         self._functions = functions
         self._invocations = invocations
@@ -107,10 +106,10 @@ class Mappings:
         function, qualifier = self._functions.find(p["FunctionName"])
         self._functions.version(function, qualifier)
         identity = str(uuid.uuid4())
-        arn = f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:event-source-mapping:{identity}"
+        arn = f"arn:aws:lambda:{self._context.region}:{self._context.account_id}:event-source-mapping:{identity}"
         mapping = Mapping(
             identity, arn, queue_arn, function.name, qualifier, limits.ESM_BATCH_DEFAULT, 0, None, False, [],
-            p.get("Enabled", True), self._cloud.clock.now_s(), dict(p.get("Tags") or {}),
+            p.get("Enabled", True), self._context.clock.now_s(), dict(p.get("Tags") or {}),
         )  # fmt: skip
         self._apply(mapping, p)
         self._check(mapping, function)
@@ -165,7 +164,7 @@ class Mappings:
         self._apply(changed, p)
         changed.enabled = p.get("Enabled", mapping.enabled)
         self._check(changed, function)
-        changed.modified_s = self._cloud.clock.now_s()
+        changed.modified_s = self._context.clock.now_s()
         return changed
 
     def get_event_source_mapping(self, p: Params) -> Params:
@@ -219,7 +218,7 @@ class Mappings:
         """Poll for a mapping that is enabled; the lock is held."""
         if mapping.enabled and not self._closed:
             self._pollers[mapping.id] = Poller(
-                self._cloud, self._functions, self._invocations, self._metrics, mapping
+                self._context, self._functions, self._invocations, self._metrics, mapping
             )
 
     def _retire(self, identity: str) -> list["Poller"]:
@@ -264,7 +263,7 @@ class Mappings:
         Raises:
             AwsError: InvalidParameterValueException.
         """
-        sqs = self._cloud.service("sqs", SqsService)
+        sqs = self._context.peers.queues
         if not sqs.exists(mapping.queue_arn):
             raise invalid(
                 "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. "
@@ -295,7 +294,7 @@ class Mappings:
         role = Caller(role_arn=version.config["Role"])
         for action in _ACTIONS:
             try:
-                self._cloud.authorize(role, action, mapping.queue_arn)
+                self._context.authorize(role, action, mapping.queue_arn)
             except AwsError as error:
                 verb = action.partition(":")[2]
                 raise invalid(
@@ -331,18 +330,18 @@ class Poller:
 
     def __init__(
         self,
-        cloud: "Cloud",
+        context: Context,
         functions: Functions,
         invocations: Invocations,
         metrics: Metrics,
         mapping: Mapping,
     ) -> None:
-        self._cloud = cloud
+        self._context = context
         self._metrics = metrics
         self._functions = functions
         self._invocations = invocations
         self._mapping = mapping
-        self._sqs = cloud.service("sqs", SqsService)
+        self._sqs = context.peers.queues
         self._patterns = [patterns.parse(text) for text in mapping.filters]
         self._wake = threading.Condition()
         self._active = 0
@@ -382,7 +381,7 @@ class Poller:
         """Batches that may run at once now: MaximumConcurrency, or AWS's growth from 5 by 300 a minute."""
         if self._mapping.max_concurrency is not None:
             return self._mapping.max_concurrency
-        since_s = 0.0 if self._busy_since_s is None else self._cloud.clock.now_s() - self._busy_since_s
+        since_s = 0.0 if self._busy_since_s is None else self._context.clock.now_s() - self._busy_since_s
         grown = limits.ESM_POLLERS_START + int(since_s / 60 * limits.ESM_POLLERS_ADDED_PER_MIN)
         return min(grown, limits.ESM_CONCURRENCY_DEFAULT_MAX)
 
@@ -403,21 +402,23 @@ class Poller:
                         self._wake.wait(_TROUBLE_S)
                 continue
             with self._wake:
-                self._busy_since_s = self._busy_since_s or self._cloud.clock.now_s()
+                self._busy_since_s = self._busy_since_s or self._context.clock.now_s()
                 self._active += 1
             self._workers.submit(self._batch, messages)
 
-    def _gather(self) -> list[Message]:
+    def _gather(self) -> list[Received]:
         """Receive one batch: until it is full, its bytes are, or the window has passed since the first message."""
-        size, taken = self._mapping.batch_size, list[Message]()
+        size, taken = self._mapping.batch_size, list[Received]()
         until_s: float | None = None
         used = 0
         while not self._closed:
-            left_s = float(limits.SQS_WAIT_MAX_S) if until_s is None else until_s - self._cloud.clock.now_s()
+            left_s = (
+                float(limits.SQS_WAIT_MAX_S) if until_s is None else until_s - self._context.clock.now_s()
+            )
             found = self._receive(min(limits.SQS_BATCH_MAX, size - len(taken)), max(left_s, 0.0))
             taken += found
             used += sum(len(m.body.encode()) for m in found)
-            now_s = self._cloud.clock.now_s()
+            now_s = self._context.clock.now_s()
             if taken and until_s is None:
                 until_s = now_s + self._mapping.window_s
             full = len(taken) >= size or used + limits.SQS_MESSAGE_MAX_BYTES * 2 > _BATCH_BYTES
@@ -425,14 +426,14 @@ class Poller:
                 break
         return taken
 
-    def _receive(self, count: int, wait_s: float) -> list[Message]:
+    def _receive(self, count: int, wait_s: float) -> Sequence[Received]:
         mapping = self._mapping
         self._troubled = False
         try:
             function, _ = self._functions.find(mapping.function)
             version = self._functions.version(function, mapping.qualifier)
             role = Caller(role_arn=version.config["Role"])
-            self._cloud.authorize(role, "sqs:ReceiveMessage", mapping.queue_arn)
+            self._context.authorize(role, "sqs:ReceiveMessage", mapping.queue_arn)
             return self._sqs.receive(mapping.queue_arn, count, wait_s=wait_s, cancelled=lambda: self._closed)
         except AwsError as error:
             # A function, queue or permission that is gone stops the flow, not the mapping: it may come back.
@@ -440,8 +441,8 @@ class Poller:
             self._troubled = True
             return []
 
-    def _batch(self, messages: list[Message]) -> None:
-        received_s = self._cloud.clock.now_s()
+    def _batch(self, messages: list[Received]) -> None:
+        received_s = self._context.clock.now_s()
         try:
             self._count("PolledEventCount", len(messages))
             wanted = self._filtered(messages)
@@ -453,7 +454,7 @@ class Poller:
                 self._active -= 1
                 self._wake.notify_all()
 
-    def _filtered(self, messages: list[Message]) -> list[Message]:
+    def _filtered(self, messages: list[Received]) -> list[Received]:
         if not self._patterns:
             return messages
         wanted = []
@@ -469,7 +470,7 @@ class Poller:
                 self._delete(message)
         return wanted
 
-    def _invoke(self, messages: list[Message], received_s: float) -> None:
+    def _invoke(self, messages: list[Received], received_s: float) -> None:
         mapping = self._mapping
         event = json.dumps({"Records": [self._record(m) for m in messages]}).encode()
         visibility_s = int(self._sqs.attributes(mapping.queue_arn)["VisibilityTimeout"])
@@ -480,7 +481,7 @@ class Poller:
                 result = self._invocations.invoke(mapping.function, event, qualifier=mapping.qualifier)
                 break
             except AwsError as error:
-                now_s = self._cloud.clock.now_s()
+                now_s = self._context.clock.now_s()
                 again = (
                     error.code == "TooManyRequestsException" and now_s + delay_s < received_s + visibility_s
                 )
@@ -489,7 +490,7 @@ class Poller:
                     return
                 throttles += 1
                 with self._wake:
-                    self._cloud.clock.wait_until(self._wake, now_s + delay_s)
+                    self._context.clock.wait_until(self._wake, now_s + delay_s)
                 delay_s = min(delay_s * 2, _RETRY_MAX_S)
         every = {m.message_id for m in messages}
         if result.function_error:
@@ -504,22 +505,22 @@ class Poller:
         outcome = "PROBLEM: Function call failed" if result.function_error else "OK"
         self._note(messages, len(failed), outcome, throttles)
 
-    def _delete(self, message: Message) -> None:
+    def _delete(self, message: Received) -> None:
         mapping = self._mapping
         try:
             function, _ = self._functions.find(mapping.function)
             role = self._functions.version(function, mapping.qualifier).config["Role"]
-            self._cloud.authorize(Caller(role_arn=role), "sqs:DeleteMessage", mapping.queue_arn)
+            self._context.authorize(Caller(role_arn=role), "sqs:DeleteMessage", mapping.queue_arn)
             self._sqs.delete(mapping.queue_arn, message.receipt_handle)
             self._count("DeletedEventCount", 1)
         except AwsError as error:
             # The message stays and comes back, as it does on AWS when the delete is refused.
             self._result(f"PROBLEM: {error.code}: {error.message}")
 
-    def _note(self, messages: list[Message], failed: int, result: str, throttles: int) -> None:
+    def _note(self, messages: list[Received], failed: int, result: str, throttles: int) -> None:
         self._result(result)
         mapping = self._mapping
-        self._cloud.journal.write(
+        self._context.journal.write(
             "esm",
             mapping=mapping.id,
             function=mapping.function,
@@ -543,7 +544,7 @@ class Poller:
     def _result(self, text: str) -> None:
         self._mapping.last_result = text
 
-    def _record(self, message: Message) -> dict[str, Any]:
+    def _record(self, message: Received) -> dict[str, Any]:
         record: dict[str, Any] = {
             "messageId": message.message_id,
             "receiptHandle": message.receipt_handle,
@@ -553,7 +554,7 @@ class Poller:
             "md5OfBody": message.md5,
             "eventSource": "aws:sqs",
             "eventSourceARN": self._mapping.queue_arn,
-            "awsRegion": self._cloud.region,
+            "awsRegion": self._context.region,
         }
         if message.md5_of_attributes:
             record["md5OfMessageAttributes"] = message.md5_of_attributes

@@ -3,10 +3,11 @@
 import copy
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm import limits
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.errors import conflict, invalid, not_found, refuse
 from keepwarm_localcloud.services.lambda_.launch import Launch
 from keepwarm_localcloud.services.lambda_.layers import Layers
@@ -21,9 +22,6 @@ from keepwarm_localcloud.services.lambda_.pools import Pools
 from keepwarm_localcloud.services.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.services.lambda_.shapes import Params, iso, page
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
-
 _STALE_REVISION = (
     "The RevisionId provided does not match the latest RevisionId. Call the GetFunction/GetAlias API to retrieve the "
     "latest RevisionId"
@@ -36,9 +34,9 @@ class Functions:
     """The registry of functions, and the operations on it."""
 
     def __init__(
-        self, cloud: "Cloud", lock: threading.RLock, packages: Packages, layers: Layers, runtimes: Runtimes
+        self, context: Context, lock: threading.RLock, packages: Packages, layers: Layers, runtimes: Runtimes
     ) -> None:
-        self._cloud = cloud
+        self._context = context
         self._lock = lock
         self._packages = packages
         self.layers = layers
@@ -51,7 +49,7 @@ class Functions:
 
     def arn(self, name: str) -> str:
         """Unqualified ARN of a function name."""
-        return f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:function:{name}"
+        return f"arn:aws:lambda:{self._context.region}:{self._context.account_id}:function:{name}"
 
     def find(self, reference: str, qualifier: str | None = None) -> tuple[Function, str | None]:
         """Give a function and the qualifier a reference names.
@@ -127,7 +125,7 @@ class Functions:
             )
         self._check_role(p["Role"])
         package = self._packages.of(p["Code"])
-        now = iso(self._cloud.clock.now_s())
+        now = iso(self._context.clock.now_s())
         config = self._defaults(name)
         self._merge(config, p)
         layers = self.layers.packages(p.get("Layers", []), package)
@@ -273,7 +271,7 @@ class Functions:
             "LastUpdateStatus": "Successful",
             "PackageType": "Zip",
             "RuntimeVersionConfig": {
-                "RuntimeVersionArn": f"arn:aws:lambda:{self._cloud.region}::runtime:keepwarm-{config['Runtime']}"
+                "RuntimeVersionArn": f"arn:aws:lambda:{self._context.region}::runtime:keepwarm-{config['Runtime']}"
             },
         }
         if version.variables:
@@ -300,7 +298,7 @@ class Functions:
                 "description": latest.description,
                 **changes,
             }
-            now = iso(self._cloud.clock.now_s())
+            now = iso(self._context.clock.now_s())
             new = Version(number=LATEST, revision_id=str(uuid.uuid4()), modified=now, **values)
             function.versions[LATEST] = new
         self.pools.retire(function.name, keep=(LATEST, new.revision_id))
@@ -408,7 +406,7 @@ class Functions:
             AwsError: InvalidParameterValueException, as AWS words it.
         """
         name = role_arn.rpartition("/")[2]
-        roles = self._cloud.moto_backend("iam").roles.values()
+        roles = self._context.moto.backend("iam").roles.values()
         role = next((r for r in roles if r.name == name), None)
         if role is None or "lambda.amazonaws.com" not in str(role.assume_role_policy_document):
             raise invalid("The role defined for the function cannot be assumed by Lambda.")
@@ -424,7 +422,7 @@ class Functions:
         subnets, groups = list(given.get("SubnetIds") or []), list(given.get("SecurityGroupIds") or [])
         if not subnets:
             return {"SubnetIds": [], "SecurityGroupIds": groups, "VpcId": ""}
-        ec2 = self._cloud.boto("ec2")
+        ec2 = self._context.boto("ec2")
         asking = "DescribeSubnets"
         try:
             found = ec2.describe_subnets(SubnetIds=subnets)["Subnets"]
@@ -468,7 +466,7 @@ class Functions:
             latest.layers,
             dict(latest.variables),
             str(uuid.uuid4()),
-            iso(self._cloud.clock.now_s()),
+            iso(self._context.clock.now_s()),
             description or latest.description,
         )
         function.versions[number] = version

@@ -16,19 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm import limits
 from keepwarm_localcloud.request import AwsError, Caller
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.functions import Functions
 from keepwarm_localcloud.services.lambda_.metrics import Metrics
 from keepwarm_localcloud.services.lambda_.model import LATEST, Function, Version
 from keepwarm_localcloud.services.lambda_.outcome import Call, Outcome, failed_init
 from keepwarm_localcloud.services.lambda_.pools import Lease, Pools
 from keepwarm_runtime.scaling import Placement
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 RETRY_DELAYS_S = (60.0, 120.0)
 """Waits before the second and third attempt of an event whose function failed."""
@@ -74,9 +72,15 @@ class Invocations:
     """Runs invocations on the pools."""
 
     def __init__(
-        self, cloud: "Cloud", functions: Functions, pools: Pools, metrics: Metrics, *, seed: int | None = None
+        self,
+        context: Context,
+        functions: Functions,
+        pools: Pools,
+        metrics: Metrics,
+        *,
+        seed: int | None = None,
     ) -> None:
-        self._cloud = cloud
+        self._context = context
         self._functions = functions
         self._pools = pools
         self._metrics = metrics
@@ -214,7 +218,7 @@ class Invocations:
     ) -> None:
         cold = lease.placement is Placement.COLD
         provisioned = lease.placement is Placement.PROVISIONED
-        self._cloud.journal.write(
+        self._context.journal.write(
             "invocation",
             function=function.name,
             version=version.number,
@@ -271,7 +275,7 @@ class Invocations:
         """
         function, qualifier = self._functions.find(function_arn)
         self._functions.version(function, qualifier)
-        account = source_account or self._cloud.account_id
+        account = source_account or self._context.account_id
         if not self.permits(function, qualifier, principal, source_arn, account):
             raise AwsError(
                 "AccessDeniedException",
@@ -309,7 +313,7 @@ class Invocations:
         request_id: str,
         source_arn: str | None,
     ) -> None:
-        now_s = self._cloud.clock.now_s()
+        now_s = self._context.clock.now_s()
         self._schedule(now_s, _Event(function.name, qualifier, payload, request_id, now_s, source_arn))
 
     def _schedule(self, at_s: float, event: _Event) -> None:
@@ -337,9 +341,11 @@ class Invocations:
     def _dispatch(self) -> None:
         while True:
             with self._wake:
-                while not self._closed and (not self._queue or self._queue[0][0] > self._cloud.clock.now_s()):
+                while not self._closed and (
+                    not self._queue or self._queue[0][0] > self._context.clock.now_s()
+                ):
                     if self._queue:
-                        self._cloud.clock.wait_until(self._wake, self._queue[0][0])
+                        self._context.clock.wait_until(self._wake, self._queue[0][0])
                     else:
                         self._wake.wait()
                 if self._closed:
@@ -353,7 +359,7 @@ class Invocations:
             self._attempt_once(event)
         except AwsError as error:
             # The function or its version is gone, or a destination refused: the event ends here, and is told.
-            self._cloud.journal.write("async", function=event.function, request_id=event.request_id,
+            self._context.journal.write("async", function=event.function, request_id=event.request_id,
                                       event="dropped", reason=str(error))  # fmt: skip
         finally:
             with self._wake:
@@ -363,7 +369,7 @@ class Invocations:
     def _attempt_once(self, event: _Event) -> None:
         function, qualifier = self._functions.find(event.function, event.qualifier)
         settings = self._settings(function, qualifier)
-        now_s = self._cloud.clock.now_s()
+        now_s = self._context.clock.now_s()
         if now_s - event.queued_s > settings.max_age_s:
             self._fail(function, event, settings, "EventAgeExceeded", None, LATEST)
             return
@@ -383,7 +389,7 @@ class Invocations:
             self._fail(function, event, settings, "RetriesExhausted", outcome, version.number)
         else:
             delay_s = RETRY_DELAYS_S[min(event.attempts, len(RETRY_DELAYS_S)) - 1]
-            self._schedule(self._cloud.clock.now_s() + delay_s, event)
+            self._schedule(self._context.clock.now_s() + delay_s, event)
 
     def _settings(self, function: Function, qualifier: str | None) -> _Settings:
         config = function.event_configs.get(qualifier or LATEST, {})
@@ -402,7 +408,7 @@ class Invocations:
         outcome: Outcome | None,
         version: str,
     ) -> None:
-        self._cloud.journal.write(
+        self._context.journal.write(
             "async", function=function.name, request_id=event.request_id, event="failed", reason=condition,
             attempts=event.attempts,
         )  # fmt: skip
@@ -428,7 +434,8 @@ class Invocations:
         if not target:
             return
         stamp = (
-            datetime.fromtimestamp(self._cloud.clock.now_s(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+            datetime.fromtimestamp(self._context.clock.now_s(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+            + "Z"
         )
         record: dict[str, Any] = {
             "version": "1.0",
@@ -456,21 +463,21 @@ class Invocations:
         message_attributes = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items() if v}
         senders: dict[str, tuple[str, str, Callable[[], object]]] = {
             "sqs": ("sqs:SendMessage", target, lambda: self._send_to_queue(target, body, message_attributes)),
-            "sns": ("sns:Publish", target, lambda: self._cloud.boto("sns").publish(
+            "sns": ("sns:Publish", target, lambda: self._context.boto("sns").publish(
                 TopicArn=target, Message=body, MessageAttributes=message_attributes)),
             "lambda": ("lambda:InvokeFunction", target, lambda: self.invoke(target, body.encode(), kind="Event")),
-            "s3": ("s3:PutObject", f"{target}/*", lambda: self._cloud.boto("s3").put_object(
+            "s3": ("s3:PutObject", f"{target}/*", lambda: self._context.boto("s3").put_object(
                 Bucket=name, Key=f"aws/lambda/async/{function.name}/{uuid.uuid4()}", Body=body.encode())),
-            "events": ("events:PutEvents", target, lambda: self._cloud.boto("events").put_events(Entries=[{
+            "events": ("events:PutEvents", target, lambda: self._context.boto("events").put_events(Entries=[{
                 "Source": "lambda", "DetailType": "Lambda Function Invocation Result", "Detail": body,
                 "EventBusName": target}])),
         }  # fmt: skip
         action, resource, send = senders[service]
-        self._cloud.authorize(role, action, resource)
+        self._context.authorize(role, action, resource)
         send()
 
     def _send_to_queue(self, target: str, body: str, attributes: dict[str, Any]) -> None:
-        client = self._cloud.boto("sqs")
+        client = self._context.boto("sqs")
         url = client.get_queue_url(QueueName=target.rpartition(":")[2])["QueueUrl"]
         client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
 

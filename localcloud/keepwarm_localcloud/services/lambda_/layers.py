@@ -1,25 +1,22 @@
 """Layers: packages that functions share, in immutable versions."""
 
 import threading
-from typing import TYPE_CHECKING
 
 from keepwarm import limits
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.code import Package
 from keepwarm_localcloud.services.lambda_.errors import invalid
 from keepwarm_localcloud.services.lambda_.model import LayerVersion
 from keepwarm_localcloud.services.lambda_.packages import Packages, check_unzipped
 from keepwarm_localcloud.services.lambda_.shapes import Params, iso, page
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
-
 
 class Layers:
     """The layers and the operations on them."""
 
-    def __init__(self, cloud: "Cloud", lock: threading.RLock, packages: Packages) -> None:
-        self._cloud = cloud
+    def __init__(self, context: Context, lock: threading.RLock, packages: Packages) -> None:
+        self._context = context
         self._lock = lock
         self._packages = packages
         self.versions: dict[str, dict[int, LayerVersion]] = {}
@@ -32,9 +29,9 @@ class Layers:
         with self._lock:
             number = self._numbers.get(name, 0) + 1
             self._numbers[name] = number
-            arn = f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:layer:{name}"
+            arn = f"arn:aws:lambda:{self._context.region}:{self._context.account_id}:layer:{name}"
             layer = LayerVersion(
-                name, number, f"{arn}:{number}", package, iso(self._cloud.clock.now_s()), p.get("Description", ""),
+                name, number, f"{arn}:{number}", package, iso(self._context.clock.now_s()), p.get("Description", ""),
                 p.get("LicenseInfo", ""), list(p.get("CompatibleRuntimes", [])),
                 list(p.get("CompatibleArchitectures", [])),
             )  # fmt: skip

@@ -2,10 +2,8 @@
 
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.services.context import Context
 
 _Dimensions = tuple[tuple[str, str], ...]
 _Key = tuple[_Dimensions, str, str]
@@ -14,8 +12,8 @@ _Key = tuple[_Dimensions, str, str]
 class Metrics:
     """Collects values and writes them in groups."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._wake = threading.Condition()
         self._values: dict[_Key, list[float]] = defaultdict(list)
         self._closed = False
@@ -57,7 +55,7 @@ class Metrics:
         with self._wake:
             values, self._values = self._values, defaultdict(list)
         for (dimensions, name, unit), numbers in values.items():
-            self._cloud.logs.metric("AWS/Lambda", name, numbers, unit=unit, dimensions=dict(dimensions))
+            self._context.logs.metric("AWS/Lambda", name, numbers, unit=unit, dimensions=dict(dimensions))
 
     def close(self) -> None:
         """End the thread. Idempotent."""

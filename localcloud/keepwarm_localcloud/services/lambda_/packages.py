@@ -1,25 +1,21 @@
 """Where a package comes from: the request itself, or an object in S3."""
 
-from typing import TYPE_CHECKING
-
 import pybase64
 
 from keepwarm import limits
 from keepwarm_localcloud.package_by_digest import UNKNOWN_PACKAGE, PackageByDigest
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.code import CodeStore, Package
 from keepwarm_localcloud.services.lambda_.errors import invalid
 from keepwarm_localcloud.services.lambda_.shapes import Params
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 
 class Packages:
     """Takes packages into the store."""
 
-    def __init__(self, cloud: "Cloud", store: CodeStore) -> None:
-        self._cloud = cloud
+    def __init__(self, context: Context, store: CodeStore) -> None:
+        self._context = context
         self._store = store
 
     def of(self, code: Params) -> Package:
@@ -54,7 +50,7 @@ class Packages:
         if place.get("S3ObjectVersion"):
             where["VersionId"] = place["S3ObjectVersion"]
         try:
-            body: bytes = self._cloud.boto("s3").get_object(**where)["Body"].read()
+            body: bytes = self._context.boto("s3").get_object(**where)["Body"].read()
         except ClientError as error:
             found = error.response["Error"]
             raise invalid(

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keepwarm import limits
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.environment import Environment
 from keepwarm_localcloud.services.lambda_.errors import throttled
 from keepwarm_localcloud.services.lambda_.launch import Launch, Pool
@@ -23,9 +23,6 @@ from keepwarm_localcloud.services.lambda_.placement import Demand, decide
 from keepwarm_localcloud.services.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.services.lambda_.watcher import Watcher
 from keepwarm_runtime.scaling import Placement, expired, newest_idle
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 IDLE_S = 600.0
 """How long an on-demand environment is kept without work, on the cloud's clock. AWS publishes no number."""
@@ -87,7 +84,7 @@ class Pools:
 
     def __init__(
         self,
-        cloud: "Cloud",
+        context: Context,
         lock: threading.RLock,
         functions: Mapping[str, Function],
         runtimes: Runtimes,
@@ -95,14 +92,14 @@ class Pools:
         *,
         idle_s: float = IDLE_S,
     ) -> None:
-        self._cloud = cloud
+        self._context = context
         self._lock = lock
         self._changed = threading.Condition(lock)
         self._functions = functions
         self._runtimes = runtimes
         self._watcher = watcher
         self._idle_s = idle_s
-        self._root: Path = cloud.directory / "lambda" / "environments"
+        self._root: Path = context.directory / "lambda" / "environments"
         self._states: dict[str, _State] = {}
         self._all: set[Environment] = set()
         self._made = itertools.count()
@@ -155,7 +152,7 @@ class Pools:
         fleet[:] = [e for e in fleet if e.alive]
         placement, reason = decide(self._demand(function, state, provisioned, len(fleet)))
         if reason:
-            self._cloud.journal.write(
+            self._context.journal.write(
                 "throttle", function=function.name, version=version.number, reason=reason
             )
             raise throttled(reason)
@@ -173,7 +170,7 @@ class Pools:
             environment = newest_idle(fleet, self._serial.__getitem__)
             fleet.remove(environment)
         else:
-            function.burst.try_take(self._cloud.clock.now_s())
+            function.burst.try_take(self._context.clock.now_s())
             environment = self._new(launch, Pool.ON_DEMAND)
         state.running += 1
         self._note(function.name, state)
@@ -201,7 +198,7 @@ class Pools:
             unreserved_on_demand=sum(s.running for s in states),
             provisioned_idle=len(provisioned.idle) if provisioned else 0,
             on_demand_idle=idle,
-            may_create=function.burst.available(self._cloud.clock.now_s()) > 0,
+            may_create=function.burst.available(self._context.clock.now_s()) > 0,
         )
 
     def release(self, lease: Lease, *, reusable: bool) -> None:
@@ -248,7 +245,7 @@ class Pools:
         with self._lock:
             state = self._states.setdefault(function.name, _State())
             old = state.provisioned.get(qualifier)
-            modified = datetime.fromtimestamp(self._cloud.clock.now_s(), UTC).strftime(
+            modified = datetime.fromtimestamp(self._context.clock.now_s(), UTC).strftime(
                 "%Y-%m-%dT%H:%M:%S+0000"
             )
             if old is not None and old.version == version and old.status != "FAILED":
@@ -450,7 +447,7 @@ class Pools:
     def unreserved(self) -> int:
         """The account's concurrency less all reservations."""
         reserved = sum(f.reserved or 0 for f in self._functions.values())
-        return self._cloud.settings.account_concurrency - reserved
+        return self._context.account_concurrency - reserved
 
     def provisioned_total(self, function: str) -> int:
         """Provisioned environments asked for, over all qualifiers of a function."""
@@ -458,7 +455,7 @@ class Pools:
         return _provisioned_total(state) if state else 0
 
     def _new(self, launch: Launch, pool: Pool) -> Environment:
-        environment = Environment(self._cloud, launch, self._runtimes, self._root, pool, self._watcher)
+        environment = Environment(self._context, launch, self._runtimes, self._root, pool, self._watcher)
         self._all.add(environment)
         self._serial[environment] = next(self._made)
         return environment
@@ -472,7 +469,7 @@ class Pools:
     def _note(self, function: str, state: _State) -> None:
         busy = sum(len(p.busy) for p in state.provisioned.values())
         ready = sum(p.allocated for p in state.provisioned.values())
-        self._cloud.journal.write(
+        self._context.journal.write(
             "concurrency",
             function=function,
             active=state.running + busy,
@@ -485,7 +482,7 @@ class Pools:
             with self._lock:
                 if self._closed:
                     return
-                now_s = self._cloud.clock.now_s()
+                now_s = self._context.clock.now_s()
                 ended: list[Environment] = []
                 next_s: float | None = None
                 for state in self._states.values():
@@ -498,9 +495,9 @@ class Pools:
                             next_s = at_s if next_s is None else min(next_s, at_s)
                 if not ended:
                     if next_s is None:
-                        self._cloud.clock.wait(self._changed, None)
+                        self._context.clock.wait(self._changed, None)
                     else:
-                        self._cloud.clock.wait_until(self._changed, next_s)
+                        self._context.clock.wait_until(self._changed, next_s)
             for environment in ended:
                 self._end(environment, "expired")
 

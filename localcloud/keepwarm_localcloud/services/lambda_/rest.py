@@ -4,6 +4,7 @@ Reading the model instead of writing the routes down twice keeps the surface the
 its constraints (ranges, lengths, patterns, enumerations) are checked here with the sentences AWS uses for them.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -246,3 +247,9 @@ def _package_holders(body: dict[str, Any]) -> list[dict[str, Any]]:
 def _join(path: str, name: str) -> str:
     lowered = name[:1].lower() + name[1:]
     return f"{path}.{lowered}" if path else lowered
+
+
+@functools.cache
+def lambda_api() -> Api:
+    """Lambda's routes, read once for whoever asks which operation a request means."""
+    return Api()

@@ -5,10 +5,11 @@ import re
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from keepwarm_localcloud.iam.actions import lambda_api
+from keepwarm_localcloud.ports import FunctionsPort
 from keepwarm_localcloud.request import AwsError, Caller, Request, Response
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.aliases import Aliases
 from keepwarm_localcloud.services.lambda_.capacity import CapacityProviders
 from keepwarm_localcloud.services.lambda_.code import CodeStore
@@ -20,16 +21,13 @@ from keepwarm_localcloud.services.lambda_.layers import Layers
 from keepwarm_localcloud.services.lambda_.metrics import Metrics
 from keepwarm_localcloud.services.lambda_.packages import Packages
 from keepwarm_localcloud.services.lambda_.pools import IDLE_S, Pools
-from keepwarm_localcloud.services.lambda_.rest import Api
+from keepwarm_localcloud.services.lambda_.rest import Api, lambda_api
 from keepwarm_localcloud.services.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.services.lambda_.settings import Settings
 from keepwarm_localcloud.services.lambda_.watcher import Watcher
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
-
-class LambdaService:
+class LambdaService(FunctionsPort):
     """Lambda, complete: nothing of it is left to moto."""
 
     name = "lambda"
@@ -47,25 +45,25 @@ class LambdaService:
         self._seed = seed
         self._stopped = False
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach to the cloud."""
         self._lock = threading.RLock()
-        directory = cloud.directory / "lambda"
+        directory = context.directory / "lambda"
         runtimes = Runtimes(directory / "runtimes")
         self._watcher = Watcher(freeze=self._freeze)
-        self._metrics = Metrics(cloud)
-        packages = Packages(cloud, CodeStore(directory / "code", cloud.settings.code_cache))
-        self.layers = Layers(cloud, self._lock, packages)
-        self.functions = Functions(cloud, self._lock, packages, self.layers, runtimes)
+        self._metrics = Metrics(context)
+        packages = Packages(context, CodeStore(directory / "code", context.code_cache))
+        self.layers = Layers(context, self._lock, packages)
+        self.functions = Functions(context, self._lock, packages, self.layers, runtimes)
         self.pools = Pools(
-            cloud, self._lock, self.functions.functions, runtimes, self._watcher, idle_s=self._idle_s
+            context, self._lock, self.functions.functions, runtimes, self._watcher, idle_s=self._idle_s
         )
         self.functions.pools = self.pools
         self._aliases = Aliases(self._lock, self.functions)
-        self._settings = Settings(cloud, self._lock, self.functions, self._aliases)
-        self.invocations = Invocations(cloud, self.functions, self.pools, self._metrics, seed=self._seed)
-        self.mappings = Mappings(cloud, self.functions, self.invocations, self._metrics)
-        self.capacity = CapacityProviders(cloud, self._lock, self.functions)
+        self._settings = Settings(context, self._lock, self.functions, self._aliases)
+        self.invocations = Invocations(context, self.functions, self.pools, self._metrics, seed=self._seed)
+        self.mappings = Mappings(context, self.functions, self.invocations, self._metrics)
+        self.capacity = CapacityProviders(context, self._lock, self.functions)
         self._settings.other_tags = (self.mappings.tags_of, self.capacity.tags_of)
 
     def stop(self) -> None:
@@ -93,7 +91,7 @@ class LambdaService:
         source_arn: str | None = None,
         caller: Caller | None = None,
     ) -> InvokeResult:
-        """Invoke a function in process; who may do so is for the caller to have checked (`cloud.authorize`).
+        """Invoke a function in process; who may do so is for the caller to have checked (`Context.authorize`).
 
         Args:
             function_ref: name, partial ARN or ARN, with a qualifier or not.

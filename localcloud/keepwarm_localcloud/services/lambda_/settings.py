@@ -5,10 +5,11 @@ import json
 import threading
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm import limits
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.lambda_.aliases import Aliases
 from keepwarm_localcloud.services.lambda_.errors import conflict, invalid, not_found, refuse
 from keepwarm_localcloud.services.lambda_.functions import Functions
@@ -16,15 +17,14 @@ from keepwarm_localcloud.services.lambda_.model import LATEST, Function, Stateme
 from keepwarm_localcloud.services.lambda_.pools import Provisioned
 from keepwarm_localcloud.services.lambda_.shapes import Params, page
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
-
 
 class Settings:
     """The operations of those settings."""
 
-    def __init__(self, cloud: "Cloud", lock: threading.RLock, functions: Functions, aliases: Aliases) -> None:
-        self._cloud = cloud
+    def __init__(
+        self, context: Context, lock: threading.RLock, functions: Functions, aliases: Aliases
+    ) -> None:
+        self._context = context
         self._lock = lock
         self._functions = functions
         self._aliases = aliases
@@ -241,7 +241,7 @@ class Settings:
             if target and target == function.qualified_arn(qualifier):
                 raise invalid("You can't specify the function as a destination for itself.")
         config["FunctionArn"] = function.qualified_arn(qualifier or LATEST)
-        config["LastModified"] = self._cloud.clock.now_s()
+        config["LastModified"] = self._context.clock.now_s()
         function.event_configs[qualifier or LATEST] = config
         return config
 
@@ -312,7 +312,7 @@ class Settings:
                 "TotalCodeSize": limits.LAMBDA_CODE_STORAGE_BYTES,
                 "CodeSizeUnzipped": limits.LAMBDA_UNZIPPED_MAX_BYTES,
                 "CodeSizeZipped": limits.LAMBDA_ZIP_UPLOAD_MAX_BYTES,
-                "ConcurrentExecutions": self._cloud.settings.account_concurrency,
+                "ConcurrentExecutions": self._context.account_concurrency,
                 "UnreservedConcurrentExecutions": self._functions.pools.unreserved(),
             },
             "AccountUsage": {"TotalCodeSize": sum(packages.values()), "FunctionCount": len(functions)},

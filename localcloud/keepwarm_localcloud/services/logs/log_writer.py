@@ -1,13 +1,13 @@
 """CloudWatch Logs and embedded metrics of everything that runs in the embedded cloud, in one place."""
 
 import json
-import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.clockwork.clock import Clock
+from keepwarm_localcloud.journal import Journal
+from keepwarm_localcloud.moto.base import Moto
 
 MAX_EVENT_BYTES: Final = 1_048_576 - 26
 """One log event at most, less the 26 bytes AWS counts per event.
@@ -20,10 +20,8 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 class Logs:
     """Write log lines and metric data straight into moto's backends, stamped with the cloud's clock."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
-        self._lock = threading.Lock()
-        self._known: set[tuple[str, str]] = set()
+    def __init__(self, clock: Clock, journal: Journal, moto: Moto) -> None:
+        self._clock, self._journal, self._moto = clock, journal, moto
 
     def put(self, group: str, stream: str, lines: Iterable[str]) -> None:
         """Append lines to a stream; group and stream are made when missing. EMF lines also become metric data.
@@ -33,13 +31,13 @@ class Logs:
             stream: Log stream.
             lines: One event each; a longer line than AWS takes is split, an empty one dropped as AWS drops it.
         """
-        now_ms = int(self._cloud.clock.now_s() * 1000)
+        now_ms = int(self._clock.now_s() * 1000)
         kept = [line.rstrip("\n") for line in lines]
         events = [{"timestamp": now_ms, "message": part} for line in kept if line for part in _split(line)]
         if not events:
             return
-        with self._cloud.moto.lock("logs"):
-            backend = self._cloud.moto.backend("logs")
+        with self._moto.lock("logs"):
+            backend = self._moto.backend("logs")
             if group not in backend.groups:
                 backend.create_log_group(group, {})
             if stream not in backend.groups[group].streams:
@@ -73,7 +71,7 @@ class Logs:
             at_s: Seconds since the epoch; default now, by the cloud's clock.
         """
         values = [float(value)] if isinstance(value, (int, float)) else [float(v) for v in value]
-        moment_s = self._cloud.clock.now_s() if at_s is None else at_s
+        moment_s = self._clock.now_s() if at_s is None else at_s
         # moto keeps moments in UTC without a zone and cannot compare them with zoned ones.
         stamp = datetime.fromtimestamp(moment_s, UTC).replace(tzinfo=None)
         dims = [{"Name": k, "Value": v} for k, v in sorted((dimensions or {}).items())]
@@ -81,14 +79,14 @@ class Logs:
             {"MetricName": name, "Value": v, "Unit": unit, "Dimensions": dims, "Timestamp": stamp}
             for v in values
         ]
-        with self._cloud.moto.lock("cloudwatch"):
-            self._cloud.moto.backend("cloudwatch").put_metric_data(namespace, data)
+        with self._moto.lock("cloudwatch"):
+            self._moto.backend("cloudwatch").put_metric_data(namespace, data)
 
     def _result_of(self, group: str, stream: str, line: str) -> None:
         """Journal a result event (contract C5), so that a live view follows the journal alone."""
         event = _json_of(line)
         if event is not None and event.get("event") == "keepwarm.result":
-            self._cloud.journal.write("result", group=group, stream=stream, event=event)
+            self._journal.write("result", group=group, stream=stream, event=event)
 
     def _metrics_of(self, line: str) -> None:
         # CloudWatch too keeps a malformed line as a log event and makes no metric of it.

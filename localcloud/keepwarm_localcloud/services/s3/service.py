@@ -4,35 +4,33 @@ import secrets
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from keepwarm_localcloud.iam.actions import Names, key_arn
+from keepwarm_localcloud.ports import BucketsPort
 from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.s3 import buckets, listing, multipart, objects
 from keepwarm_localcloud.services.s3.call import Call, check_tags, locate
 from keepwarm_localcloud.services.s3.store import Bucket, Store, Version
 from keepwarm_localcloud.services.s3.xml import document, iso, parse, tag
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
-
 _OPERATOR_ID: Final = "AIDAKEEPWARMOPERATOR"
 _IGNORED: Final = frozenset({"x-id", "list-type", "encoding-type"})
 
 
-class S3Service:
+class S3Service(BucketsPort):
     """Buckets and objects, complete; nothing of S3 is left to moto."""
 
     name = "s3"
 
     def __init__(self) -> None:
-        self._cloud: Cloud
+        self._context: Context
         self._store: Store
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach; data goes to the folder `s3` of the cloud."""
-        self._cloud = cloud
-        self._store = Store(cloud.directory / "s3")
+        self._context = context
+        self._store = Store(context.directory / "s3")
 
     def stop(self) -> None:
         """Nothing runs here; the cloud removes the folder."""
@@ -55,8 +53,8 @@ class S3Service:
             AwsError: NoSuchBucket, NoSuchKey or NoSuchVersion.
         """
         query = {"versionId": [version_id]} if version_id else {}
-        request = Request("GET", "", query, {}, "s3", self._cloud.region)
-        _, version = Call(request, self._store, bucket, key, self._cloud.clock.now_s()).version()
+        request = Request("GET", "", query, {}, "s3", self._context.region)
+        _, version = Call(request, self._store, bucket, key, self._context.clock.now_s()).version()
         assert version.blob is not None
         return b"".join(version.blob.pieces())
 
@@ -68,11 +66,11 @@ class S3Service:
             self._store,
             bucket,
             key,
-            self._cloud.clock.now_s(),
-            lambda action, resource, context=None: self._cloud.authorize(
+            self._context.clock.now_s(),
+            lambda action, resource, context=None: self._context.authorize(
                 request.caller, action, resource, context
             ),
-            lambda name: key_arn(name, Names(self._cloud), self._cloud),
+            self._context.names.key_arn,
         )
         try:
             return self._answer(call)
@@ -131,7 +129,7 @@ class S3Service:
     def _create(self, call: Call) -> Response:
         name = buckets.check_name(call.bucket_name)
         body = call.document()
-        region = call.request.region or self._cloud.region
+        region = call.request.region or self._context.region
         tags: dict[str, str] = {}
         if body.strip():
             element = parse(body, "CreateBucketConfiguration")
@@ -292,7 +290,7 @@ class S3Service:
                 if arn.split(":")[2:3] == ["lambda"]:
                     self._check_function(arn, bucket_arn)
                 else:
-                    self._cloud.deliver(arn, event, bucket_arn)
+                    self._context.deliver(arn, event, bucket_arn)
             except AwsError as error:
                 raise AwsError(
                     "InvalidArgument",
@@ -301,14 +299,12 @@ class S3Service:
                 ) from error
 
     def _check_function(self, arn: str, bucket_arn: str) -> None:
-        functions: Any = self._cloud.find_service("lambda")
-        check = getattr(functions, "check_permission", None)
-        if check is not None:
-            check(
+        if "lambda" in self._context.peers:
+            self._context.peers.functions.check_permission(
                 arn,
                 principal="s3.amazonaws.com",
                 source_arn=bucket_arn,
-                source_account=self._cloud.account_id,
+                source_account=self._context.account_id,
             )
 
     def _announce(self, bucket: Bucket, event: str, version: Version, call: Call) -> None:
@@ -328,10 +324,12 @@ class S3Service:
                 continue
             record = self._record(bucket, event, version, call, destination["id"])
             try:
-                self._cloud.deliver(destination["arn"], {"Records": [record]}, f"arn:aws:s3:::{bucket.name}")
+                self._context.deliver(
+                    destination["arn"], {"Records": [record]}, f"arn:aws:s3:::{bucket.name}"
+                )
             except AwsError as error:
                 # The writer of the object is not told on AWS either.
-                self._cloud.journal.write(
+                self._context.journal.write(
                     "notification_failed",
                     bucket=bucket.name,
                     key=version.key,

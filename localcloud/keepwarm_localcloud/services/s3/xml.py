@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Final
 
-from keepwarm_localcloud.front.protocols import escape
-from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.request import AwsError, escape
 
 NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 

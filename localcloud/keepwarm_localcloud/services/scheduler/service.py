@@ -12,18 +12,16 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm_localcloud.clockwork import schedules
 from keepwarm_localcloud.clockwork.timers import Timers
-from keepwarm_localcloud.iam.roles import RoleCalls, botocore_error, client_error, trusts
 from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.errors import coded
+from keepwarm_localcloud.services.roles import RoleCalls, botocore_error, client_error, trusts
 from keepwarm_localcloud.services.stepfunctions.failures import StateFailure
 from keepwarm_localcloud.services.stepfunctions.integrations import api
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 LOG = logging.getLogger(__name__)
 DEFAULT_ATTEMPTS = 185
@@ -74,20 +72,20 @@ class SchedulerService:
         self._dirty = False
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self.cloud: Cloud
+        self.context: Context
         self.roles: RoleCalls
         self._timers: Timers
         self._pool: ThreadPoolExecutor
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach to the cloud and start the thread."""
-        self.cloud = cloud
-        self.roles = RoleCalls(cloud)
+        self.context = context
+        self.roles = RoleCalls(context)
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="scheduler")
-        self._timers = Timers(cloud.clock, "scheduler")
+        self._timers = Timers(context.clock, "scheduler")
         self._timers.start()
-        cloud.moto.before("scheduler", lambda _request: self._poke())
-        cloud.moto.before("scheduler", _leave_dates_to_us)
+        context.moto.before("scheduler", lambda _request: self._poke())
+        context.moto.before("scheduler", _leave_dates_to_us)
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
         self._thread.start()
 
@@ -105,7 +103,7 @@ class SchedulerService:
 
     def inventory(self) -> dict[str, list[str]]:
         """Schedules and groups that are not the default."""
-        backend = self.cloud.moto.existing_backend("scheduler")
+        backend = self.context.moto.existing_backend("scheduler")
         if backend is None:
             return {}
         found = {
@@ -125,15 +123,15 @@ class SchedulerService:
         # moto keeps names as they stand in the address, escapes and all.
         address = (request.raw_path or request.path).partition("?")[0]
         group, name = body.get("GroupName") or "default", address.rpartition("/")[2]
-        self._written[group, name] = self.cloud.clock.now_s()
+        self._written[group, name] = self.context.clock.now_s()
         # "EventBridge Scheduler uses all values, including empty values, specified in the request and overrides the
         # existing schedule": moto's update keeps no default state and never the action after completion.
         # https://docs.aws.amazon.com/scheduler/latest/APIReference/API_UpdateSchedule.html
         whole = {**body, "State": body.get("State") or "ENABLED"}
-        with self.cloud.moto.lock("scheduler"):
-            answer = self.cloud.moto.handle(replace(request, body=json.dumps(whole).encode()))
+        with self.context.moto.lock("scheduler"):
+            answer = self.context.moto.handle(replace(request, body=json.dumps(whole).encode()))
             if answer.status == 200:
-                backend = self.cloud.moto.backend("scheduler", region=request.region)
+                backend = self.context.moto.backend("scheduler", region=request.region)
                 record = backend.get_schedule(group, name)
                 record.action_after_completion = body.get("ActionAfterCompletion") or "NONE"
         return answer
@@ -149,7 +147,7 @@ class SchedulerService:
             )
         except schedules.ExpressionError as error:
             raise _invalid(str(error)) from error
-        start_s, now_s = _stamp(body.get("StartDate")), self.cloud.clock.now_s()
+        start_s, now_s = _stamp(body.get("StartDate")), self.context.clock.now_s()
         if start_s is not None and start_s < now_s - 300 and not isinstance(schedule, schedules.Once):
             raise _invalid("The StartDate you specify cannot be earlier than 5 minutes ago.")
         window = body.get("FlexibleTimeWindow") or {}
@@ -201,7 +199,7 @@ class SchedulerService:
     def _check_role(self, arn: str) -> None:
         if ROLE.fullmatch(arn) is None:
             raise _invalid(f"Provided role ARN '{arn}' is not valid.")
-        if not trusts(self.cloud, arn, "scheduler.amazonaws.com"):
+        if not trusts(self.context, arn, "scheduler.amazonaws.com"):
             raise _invalid(
                 "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
             )
@@ -216,7 +214,7 @@ class SchedulerService:
 
     def _loop(self) -> None:
         while True:
-            now_s = self.cloud.clock.now_s()
+            now_s = self.context.clock.now_s()
             due = [now_s + 3600.0]
             try:
                 self._sync(now_s)
@@ -227,12 +225,12 @@ class SchedulerService:
                 if self._stopping:
                     return
                 if not self._dirty:
-                    self.cloud.clock.wait_until(self._wake, min(due))
+                    self.context.clock.wait_until(self._wake, min(due))
                 self._dirty = False
 
     def _sync(self, now_s: float) -> None:
-        with self.cloud.moto.lock("scheduler"):
-            backend = self.cloud.moto.existing_backend("scheduler")
+        with self.context.moto.lock("scheduler"):
+            backend = self.context.moto.existing_backend("scheduler")
             if backend is None:
                 return
             found = {s.arn: s for g in backend.schedule_groups.values() for s in g.schedules.values()}
@@ -279,8 +277,8 @@ class SchedulerService:
         return None if following is None or (end_s is not None and following > end_s) else following
 
     def _delete(self, record: Any) -> None:
-        with self.cloud.moto.lock("scheduler"):
-            self.cloud.moto_backend("scheduler").delete_schedule(record.group_name, record.name)
+        with self.context.moto.lock("scheduler"):
+            self.context.moto.backend("scheduler").delete_schedule(record.group_name, record.name)
 
     def _fire(self, record: Any, scheduled_s: float) -> None:
         run = Run(
@@ -309,7 +307,7 @@ class SchedulerService:
             self._note(run, "INVOKED")
 
     def _note(self, run: Run, state: str, error: str | None = None) -> None:
-        self.cloud.journal.write(
+        self.context.journal.write(
             "schedule",
             schedule=run.name,
             target=run.target["Arn"],
@@ -337,7 +335,7 @@ class SchedulerService:
         elif service == "states":
             self.roles.client(role, "stepfunctions").start_execution(stateMachineArn=arn, input=text)
         elif service == "sqs":
-            url = f"{self.cloud.endpoint}/{parts[4]}/{parts[5]}"
+            url = f"{self.context.endpoint}/{parts[4]}/{parts[5]}"
             group = target.get("SqsParameters", {}).get("MessageGroupId")
             extra = {"MessageGroupId": group} if group else {}
             self.roles.client(role, "sqs").send_message(QueueUrl=url, MessageBody=text, **extra)
@@ -377,7 +375,7 @@ class SchedulerService:
         policy = run.target.get("RetryPolicy", {})
         attempts = policy.get("MaximumRetryAttempts", DEFAULT_ATTEMPTS)
         age_s = policy.get("MaximumEventAgeInSeconds", DEFAULT_AGE_S)
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         pause_s = min(FIRST_RETRY_S * 2 ** (run.attempt - 1), MAX_RETRY_S)
         if run.attempt <= attempts and now_s + pause_s <= run.scheduled_s + age_s:
             self._note(run, "RETRYING", str(error))
@@ -399,7 +397,7 @@ class SchedulerService:
         parts = queue.split(":")
         try:
             self.roles.client(run.target["RoleArn"], "sqs").send_message(
-                QueueUrl=f"{self.cloud.endpoint}/{parts[4]}/{parts[5]}",
+                QueueUrl=f"{self.context.endpoint}/{parts[4]}/{parts[5]}",
                 MessageBody=self._input(run),
                 MessageAttributes={k: {"DataType": "String", "StringValue": v} for k, v in facts.items()},
             )

@@ -8,12 +8,11 @@ import re
 import secrets
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from keepwarm_localcloud.ports import RegistryPort
 from keepwarm_localcloud.request import AwsError, Request, Response
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.services.context import Context
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 HTTP_NAME = re.compile(r"[!-~]{1,1024}")
@@ -61,7 +60,7 @@ class Registry:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-class ServiceDiscoveryService:
+class ServiceDiscoveryService(RegistryPort):
     """Cloud Map. `register` and `deregister` are what ECS uses in process."""
 
     name = "servicediscovery"
@@ -71,11 +70,11 @@ class ServiceDiscoveryService:
         self.services: dict[str, Registry] = {}
         self._operations: dict[str, dict[str, Any]] = {}
         self._lock = threading.RLock()
-        self.cloud: Cloud
+        self.context: Context
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach to the cloud."""
-        self.cloud = cloud
+        self.context = context
 
     def stop(self) -> None:
         """Nothing runs."""
@@ -101,6 +100,10 @@ class ServiceDiscoveryService:
             return Response.of_json(method(request.json()), content_type=CONTENT_TYPE)
 
     # In-process use
+
+    def has_service(self, identity: str) -> bool:
+        """Tell whether a service exists."""
+        return identity in self.services
 
     def register(self, service_ref: str, instance_id: str, attributes: dict[str, str]) -> None:
         """Register an instance, replacing one of the same id.
@@ -129,7 +132,7 @@ class ServiceDiscoveryService:
     # Namespaces
 
     def _operation(self, kind: str, targets: dict[str, str]) -> dict[str, Any]:
-        identity, now_s = secrets.token_hex(16), self.cloud.clock.now_s()
+        identity, now_s = secrets.token_hex(16), self.context.clock.now_s()
         self._operations[identity] = {
             "Id": identity, "Type": kind, "Status": "SUCCESS", "CreateDate": now_s, "UpdateDate": now_s,
             "Targets": targets,
@@ -172,12 +175,12 @@ class ServiceDiscoveryService:
         identity = f"ns-{secrets.token_hex(8)}"
         self.namespaces[identity] = Namespace(
             identity, self._arn("namespace", identity), name, kind, body.get("Description", ""), properties,
-            self.cloud.clock.now_s(), list(body.get("Tags", [])),
+            self.context.clock.now_s(), list(body.get("Tags", [])),
         )  # fmt: skip
         return self._operation("CREATE_NAMESPACE", {"NAMESPACE": identity})
 
     def _arn(self, kind: str, identity: str) -> str:
-        return f"arn:aws:servicediscovery:{self.cloud.region}:{self.cloud.account_id}:{kind}/{identity}"
+        return f"arn:aws:servicediscovery:{self.context.region}:{self.context.account_id}:{kind}/{identity}"
 
     def _namespace(self, ref: str) -> Namespace:
         namespace = self.namespaces.get(ref.rpartition("/")[2])
@@ -263,7 +266,7 @@ class ServiceDiscoveryService:
         keep = ("Description", "DnsConfig", "HealthCheckConfig", "HealthCheckCustomConfig")
         service = Registry(
             identity, self._arn("service", identity), name, namespace, {k: body[k] for k in keep if body.get(k)},
-            self.cloud.clock.now_s(), list(body.get("Tags", [])),
+            self.context.clock.now_s(), list(body.get("Tags", [])),
         )  # fmt: skip
         self.services[identity] = service
         return {"Service": self._described(service)}

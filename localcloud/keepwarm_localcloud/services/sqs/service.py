@@ -4,10 +4,12 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from keepwarm import limits
+from keepwarm_localcloud.ports import QueuesPort
 from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.sqs.checks import (
     READ_ONLY,
     as_attribute,
@@ -22,9 +24,6 @@ from keepwarm_localcloud.services.sqs.checks import (
 )
 from keepwarm_localcloud.services.sqs.queue import Message, Queue, Stored, sequence_number
 
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
-
 METRICS_PERIOD_S: Final = 60
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 ACTIVE_S: Final = 6 * 3_600
@@ -34,7 +33,7 @@ _STOP_S: Final = 30.0
 _ARN = re.compile(r"arn:aws[a-z-]*:sqs:([a-z0-9-]+):(\d{12}):([A-Za-z0-9_.-]+)\Z")
 
 
-class SqsService:
+class SqsService(QueuesPort):
     """Standard and FIFO queues, complete, on the cloud's clock."""
 
     name = "sqs"
@@ -45,7 +44,7 @@ class SqsService:
         self._moves: list[dict[str, Any]] = []
         self._stopping = threading.Condition()
         self._stopped = False
-        self._cloud: Cloud
+        self._context: Context
         self._thread: threading.Thread | None = None
         self._operations: dict[str, Callable[[dict[str, Any], Request], dict[str, Any]]] = {
             "CreateQueue": self._create,
@@ -75,9 +74,9 @@ class SqsService:
 
     # --- Service -------------------------------------------------------------------------------------------
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach and begin to publish metrics every minute of the cloud's clock."""
-        self._cloud = cloud
+        self._context = context
         self._thread = threading.Thread(target=self._publish, name="keepwarm-sqs-metrics", daemon=True)
         self._thread.start()
 
@@ -210,7 +209,7 @@ class SqsService:
 
     def publish_metrics(self) -> None:
         """Publish the metrics of every active queue now, with the cloud's time as their moment."""
-        now = self._cloud.clock.now_s()
+        now = self._context.clock.now_s()
         with self._lock:
             queues = list(self._queues.values())
         for queue in queues:
@@ -229,25 +228,25 @@ class SqsService:
                 "NumberOfEmptyReceives": ("Count", counters.empty),
             }
             for name, (unit, value) in values.items():
-                self._cloud.logs.metric(
+                self._context.logs.metric(
                     "AWS/SQS", name, value, unit=unit, dimensions={"QueueName": queue.name}
                 )
 
     def _publish(self) -> None:
         with self._stopping:
             while not self._stopped:
-                next_s = (self._cloud.clock.now_s() // METRICS_PERIOD_S + 1) * METRICS_PERIOD_S
-                self._cloud.clock.wait_until(self._stopping, next_s)
-                if not self._stopped and self._cloud.clock.now_s() >= next_s:
+                next_s = (self._context.clock.now_s() // METRICS_PERIOD_S + 1) * METRICS_PERIOD_S
+                self._context.clock.wait_until(self._stopping, next_s)
+                if not self._stopped and self._context.clock.now_s() >= next_s:
                     self.publish_metrics()
 
     # --- queues --------------------------------------------------------------------------------------------
 
     def _arn(self, name: str) -> str:
-        return f"arn:aws:sqs:{self._cloud.region}:{self._cloud.account_id}:{name}"
+        return f"arn:aws:sqs:{self._context.region}:{self._context.account_id}:{name}"
 
     def _url_of(self, name: str) -> str:
-        return f"{self._cloud.endpoint}/{self._cloud.account_id}/{name}"
+        return f"{self._context.endpoint}/{self._context.account_id}/{name}"
 
     def _named(self, call: dict[str, Any]) -> Queue:
         url = call.get("QueueUrl")
@@ -281,7 +280,7 @@ class SqsService:
             queue = Queue(
                 name,
                 arn,
-                self._cloud.clock,
+                self._context.clock,
                 {**defaults(fifo=fifo), **{k: v for k, v in settings.items() if v != ""}},
                 dead_letter_queue=self._dead_letter_queue,
                 journal=self._note,
@@ -376,7 +375,7 @@ class SqsService:
             elif settings.get("SqsManagedSseEnabled") == "true":
                 fresh.pop("KmsMasterKeyId", None)
             queue.settings = {k: v for k, v in fresh.items() if v != ""}
-            queue.modified_s = self._cloud.clock.now_s()
+            queue.modified_s = self._context.clock.now_s()
         # Outside the lock: a receive asks for the dead-letter queue under the queue's.
         if queue.fifo and "DelaySeconds" in settings:
             queue.delay_anew()
@@ -618,7 +617,7 @@ class SqsService:
             "SourceArn": source.arn,
             "ApproximateNumberOfMessagesMoved": moved,
             "ApproximateNumberOfMessagesToMove": moved + failed,
-            "StartedTimestamp": int(self._cloud.clock.now_s() * 1000),
+            "StartedTimestamp": int(self._context.clock.now_s() * 1000),
         }
         if destination is not None:
             task["DestinationArn"] = destination.arn
@@ -649,7 +648,7 @@ class SqsService:
         return queue
 
     def _note(self, event: str, queue: Queue, facts: dict[str, Any]) -> None:
-        self._cloud.journal.write("sqs", queue=queue.name, event=event, **facts)
+        self._context.journal.write("sqs", queue=queue.name, event=event, **facts)
 
 
 def _no_queue() -> AwsError:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 
-from keepwarm_localcloud.iam.roles import InvokeResult, botocore_error, client_error
+from keepwarm_localcloud.ports import Invocation
 from keepwarm_localcloud.request import AwsError
+from keepwarm_localcloud.services.roles import botocore_error, client_error
 from keepwarm_localcloud.services.stepfunctions.failures import StateFailure
 from keepwarm_localcloud.services.stepfunctions.interpreter import compact
 
@@ -51,7 +52,7 @@ class Roles(Protocol):
         """boto3 client of the cloud's endpoint with a session of the role."""
         ...
 
-    def function(self, role_arn: str, name: str, payload: bytes, kind: str) -> InvokeResult:
+    def function(self, role_arn: str, name: str, payload: bytes, kind: str) -> Invocation:
         """Invoke a function as the role."""
         ...
 

@@ -9,11 +9,12 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm_localcloud.clockwork.clock import Clock
-from keepwarm_localcloud.iam.roles import RoleCalls, trusts
 from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.context import Context
+from keepwarm_localcloud.services.roles import RoleCalls, trusts
 from keepwarm_localcloud.services.stepfunctions import integrations
 from keepwarm_localcloud.services.stepfunctions.execution import Execution, token
 from keepwarm_localcloud.services.stepfunctions.failures import Aborted, StateFailure
@@ -26,9 +27,6 @@ from keepwarm_localcloud.services.stepfunctions.interpreter import (
     timestamp,
 )
 from keepwarm_localcloud.services.stepfunctions.validation import validate
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
 
 NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 """https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html#API_StartExecution_RequestSyntax"""
@@ -71,7 +69,7 @@ class _Run:
         self, service: "StepFunctionsService", execution: Execution, logger: Callable[[dict[str, Any]], None]
     ) -> None:
         self.service, self.execution, self.logger = service, execution, logger
-        self.clock: Clock = service.cloud.clock
+        self.clock: Clock = service.context.clock
         self.random = service.random
         self._tokens: dict[int, str] = {}
         self._jobs: dict[int, tuple[str, str]] = {}
@@ -165,15 +163,15 @@ class StepFunctionsService:
         self.tokens: dict[str, Signal] = {}
         self.random = random.Random()  # noqa: S311 - jitter and alias weights, no secrets
         self._lock = threading.RLock()
-        self.cloud: Cloud
+        self.context: Context
         self.engine: Engine
         self.roles: RoleCalls
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach to the cloud."""
-        self.cloud = cloud
-        self.roles = RoleCalls(cloud)
-        self.engine = Engine(cloud.clock)
+        self.context = context
+        self.roles = RoleCalls(context)
+        self.engine = Engine(context.clock)
         self.engine.start()
 
     def stop(self) -> None:
@@ -203,7 +201,7 @@ class StepFunctionsService:
     # State machines
 
     def _arn(self, kind: str, name: str) -> str:
-        return f"arn:aws:states:{self.cloud.region}:{self.cloud.account_id}:{kind}:{name}"
+        return f"arn:aws:states:{self.context.region}:{self.context.account_id}:{kind}:{name}"
 
     def _create_state_machine(self, body: dict[str, Any]) -> dict[str, Any]:
         name = _name(body, "name")
@@ -236,7 +234,7 @@ class StepFunctionsService:
                     parsed,
                     role,
                     kind,
-                    self.cloud.clock.now_s(),
+                    self.context.clock.now_s(),
                     str(uuid.uuid4()),
                     log,
                     tracing,
@@ -253,7 +251,7 @@ class StepFunctionsService:
         """Refuse a role that Step Functions can't assume."""
         if re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/.+", role) is None:
             raise AwsError("InvalidArn", f"Invalid Role Arn: '{role}'")
-        if not trusts(self.cloud, role, "states.amazonaws.com"):
+        if not trusts(self.context, role, "states.amazonaws.com"):
             raise AwsError(
                 "AccessDeniedException",
                 "Neither the global service principal states.amazonaws.com, nor the regional one is authorized to "
@@ -363,7 +361,7 @@ class StepFunctionsService:
             machine.tracing = body.get("tracingConfiguration", machine.tracing)
             machine.encryption = body.get("encryptionConfiguration", machine.encryption)
             machine.revision = str(uuid.uuid4())
-        answer = {"updateDate": self.cloud.clock.now_s(), "revisionId": machine.revision}
+        answer = {"updateDate": self.context.clock.now_s(), "revisionId": machine.revision}
         if body.get("publish"):
             answer["stateMachineVersionArn"] = self._publish(machine, body.get("versionDescription", ""))
         return answer
@@ -404,7 +402,7 @@ class StepFunctionsService:
             number, machine.next_version = machine.next_version, machine.next_version + 1
             machine.versions[number] = {
                 "definition": machine.definition, "parsed": machine.parsed, "roleArn": machine.role_arn,
-                "revision": machine.revision, "created_s": self.cloud.clock.now_s(), "description": description,
+                "revision": machine.revision, "created_s": self.context.clock.now_s(), "description": description,
             }  # fmt: skip
         return f"{machine.arn}:{number}"
 
@@ -415,7 +413,7 @@ class StepFunctionsService:
                 "ConflictException", "Failed to publish the State Machine version: the revision changed"
             )
         arn = self._publish(machine, body.get("description", ""))
-        return {"stateMachineVersionArn": arn, "creationDate": self.cloud.clock.now_s()}
+        return {"stateMachineVersionArn": arn, "creationDate": self.context.clock.now_s()}
 
     def _list_state_machine_versions(self, body: dict[str, Any]) -> dict[str, Any]:
         machine = self._machine(body.get("stateMachineArn", ""))
@@ -440,7 +438,7 @@ class StepFunctionsService:
     def _create_state_machine_alias(self, body: dict[str, Any]) -> dict[str, Any]:
         name, routes = _name(body, "name"), self._routes(body)
         arn = f"{routes[0]['stateMachineVersionArn'].rpartition(':')[0]}:{name}"
-        now_s = self.cloud.clock.now_s()
+        now_s = self.context.clock.now_s()
         alias = {
             "stateMachineAliasArn": arn, "name": name, "description": body.get("description", ""),
             "routingConfiguration": routes, "creationDate": now_s, "updateDate": now_s,
@@ -479,7 +477,7 @@ class StepFunctionsService:
         if "routingConfiguration" in body:
             alias["routingConfiguration"] = self._routes(body)
         alias["description"] = body.get("description", alias["description"])
-        alias["updateDate"] = self.cloud.clock.now_s()
+        alias["updateDate"] = self.context.clock.now_s()
         return {"updateDate": alias["updateDate"]}
 
     def _delete_state_machine_alias(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -548,7 +546,7 @@ class StepFunctionsService:
                 machine.kind,
                 role,
                 text,
-                self.cloud.clock.now_s(),
+                self.context.clock.now_s(),
                 version,
                 alias,
             )
@@ -578,7 +576,7 @@ class StepFunctionsService:
             },
             "StateMachine": {"Id": machine.arn, "Name": machine.name},
         }  # fmt: skip
-        self.cloud.journal.write(
+        self.context.journal.write(
             "execution", state_machine=machine.name, execution=execution.name, status="RUNNING"
         )
         first = run.event(
@@ -618,7 +616,7 @@ class StepFunctionsService:
     ) -> bool:  # fmt: skip
         """Close an execution; False when it is closed already."""
         kinds = {"SUCCEEDED": "Succeeded", "FAILED": "Failed", "TIMED_OUT": "TimedOut", "ABORTED": "Aborted"}
-        kind, now_s = f"Execution{kinds[status]}", self.cloud.clock.now_s()
+        kind, now_s = f"Execution{kinds[status]}", self.context.clock.now_s()
         if status == "TIMED_OUT":
             error = "States.Timeout"
         details = {"error": error, "cause": cause} if status != "SUCCEEDED" else {"output": output}
@@ -638,7 +636,7 @@ class StepFunctionsService:
         machine = self.machines.get(execution.machine_arn)
         if machine is not None:
             self._logger(machine, execution)({"type": kind, "details": facts})
-        self.cloud.journal.write(
+        self.context.journal.write(
             "execution", state_machine=execution.machine_arn.rpartition(":")[2], execution=execution.name,
             status=status, error=error, cause=cause, duration_ms=round((now_s - execution.started_s) * 1000, 3),
         )  # fmt: skip
@@ -661,11 +659,11 @@ class StepFunctionsService:
                 **event,
                 "details": event["details"] if data else {},
                 "execution_arn": execution.arn,
-                "event_timestamp": str(int(self.cloud.clock.now_s() * 1000)),
+                "event_timestamp": str(int(self.context.clock.now_s() * 1000)),
             }
             stream = f"states/{machine.name}/{execution.name}"[:512]
             try:
-                self.cloud.logs.put(groups[0], stream, [json.dumps(line)])
+                self.context.logs.put(groups[0], stream, [json.dumps(line)])
             except Exception:
                 # Logging is best effort on AWS: an execution goes on, and above all ends, without it.
                 LOG.exception("an event of %s could not be logged", execution.arn)
@@ -709,11 +707,11 @@ class StepFunctionsService:
 
     def follow_task(self, arn: str, then: Callable[[dict[str, Any]], None]) -> None:
         """Call `then` when an ECS task is stopped."""
-        self.cloud.service("ecs", _Tasks).follow(arn, then)
+        self.context.peers.tasks.follow(arn, then)
 
     def stop_task(self, arn: str) -> None:
         """Stop the ECS task of an abandoned `.sync` state, as Step Functions does when it may ecs:StopTask."""
-        self.cloud.service("ecs", _Tasks).stop_task_by_arn(arn, "Stopped by AWS Step Functions")
+        self.context.peers.tasks.stop_task_by_arn(arn, "Stopped by AWS Step Functions")
 
     def stop_execution(self, arn: str, error: str | None = None, cause: str | None = None) -> Execution:
         """Abort an execution; closed ones stay as they are."""
@@ -802,18 +800,6 @@ class StepFunctionsService:
     def _send_task_heartbeat(self, body: dict[str, Any]) -> dict[str, Any]:
         self.engine.beat(self._token(body))
         return {}
-
-
-class _Tasks:
-    """The part of the ECS service used for `.sync`; only a shape for the type checker."""
-
-    def follow(self, arn: str, then: Callable[[dict[str, Any]], None]) -> None:
-        """Call `then` with the description once the task is stopped."""
-        raise NotImplementedError
-
-    def stop_task_by_arn(self, arn: str, reason: str) -> None:
-        """Stop a task."""
-        raise NotImplementedError
 
 
 def _snake(name: str) -> str:

@@ -2,13 +2,10 @@
 
 import urllib.parse
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from keepwarm_localcloud.front.protocols import escape, request_id
-from keepwarm_localcloud.request import AwsError, Request, Response
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.request import AwsError, Request, Response, escape, request_id
+from keepwarm_localcloud.services.context import Context
 
 _NAMESPACE: Final = "https://sts.amazonaws.com/doc/2011-06-15/"
 DEFAULT_SESSION_S: Final = 3_600
@@ -21,11 +18,11 @@ class StsService:
     name = "sts"
 
     def __init__(self) -> None:
-        self._cloud: Cloud | None = None
+        self._context: Context | None = None
 
-    def start(self, cloud: "Cloud") -> None:
+    def start(self, context: Context) -> None:
         """Attach."""
-        self._cloud = cloud
+        self._context = context
 
     def stop(self) -> None:
         """Nothing was started."""
@@ -45,9 +42,9 @@ class StsService:
         return None
 
     def _identity(self, request: Request) -> Response:
-        assert self._cloud is not None
-        issued = self._cloud.credentials.find(request.caller.access_key)
-        account = self._cloud.account_id
+        assert self._context is not None
+        issued = self._context.credentials.find(request.caller.access_key)
+        account = self._context.account_id
         arn = issued.assumed_role_arn if issued else f"arn:aws:iam::{account}:user/operator"
         user = f"{issued.access_key_id}:{issued.session_name}" if issued else "AIDAKEEPWARMOPERATOR"
         return _answer(
@@ -56,23 +53,25 @@ class StsService:
         )
 
     def _assume(self, form: dict[str, list[str]]) -> Response:
-        assert self._cloud is not None
+        assert self._context is not None
         role_arn = form.get("RoleArn", [""])[0]
         session = form.get("RoleSessionName", [""])[0]
         if not role_arn or not session:
             raise AwsError("ValidationError", "RoleArn and RoleSessionName must be given")
-        with self._cloud.moto.lock("iam"):
-            known = any(r.arn == role_arn for r in self._cloud.moto.backend("iam").roles.values())
+        with self._context.moto.lock("iam"):
+            known = any(r.arn == role_arn for r in self._context.moto.backend("iam").roles.values())
         if not known:
             raise AwsError(
                 "AccessDenied",
-                f"User: arn:aws:iam::{self._cloud.account_id}:user/operator is not authorized to perform: "
+                f"User: arn:aws:iam::{self._context.account_id}:user/operator is not authorized to perform: "
                 f"sts:AssumeRole on resource: {role_arn}",
                 403,
             )
-        issued = self._cloud.credentials.issue(role_arn, session)
+        issued = self._context.credentials.issue(role_arn, session)
         seconds = int(form.get("DurationSeconds", [str(DEFAULT_SESSION_S)])[0])
-        end = datetime.fromtimestamp(self._cloud.clock.now_s() + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        end = datetime.fromtimestamp(self._context.clock.now_s() + seconds, UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )
         return _answer(
             "AssumeRole",
             f"<Credentials><AccessKeyId>{issued.access_key_id}</AccessKeyId><SecretAccessKey>{issued.secret_access_key}"

@@ -2,12 +2,11 @@
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
+from keepwarm_localcloud.ports import Invocation
 from keepwarm_localcloud.request import Caller
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.cloud import Cloud
+from keepwarm_localcloud.services.context import Context
 
 
 def client_error() -> Any:
@@ -24,42 +23,16 @@ def botocore_error() -> Any:
     return BotoCoreError
 
 
-class InvokeResult(Protocol):
-    """What the Lambda service gives back."""
-
-    status: int
-    payload: bytes
-    function_error: str
-    executed_version: str
-
-
-class Invoker(Protocol):
-    """The part of the Lambda service that other services use."""
-
-    def invoke(
-        self,
-        function_ref: str,
-        payload: bytes,
-        *,
-        qualifier: str | None = None,
-        kind: str = "RequestResponse",
-        source_arn: str | None = None,
-        caller: Caller | None = None,
-    ) -> InvokeResult:
-        """Invoke a function."""
-        ...
-
-
-def trusts(cloud: "Cloud", role_arn: str, principal: str) -> bool:
+def trusts(context: Context, role_arn: str, principal: str) -> bool:
     """Whether a role exists and lets a service assume it.
 
     Args:
-        cloud: Where the role is.
+        context: Of the cloud that has the role.
         role_arn: The role.
         principal: Such as `states.amazonaws.com`.
     """
-    with cloud.moto.lock("iam"):
-        role = next((r for r in cloud.moto_backend("iam").roles.values() if r.arn == role_arn), None)
+    with context.moto.lock("iam"):
+        role = next((r for r in context.moto.backend("iam").roles.values() if r.arn == role_arn), None)
         if role is None:
             return False
         document = role.assume_role_policy_document
@@ -78,8 +51,8 @@ def trusts(cloud: "Cloud", role_arn: str, principal: str) -> bool:
 class RoleCalls:
     """boto3 clients per role and service, made once; sessions of a role are the cloud's own."""
 
-    def __init__(self, cloud: "Cloud") -> None:
-        self._cloud = cloud
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], Any] = {}
         self._callers: dict[str, Caller] = {}
@@ -96,12 +69,12 @@ class RoleCalls:
             if session is None:
                 import boto3
 
-                keys = self._cloud.credentials.issue(role_arn, "keepwarm-service")
+                keys = self._context.credentials.issue(role_arn, "keepwarm-service")
                 session = boto3.session.Session(
                     aws_access_key_id=keys.access_key_id,
                     aws_secret_access_key=keys.secret_access_key,
                     aws_session_token=keys.session_token,
-                    region_name=self._cloud.region,
+                    region_name=self._context.region,
                 )
                 self._sessions[role_arn] = session
                 self._callers[role_arn] = Caller(keys.access_key_id, role_arn)
@@ -118,7 +91,7 @@ class RoleCalls:
 
                 client = session.client(
                     service,
-                    endpoint_url=self._cloud.endpoint,
+                    endpoint_url=self._context.endpoint,
                     config=Config(
                         retries={"total_max_attempts": 1},
                         max_pool_connections=64,
@@ -136,9 +109,9 @@ class RoleCalls:
         Raises:
             AwsError: `AccessDenied`, as AWS words it.
         """
-        self._cloud.authorize(self.caller(role_arn), action, resource)
+        self._context.authorize(self.caller(role_arn), action, resource)
 
-    def function(self, role_arn: str, name: str, payload: bytes, kind: str) -> InvokeResult:
+    def function(self, role_arn: str, name: str, payload: bytes, kind: str) -> Invocation:
         """Invoke a function as the role, without a detour over HTTP.
 
         Raises:
@@ -146,14 +119,13 @@ class RoleCalls:
         """
         arn = self.function_arn(name)
         self.authorize(role_arn, "lambda:InvokeFunction", arn)
-        service: Invoker = cast("Invoker", self._cloud.service("lambda", object))
-        return service.invoke(arn, payload, kind=kind, caller=self.caller(role_arn))
+        return self._context.peers.functions.invoke(arn, payload, kind=kind, caller=self.caller(role_arn))
 
     def function_arn(self, name: str) -> str:
         """Complete a function name to its ARN; a qualifier stays."""
         if name.startswith("arn:"):
             return name
-        return f"arn:aws:lambda:{self._cloud.region}:{self._cloud.account_id}:function:{name}"
+        return f"arn:aws:lambda:{self._context.region}:{self._context.account_id}:function:{name}"
 
     def close(self) -> None:
         """Drop every client and session."""
