@@ -9,6 +9,7 @@ import pytest
 from keepwarm_cli.errors import CODES, CliError
 from keepwarm_cli.local_run import collect_documents
 from keepwarm_cli.project import find_project, stack_config
+from tests.support.patience import PATIENCE_S
 
 
 def keepwarm(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -18,7 +19,7 @@ def keepwarm(*words: str, cwd: Path | None = None) -> subprocess.CompletedProces
         text=True,
         cwd=cwd,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 

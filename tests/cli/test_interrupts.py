@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from keepwarm_cli.interrupts import Interrupts
+from tests.support.patience import PATIENCE_S
 
 
 def interrupt(number: int = signal.SIGINT) -> None:
@@ -69,6 +70,8 @@ def test_given_an_interrupt_in_code_that_was_compiled_on_the_way_then_still_130(
         "    exec('os.kill(os.getpid(), signal.SIGINT)')\n"
     )
     command = [sys.executable, "-m", "interrupted_command"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
 
     assert (ended.returncode, ended.stderr) == (130, "interrupted; everything was stopped, nothing is left\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def model(endpoint: str, *words: str) -> subprocess.CompletedProcess[str]:
         text=True,
         env=env,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 

@@ -5,7 +5,6 @@ functions and queues; tests/localcloud and the end-to-end run have those.
 """
 
 import json
-import time
 from typing import Any
 
 import boto3
@@ -20,6 +19,7 @@ from keepwarm import _asl
 from keepwarm.durable_workflow import DOCUMENT_WORKFLOW, function_arns, render
 from keepwarm_runtime import errors as runtime_errors
 from tests.support.deployed import deploy, refusal
+from tests.support.patience import until
 from tests.support.samples import QUEUE, alias, steps
 
 MACHINE = "aws:sfn/stateMachine:StateMachine"
@@ -171,15 +171,16 @@ def interpret(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
             name="branch", definition=json.dumps(found), roleArn="arn:aws:iam::123456789012:role/r"
         )["stateMachineArn"]
         execution = client.start_execution(stateMachineArn=arn, input=json.dumps(given))["executionArn"]
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
+
+        def ended() -> dict[str, Any] | None:
             told = client.describe_execution(executionArn=execution)
-            if told["status"] != "RUNNING":
-                assert told["status"] == "SUCCEEDED", told
-                ended: dict[str, Any] = json.loads(told["output"])
-                return ended
-            time.sleep(0.01)
-    raise AssertionError("the execution did not end")
+            return None if told["status"] == "RUNNING" else dict(told)
+
+        told = until(ended, "the execution did not end")
+    assert told is not None
+    assert told["status"] == "SUCCEEDED", told
+    output: dict[str, Any] = json.loads(told["output"])
+    return output
 
 
 REFUSED = [

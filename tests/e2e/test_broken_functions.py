@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.projects import ROOT, Project
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack")]
 
 CRASHES = 'raise OSError("libreader.so.1: cannot open shared object file")\n'
 ODD = """
@@ -160,7 +161,7 @@ def test_given_a_cloud_that_is_killed_in_use_then_one_coded_line_and_nothing_is_
         assert running.poll() is None
     [cloud] = children(running.pid, b"keepwarm_localcloud")
     os.kill(cloud, signal.SIGKILL)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=PATIENCE_S)
 
     assert running.returncode == 1
     assert err.startswith("KW653 embedded cloud: ended with -9 while it was in use")

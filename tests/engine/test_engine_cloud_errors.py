@@ -16,6 +16,7 @@ import pulumi_aws as aws
 import pytest
 
 from tests.support.engine import Project
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -51,7 +52,7 @@ class Proxy:
                         wanted = proxy.spoil(proxy.count, body)
                         proxy.spoiled += wanted is not None
                 if wanted == "silence":
-                    proxy.closed.wait(60)
+                    proxy.closed.wait(PATIENCE_S)
                     self.close_connection = True
                     return
                 if isinstance(wanted, tuple):
@@ -61,7 +62,7 @@ class Proxy:
                     self.send_header("Content-Type", "application/x-amz-json-1.0")
                     self.send_header("x-amzn-errortype", code)
                 else:
-                    connection = HTTPConnection(where, timeout=60)
+                    connection = HTTPConnection(where, timeout=PATIENCE_S)
                     connection.request(self.command, self.path, body, dict(self.headers))
                     response = connection.getresponse()
                     answer = response.read()
@@ -99,7 +100,7 @@ class Proxy:
         self.closed.set()
         self.server.shutdown()
         self.server.server_close()
-        self.thread.join(5)
+        self.thread.join(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

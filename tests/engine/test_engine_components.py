@@ -9,7 +9,6 @@ Does not prove what `pulumi package add` generates for each language; the schema
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -292,8 +291,8 @@ def work_once(project: Project, jobs_url: str, measure_arn: str) -> None:
     """Send a message and wait until the function has taken it, in its warm environment."""
     function = measure_arn.split(":")[6]
     project.boto("sqs").send_message(QueueUrl=jobs_url, MessageBody="keep warm")
-    since, deadline = 0, time.monotonic() + 60
-    while time.monotonic() < deadline:
+    since = 0
+    while True:
         with urlopen(f"{project.endpoint()}/_keepwarm/journal?since={since}&wait_s=5") as answer:
             entries = json.loads(answer.read())
         for entry in entries:
@@ -301,7 +300,6 @@ def work_once(project: Project, jobs_url: str, measure_arn: str) -> None:
             if entry["kind"] == "invocation" and entry["function"] == function:
                 assert (entry["outcome"], entry["pool"]) == ("ok", "provisioned"), entry
                 return
-    raise AssertionError(f"{function} took no message")
 
 
 def test_given_the_consumer_program_when_run_in_its_folder_then_it_deploys_and_works(

@@ -22,7 +22,6 @@ from tests.support.engine import Project, Result
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
 ]
 
 TRUST = json.dumps(

@@ -10,7 +10,6 @@ import copy
 import json
 import os
 import random
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from keepwarm import durable_workflow
 from keepwarm_cli import pulumi_command
 from keepwarm_cli.errors import CliError
 from tests.support.engine import ROOT, Project, Result
+from tests.support.patience import until
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/keepwarm-inference-server"
 
@@ -133,10 +133,12 @@ def scale_out(stacks: Stack, tasks: int) -> None:
     cluster = ecs.list_clusters()["clusterArns"][0]
     service = ecs.list_services(cluster=cluster)["serviceArns"][0]
     ecs.update_service(cluster=cluster, service=service, desiredCount=tasks)
-    deadline = time.monotonic() + 60
-    while ecs.describe_services(cluster=cluster, services=[service])["services"][0]["runningCount"] < tasks:
-        assert time.monotonic() < deadline, "the tasks must start"
-        time.sleep(0.1)
+    until(
+        lambda: (
+            ecs.describe_services(cluster=cluster, services=[service])["services"][0]["runningCount"] >= tasks
+        ),
+        "the tasks must start",
+    )
     assert stacks.processes() >= tasks, "the count of processes must be able to see them"
 
 

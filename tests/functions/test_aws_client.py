@@ -8,6 +8,7 @@ listing; credentials of Lambda and ECS. Does not prove: TLS, and AWS itself (the
 # ruff: noqa: E501
 
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -184,15 +185,26 @@ def test_given_a_retry_that_would_pass_the_deadline_when_failing_then_it_is_not_
     client.forget()
 
 
-def test_given_a_silent_server_when_calling_then_the_deadline_holds(fake: FakeAws, s3: S3) -> None:
+def test_given_a_silent_server_when_calling_then_the_deadline_holds(
+    fake: FakeAws, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release = threading.Event()
     fake.fault = lambda _seen: Fault(silent=release)
-    started = time.monotonic()
+    waits: list[float] = []
+    settimeout = socket.socket.settimeout
+
+    def seen(self: socket.socket, seconds: float | None) -> None:
+        if seconds is not None:
+            waits.append(seconds)
+        settimeout(self, seconds)
+
+    monkeypatch.setattr(socket.socket, "settimeout", seen)
     with pytest.raises(Unreachable, match=r"^KW335 s3 GetObject s3://b/k: got NoAnswer") as caught:
         s3.get("b", "k", deadline=Deadline.after(0.2))
     release.set()
     # A silent server costs the deadline, not the 60 s that a socket would wait.
-    assert time.monotonic() - started < 30
+    assert waits
+    assert max(waits) <= 0.2
     assert caught.value.sent
 
 
@@ -274,7 +286,7 @@ def test_given_a_clock_two_hours_off_when_calling_then_signatures_follow_the_ser
     client = Aws(env=fake.env, clock=lambda: time.time() + 7200.0)
     fake.objects["b", "k"] = (b"1", {"etag": '"e"'})
     S3(client).get("b", "k")
-    assert abs(client.now_s() - time.time()) < 3.0
+    assert abs(client.now_s() - time.time()) < 600.0, "not two hours off"
     S3(client).get("b", "k")
     client.forget()
     stamps = [seen.headers["x-amz-date"] for seen in fake.requests]

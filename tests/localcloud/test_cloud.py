@@ -29,6 +29,7 @@ from keepwarm_localcloud.services.registry import default_services
 from keepwarm_localcloud.services.s3 import S3Service
 from keepwarm_localcloud.services.sqs import SqsService
 from keepwarm_localcloud.services.sts.service import StsService
+from tests.support.patience import PATIENCE_S
 
 ACCOUNT = "100000000005"
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
@@ -74,7 +75,7 @@ def cloud(probe: Probe) -> Iterator[Cloud]:
 def call(
     cloud: Cloud, method: str, path: str, body: bytes = b"", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
@@ -290,23 +291,6 @@ def test_given_a_session_key_of_another_cloud_when_used_then_refused(cloud: Clou
     assert (status, b"security token" in body) == (403, True)
 
 
-def test_given_warm_requests_when_timed_then_the_server_side_takes_well_under_a_millisecond(
-    cloud: Cloud,
-) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
-    connection.connect()
-    connection.sock.setsockopt(6, 1, 1)
-    durations = []
-    for _ in range(300):
-        started = time.perf_counter()
-        connection.request("GET", "/", headers={"authorization": signed("probe")})
-        connection.getresponse().read()
-        durations.append(time.perf_counter() - started)
-    connection.close()
-    # Round trip, client included, on a machine that may be loaded: the median leaves room for both.
-    assert sorted(durations)[150] < 0.003
-
-
 # --- control paths -----------------------------------------------------------------------------------------
 
 
@@ -329,7 +313,7 @@ def test_given_the_journal_when_followed_then_a_waiting_reader_gets_the_next_ent
     )
     reader.start()
     cloud.journal.write("test", number=2)
-    reader.join(5)
+    reader.join(PATIENCE_S)
     assert [(e["kind"], e["number"]) for e in got] == [("test", 2)]
 
 
@@ -457,11 +441,11 @@ def test_given_a_manual_clock_when_a_waiter_is_notified_at_any_instant_then_it_i
         awake.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    assert condition.waiting.wait(10)
+    assert condition.waiting.wait(PATIENCE_S)
     with condition:
         condition.notify_all()
         condition.notified.set()
-    assert awake.wait(10)
+    assert awake.wait(PATIENCE_S)
 
 
 def test_given_two_waiters_on_one_condition_when_the_first_left_then_an_advance_still_wakes_the_second() -> (
@@ -482,7 +466,7 @@ def test_given_two_waiters_on_one_condition_when_the_first_left_then_an_advance_
         waiter.start()
     for waiter in waiters:
         clock.advance(1)
-        waiter.join(10)
+        waiter.join(PATIENCE_S)
     assert over == [1, 2]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from keepwarm_localcloud.processes import alive
+from tests.support.patience import PATIENCE_S, until
 
 AWS = Path(sys.executable).with_name("aws")
 
@@ -40,7 +41,7 @@ class Running:
         return dict(json.loads(self.process.stdout.readline()))
 
     def end(self) -> tuple[int, str]:
-        _, errors = self.process.communicate(timeout=30)
+        _, errors = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, errors
 
     def children(self) -> list[int]:
@@ -64,10 +65,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 
 def gone(*pids: int) -> bool:
-    deadline = time.monotonic() + 5
-    while any(alive(p) for p in pids) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not any(alive(p) for p in pids)
+    return until(lambda: not any(alive(p) for p in pids), f"still there: {pids}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -168,12 +166,10 @@ def test_given_a_daemon_when_its_starter_ends_then_it_goes_on_until_sigterm(tmp_
         ],
         env={**os.environ, "TMPDIR": str(temporary)},
         check=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert starter.returncode == 0
-    deadline = time.monotonic() + 20
-    while not file.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(file.exists)
     facts = json.loads(file.read_text())
     assert alive(facts["pid"])
     os.kill(facts["pid"], signal.SIGTERM)
@@ -198,7 +194,12 @@ def test_given_the_plain_aws_command_when_copying_and_queueing_then_it_works(
 
     def aws(*arguments: str) -> str:
         done = subprocess.run(
-            [str(AWS), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+            [str(AWS), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

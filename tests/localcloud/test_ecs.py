@@ -25,6 +25,7 @@ from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.ecs.definitions import check
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
 from keepwarm_localcloud.services.sts.service import StsService
+from tests.support.patience import until
 
 SERVER = """
 import http.server, os, signal, sys, threading
@@ -44,15 +45,6 @@ CHECK = (
     "urllib.request.urlopen('http://127.0.0.1:' + os.environ['KEEPWARM_PORT'], timeout=1)"
 )
 GROUP = "/ecs/test"
-
-
-def until(condition: Callable[[], Any], what: str = "", limit_s: float = 15) -> Any:
-    """Wait (bounded, real time) for something that other processes do."""
-    deadline_s = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, what or "it never happened"
-        time.sleep(0.02)
-    return value
 
 
 class Ecs:
@@ -575,15 +567,15 @@ def test_given_a_task_when_run_and_stopped_then_it_goes_through_every_state_and_
 def test_given_a_process_that_ignores_sigterm_when_stopped_then_killed_after_stop_timeout(ecs: Ecs) -> None:
     image = ecs.make_image(
         "deaf",
-        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(3600)",
     )
     arn = ecs.run(ecs.define(image=image, container={"stopTimeout": 2}))
     until(lambda: any("up" in line for line in ecs.lines()))
     begun_s = time.monotonic()
     ecs.api.stop_task(cluster="c", task=arn)
     assert ecs.stopped(arn)["containers"][0]["exitCode"] == 137
-    # It was given its time, and killed long before the 60 s it would sleep.
-    assert 1.5 < time.monotonic() - begun_s < 30
+    # It was given its time, which no machine makes shorter, and killed before the hour it would sleep.
+    assert time.monotonic() - begun_s > 1.5
 
 
 def test_given_an_essential_container_that_exits_when_run_then_exit_code_and_reason(ecs: Ecs) -> None:

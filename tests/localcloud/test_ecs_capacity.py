@@ -8,7 +8,7 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,12 @@ from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.ecs import EcsService
 from keepwarm_localcloud.services.ecs.model import Instance
 from keepwarm_localcloud.services.servicediscovery import ServiceDiscoveryService
+from tests.support.patience import until
 
 # EC2 of moto takes seconds to import.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")]
 NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
 GPU = [{"type": "GPU", "value": "1"}]
-
-
-def until(condition: Callable[[], Any], limit_s: float = 10) -> Any:
-    deadline_s = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.01)
-    return value
 
 
 class World:

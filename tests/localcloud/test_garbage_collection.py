@@ -9,6 +9,7 @@ import pytest
 
 from keepwarm_localcloud.engine import garbage_collection
 from keepwarm_localcloud.engine.driver import Deployment
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -110,11 +111,11 @@ def preloaded():
     collecting.append(gc.isenabled())
     done.set()
 it._collect_from_here = preloaded
-it._wait = lambda *_, **__: done.wait(120)
+it._wait = lambda *_, **__: done.wait(600)
 status = it.main(["--port", "0"])
 print(status, collecting, gc.get_freeze_count() > 100_000)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=180
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.stdout.splitlines()[-1] == "0 [True, False, True] True", done.stderr

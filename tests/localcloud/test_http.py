@@ -18,6 +18,7 @@ from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.front import http as server_module
 from keepwarm_localcloud.front.http import AwsChunkedReader, HttpError, HttpRequest, HttpServer
 from keepwarm_localcloud.request import Response
+from tests.support.patience import PATIENCE_S
 
 
 class Echo:
@@ -53,7 +54,7 @@ class Client:
     """A raw connection."""
 
     def __init__(self, server: HttpServer) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        self.sock = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
         self.file = self.sock.makefile("rb")
 
     def send(self, *pieces: bytes) -> None:
@@ -245,7 +246,7 @@ def test_given_a_connection_whose_thread_is_not_started_yet_when_stopped_then_it
     def slow_start(thread: threading.Thread) -> None:
         if thread.name == "keepwarm-http-client":
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", slow_start)
@@ -254,11 +255,11 @@ def test_given_a_connection_whose_thread_is_not_started_yet_when_stopped_then_it
     left: list[int] = []
     stopper = threading.Thread(target=lambda: left.append(server.stop()))
     with socket.create_connection(("127.0.0.1", server.port)):
-        assert begun.wait(10)
+        assert begun.wait(PATIENCE_S)
         stopper.start()
         stopper.join(0.1)
         go_on.set()
-        stopper.join(10)
+        stopper.join(PATIENCE_S)
 
     assert left == [0]
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepwarm_localcloud.services.lambda_.runtime_api import Gone, Late, RuntimeApi, RuntimeRequest
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def silent(api: RuntimeApi) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def soon() -> float:
-    return time.monotonic() + 5
+    return time.monotonic() + PATIENCE_S
 
 
 def post(path: str, body: bytes) -> bytes:

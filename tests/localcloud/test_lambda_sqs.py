@@ -22,6 +22,7 @@ from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.lambda_ import patterns
 from keepwarm_localcloud.services.lambda_.esm import failed_ids
 from tests.support.lambdas import Lab, eventually, lab, refused
+from tests.support.patience import PATIENCE_S
 
 ALL_FINE = "def handler(event, context):\n    return {'batchItemFailures': []}\n"
 RECORDING = """
@@ -436,7 +437,7 @@ class Held:
         """Let the batch end, and wait for the answers of all requests."""
         self._gate.write_text("")
         for waiting in self._waiting:
-            waiting.result(timeout=20)
+            waiting.result(timeout=PATIENCE_S)
         self._threads.shutdown()
 
     def receivers(self) -> int:

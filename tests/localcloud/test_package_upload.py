@@ -24,6 +24,7 @@ from keepwarm_localcloud.pulumi_types.base import Call
 from keepwarm_localcloud.pulumi_types.lambda_ import Function, LayerVersion
 from keepwarm_localcloud.pulumi_types.package_upload import OPERATIONS, SMALL_BYTES
 from tests.support.lambdas import ECHO, RUNTIME, Lab, archive, lab
+from tests.support.patience import PATIENCE_S
 
 LARGE = archive({"app.py": ECHO, "weights.bin": os.urandom(SMALL_BYTES)})
 SMALL = archive({"app.py": ECHO})
@@ -73,7 +74,7 @@ def post(it: Lab, body: bytes, **headers: str) -> tuple[int, Any]:
         },
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as refused:
         with refused:

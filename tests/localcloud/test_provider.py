@@ -22,6 +22,7 @@ from keepwarm_localcloud.engine.provider.service import VERSION, AwsProvider
 from keepwarm_localcloud.pulumi_types.assets import zip_bytes
 from keepwarm_localcloud.pulumi_types.fields import UNKNOWN
 from keepwarm_localcloud.pulumi_types.wire import ARCHIVE, ASSET, SIGNATURE, read_struct, write_struct
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 
@@ -244,7 +245,7 @@ def test_given_something_that_never_settles_when_it_takes_too_long_or_is_cancell
     thread.join(0.3)
     assert thread.is_alive(), "it must be waiting"
     stub.Cancel(empty_pb2.Empty())
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert outcome[0].startswith("KW644 ")
     stub.Attach(attach())

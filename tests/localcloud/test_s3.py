@@ -31,6 +31,7 @@ from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.s3 import S3Service, checksums
 from keepwarm_localcloud.services.s3.conditions import range_of
 from keepwarm_localcloud.services.sqs import SqsService
+from tests.support.patience import PATIENCE_S, until
 
 ACCOUNT = "100000000002"
 
@@ -82,7 +83,7 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
 def raw(
     cloud: Cloud, method: str, path: str, body: bytes = b"", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
@@ -1211,15 +1212,12 @@ def test_given_an_upload_cut_off_when_the_client_leaves_then_no_object_and_no_fi
     cloud: Cloud, s3: Any, bucket: str
 ) -> None:
     files = {p.name for p in (cloud.directory / "s3").iterdir()}
-    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=PATIENCE_S)
     connection.putrequest("PUT", f"/{bucket}/k")
     connection.putheader("Authorization", SIGNED)
     connection.putheader("Content-Length", "1000000")
     connection.endheaders()
     connection.send(b"x" * 200_000)
     connection.close()
-    deadline = time.monotonic() + 5
-    while {p.name for p in (cloud.directory / "s3").iterdir()} != files and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
-    assert {p.name for p in (cloud.directory / "s3").iterdir()} == files
+    until(lambda: {p.name for p in (cloud.directory / "s3").iterdir()} == files, "a file of it stays")
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0

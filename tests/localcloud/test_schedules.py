@@ -6,11 +6,10 @@ Step Functions behind them (their own tests do).
 
 import json
 import random
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +29,7 @@ from keepwarm_localcloud.services.context import Context, Service
 from keepwarm_localcloud.services.scheduler import SchedulerService
 from keepwarm_localcloud.services.sqs import SqsService
 from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
+from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 ACCOUNT = "123456789026"
@@ -92,14 +92,6 @@ def test_given_any_cron_when_asked_then_the_next_run_is_later_and_fits_its_field
     assert following > at_s
     moment = datetime.fromtimestamp(following, UTC)
     assert (moment.minute, moment.hour, moment.day, moment.second) == (minute, hour, day, 0)
-
-
-def until(condition: Callable[[], Any], limit_s: float = 10) -> Any:
-    deadline_s = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.01)
-    return value
 
 
 class Recorder:
@@ -363,7 +355,7 @@ def test_given_a_group_name_that_is_no_text_when_a_schedule_is_written_then_it_i
         method="POST",
     )
     with pytest.raises(urllib.error.HTTPError) as raised:
-        urllib.request.urlopen(request, timeout=30)
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
     with raised.value as refused:
         assert (refused.code, json.loads(refused.read())["message"]) == (400, "GroupName must be a string.")
 

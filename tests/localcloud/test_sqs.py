@@ -16,6 +16,7 @@ from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.services.sqs import SqsService
 from keepwarm_localcloud.services.sqs.checks import attributes_md5
+from tests.support.patience import PATIENCE_S
 
 # moto is imported in a thread of the cloud when its first metric is written.
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
@@ -411,7 +412,7 @@ def test_given_a_long_poll_when_a_message_is_sent_then_received_at_once(
     poll = threading.Thread(target=lambda: got.extend(m.body for m in queue.receive(name, 1, wait_s=20)))
     poll.start()
     queue.send(name, "m")
-    poll.join(5)
+    poll.join(PATIENCE_S)
     assert got == ["m"]
 
 
@@ -452,7 +453,7 @@ def test_given_a_long_poll_when_the_time_passes_then_empty(
     clock.advance(19)
     assert not done.wait(0.1)
     clock.advance(20)
-    assert done.wait(5)
+    assert done.wait(PATIENCE_S)
     thread.join()
 
 

@@ -7,7 +7,6 @@ Does not prove the integrations with functions and tasks (test_stepfunctions_int
 import json
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from keepwarm_localcloud.services.stepfunctions import StepFunctionsService, exe
 from keepwarm_localcloud.services.stepfunctions.execution import MAX_EVENTS, Execution
 from keepwarm_localcloud.services.stepfunctions.failures import Aborted, StateFailure
 from keepwarm_localcloud.services.stepfunctions.interpreter import Interpreter, Stay, timestamp
+from tests.support.patience import PATIENCE_S, until
 
 ROLE = "arn:aws:iam::123456789021:role/flow"
 
@@ -74,10 +74,7 @@ class Flow:
     def until(self, arn: str, kind: str, count: int = 1) -> None:
         """Wait until the history holds `count` events of a kind."""
         execution = self.service.executions[arn]
-        deadline_s = time.monotonic() + 10
-        while sum(e["type"] == kind for e in list(execution.events)) < count:
-            assert time.monotonic() < deadline_s, [e["type"] for e in execution.events]
-            time.sleep(0.002)
+        until(lambda: sum(e["type"] == kind for e in list(execution.events)) >= count, f"no {count} {kind}")
 
     def events(self, arn: str) -> list[str]:
         return [e["type"] for e in self.api.get_execution_history(executionArn=arn)["events"]]
@@ -912,15 +909,10 @@ def test_given_a_synchronous_child_when_the_parent_gives_up_then_the_child_is_st
     )
     arn = flow.start(parent)
     name = f"{child.replace(':stateMachine:', ':execution:')}:{end}"
-    deadline_s = time.monotonic() + 10
-    while name not in flow.service.executions:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.002)
+    until(lambda: name in flow.service.executions)
     flow.until(name, "WaitStateEntered")
     # The job is followed once its start was answered; stopping it earlier would be another case.
-    while not flow.service.executions[name].followers:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.002)
+    until(lambda: flow.service.executions[name].followers)
     if end == "abort":
         flow.api.stop_execution(executionArn=arn)
     else:
@@ -1056,7 +1048,7 @@ def test_given_a_call_under_way_when_its_sibling_fails_then_what_comes_of_it_is_
     def slow(self: Any, resource: str, parameters: Any) -> Callable[[], Any]:
         def call() -> dict[str, str]:
             asked.set()
-            assert answer.wait(10)
+            assert answer.wait(PATIENCE_S)
             return {"a": "late"}
 
         return call
@@ -1076,7 +1068,7 @@ def test_given_a_call_under_way_when_its_sibling_fails_then_what_comes_of_it_is_
     }
     arn = flow.start(flow.states("P", P=parallel, Rest=WAITS))
     flow.until(arn, "WaitStateEntered")
-    assert asked.wait(10)
+    assert asked.wait(PATIENCE_S)
     flow.clock.advance(1)
     flow.until(arn, "WaitStateEntered", 2)
     before = flow.events(arn)

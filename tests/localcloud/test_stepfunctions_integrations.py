@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
+from tests.support.patience import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
 ACCOUNT = "123456789027"
@@ -35,14 +36,6 @@ def handler(event, context):
         raise ValueError("never")
     return {"count": COUNT, "event": event}
 """
-
-
-def until(condition: Callable[[], Any], limit_s: float = 15) -> Any:
-    deadline_s = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.01)
-    return value
 
 
 class World:

@@ -21,6 +21,7 @@ from keepwarm_planner.kernel.shape import CoreDesign, S
 from keepwarm_planner.model.engine import Design, Workload
 from keepwarm_planner.model.system import Queue, System, _Replication
 from keepwarm_planner.traffic import law, traces
+from tests.support.patience import PATIENCE_S
 
 lambdas = pytest.importorskip("tests.support.lambdas")
 clocks = pytest.importorskip("keepwarm_localcloud.clockwork.clock")
@@ -79,7 +80,7 @@ def _replayed(
         nonlocal started
         advance(one.ends)
         one.release.touch()
-        one.future.result(timeout=30)
+        one.future.result(timeout=PATIENCE_S)
         started += 1
         records = lambdas.eventually(
             lambda: found if len(found := it.entries("invocation", function=name)) >= started else None
@@ -119,7 +120,7 @@ def _replayed(
                 it.throttled[name] = now_throttled
                 outcome[i] = "throttled"
                 with pytest.raises(Exception, match="Rate Exceeded"):
-                    future.result(timeout=10)
+                    future.result(timeout=PATIENCE_S)
                 continue
             running.append(_Running(i, release, t + service, future))
         for one in sorted(running, key=lambda r: r.ends):
@@ -197,7 +198,7 @@ def test_given_a_burst_before_limited_concurrency_when_replayed_then_queue_ages_
         for s in services:
             sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"s": s}))
             sent.append(time.monotonic() - begun)
-        lambdas.eventually(lambda: len(_ages(it, name)) >= 2 + len(services), timeout_s=60)
+        lambdas.eventually(lambda: len(_ages(it, name)) >= 2 + len(services))
         measured = sorted(a / 1000.0 for a in _ages(it, name)[2:])
     system = System(Design("d"), Queue(max_concurrency=2, visibility_s=60.0))
     workload = Workload(traces.poisson(1.0, 1.0), law.constant(1.0), law.constant(0.0))

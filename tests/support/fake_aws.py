@@ -19,6 +19,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.patience import PATIENCE_S
+
 
 @dataclass
 class Seen:
@@ -300,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
             fault = self.fake.fault(seen)
         if fault is not None and (fault.close or fault.silent is not None):
             if fault.silent is not None:
-                fault.silent.wait(20)
+                fault.silent.wait(PATIENCE_S)
             self._hang_up()
             return
         if fault is not None and fault.status is not None:

@@ -18,6 +18,7 @@ from inference_server.errors import CorruptDocument, EngineFailed
 from inference_server.service import Loaded, Service
 from inference_server.settings import ServerSettings
 from infra import bundles
+from tests.support.patience import PATIENCE_S, until
 
 MODEL = {
     "name": "fake",
@@ -26,7 +27,6 @@ MODEL = {
     "cache": "hit",
     "provider": "CPUExecutionProvider",
 }
-PATIENCE_S = 20.0
 """Longest a test waits for something that must happen. Nothing waits this long unless it fails."""
 
 
@@ -129,10 +129,7 @@ class Running:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    ends_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends_s, "waited in vain"
-        time.sleep(0.002)
+    until(condition, "waited in vain")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from keepwarm_localcloud.cloud import Cloud, CloudSettings
 from keepwarm_localcloud.services.context import Service
 from keepwarm_localcloud.services.lambda_ import LambdaService
 from keepwarm_localcloud.services.sqs import SqsService
+from tests.support.patience import T, until
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 TRUST = {
@@ -174,16 +174,9 @@ def lab(
             opened.close()
 
 
-def eventually(look: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def eventually(look: Callable[[], T]) -> T:
     """Wait for a condition of the world outside this process; gives what it gave."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still {found!r} after {timeout_s} s")
-        time.sleep(0.01)
+    return until(look)
 
 
 def ended(pid: int) -> bool:
