@@ -38,6 +38,7 @@ from keepwarm import (
     SeedModel,
     WarmPool,
     grants,
+    limits,
 )
 from keepwarm_planner import cost
 from keepwarm_runtime.models import manifest as manifests
@@ -131,7 +132,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                     "environment": {
                         "KEEPWARM_BATCH_MAX": str(settings.gpu.max_batch),
                         # What Admission lets through at a time must find room; the queue refuses what comes past it.
-                        "KEEPWARM_QUEUE_MAX": str(2 * settings.gpu.permits_per_task),
+                        "KEEPWARM_QUEUE_MAX": str(limits.task_queue(settings.gpu.permits_per_task)),
                     },
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
                     "network_path": NetworkPath.ENDPOINTS,

@@ -329,7 +329,7 @@ def results(
             continue
         notes = [
             f"{full.retries_per_request.mean:.3g} retries",
-            f"{full.refused_per_request.mean:.3g} refusals per request",
+            f"{full.refused_per_request.mean:.3g} refusals per request{_reasons(full)}",
             f"{percent(full.open_fraction.mean)} open at the end",
         ]
         if full.max_tasks:
@@ -356,6 +356,11 @@ def results(
         figures = [f for row in rows for f in _cost_figures(row, prices, f"{row['name']}: ")]
         _explain(console, figures, "How each cost is formed")
         _explain_prices(console, prices, price_names(outcomes))
+
+
+def _reasons(outcome: SystemOutcome) -> str:
+    given = [f"{name.replace('_', ' ')} {share:.3g}" for name, share in outcome.refusals.items() if share]
+    return f" ({', '.join(given)})" if given else ""
 
 
 def results_document(

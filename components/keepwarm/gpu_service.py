@@ -179,7 +179,7 @@ class GpuService(pulumi.ComponentResource):
         self.log_group = logs.name
         self._subnet_ids = spec["subnet_ids"]
         self._path = args.get("network_path")
-        self._permits = spec["max_tasks"] * spec["concurrency_per_task"]
+        self._permits = limits.service_permits(spec["max_tasks"], spec["concurrency_per_task"])
         self.register_outputs(
             {
                 "cluster_name": self.cluster_name,

@@ -311,6 +311,22 @@ KMS_DELETION_WINDOW_MAX_DAYS: Final = 30
 
 # --- EC2 instances with GPUs: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
 
+# --- A service behind functions: this project's own rules, here because the planner reads them as well
+
+
+def service_permits(max_tasks: int, concurrency_per_task: int) -> int:
+    """Requests a service takes at a time: the size of its Admission pool, whatever number of tasks runs now.
+
+    The pool cannot follow the tasks: it is a table that is made once. A permit says that the service can be scaled
+    to the request; while its tasks start, the running ones queue, then refuse.
+    """
+    return max_tasks * concurrency_per_task
+
+
+def task_queue(concurrency_per_task: int) -> int:
+    """Requests that wait in one task beside those it serves; past them it answers 429 with Retry-After."""
+    return 2 * concurrency_per_task
+
 
 class GpuInstance(NamedTuple):
     """What one EC2 instance type with GPUs offers, as DescribeInstanceTypes states it."""

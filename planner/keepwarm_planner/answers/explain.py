@@ -43,7 +43,7 @@ SIMULATED: dict[str, str] = {
     "max_busy": "most requests in service at once, over all replications",
     "lost_full": "(given up after the last attempt or the deadline + dead letters + expired messages) / arrivals",
     "retries": "invocations made again after a refusal / arrivals",
-    "refusals": "requests the service behind had no permit for / arrivals",
+    "refusals": "(no permit free + permit but no task running + permit but its task's queue full) / arrivals",
     "open_fraction": "requests still under way when the trace ends / arrivals",
     "tasks": "integral of running tasks / time; used: seconds of requests served / (task seconds x concurrency per "
     "task)",

@@ -94,7 +94,7 @@ def build(
     return kind(**out)
 
 
-_WHOLE = {"environments", "max_environments", "max_concurrency"}
+_WHOLE = {"environments", "max_environments", "max_concurrency", "queue_per_task"}
 
 
 def _law(value: object, who: str) -> Law:

@@ -7,7 +7,9 @@ cover what has no queue of messages and no downstream.
 
 What happens to a request: it arrives at the function, or as a message whose batch the event source mapping hands to
 the function. The function works for its own service time; with a downstream it then needs a permit, and holds its
-environment while the downstream serves it. A refused request (no permit, function throttled) is tried again after an
+environment while the downstream serves it. There are as many permits as the deployment has: for the most tasks the
+service may have. While they start, a permit meets no task, or a queue that is full; the caller gives it back. A
+refused request (no permit, no task, function throttled) is tried again after an
 exponential backoff with full jitter, as long as attempts and its deadline last. A throttled batch is offered again,
 at doubling intervals, while its messages are hidden; then they go back to the queue, and to the dead letters after
 their last receive.
@@ -20,6 +22,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import ceil, fsum, inf
 from typing import TYPE_CHECKING
 
@@ -77,9 +80,9 @@ class Downstream:
 
     service: Law
     concurrency_per_task: int = 4
-    """Requests a task works on at once; also the permits it is worth."""
-    queue_per_task: int = 0
-    """Admitted requests that may wait per task."""
+    """Requests one task serves at a time."""
+    queue_per_task: int | None = None
+    """Requests that may wait in one task. Default: as deployed, twice `concurrency_per_task`."""
     min_tasks: int = 0
     max_tasks: int = 4
     start: Law = field(default_factory=lambda: constant(180.0))
@@ -89,6 +92,30 @@ class Downstream:
     idle_minutes: int = 10
     """Minutes without demand before the service goes back to `min_tasks`."""
     instance_type: str = "g4dn.xlarge"
+
+    @property
+    def permits(self) -> int:
+        """Requests the whole service takes at a time, as its Admission pool grants them: for all tasks there may be,
+        running or not."""
+        return limits.service_permits(self.max_tasks, self.concurrency_per_task)
+
+    @property
+    def task_queue(self) -> int:
+        """Requests that may wait in one task."""
+        if self.queue_per_task is not None:
+            return self.queue_per_task
+        return limits.task_queue(self.concurrency_per_task)
+
+
+class Refusal(StrEnum):
+    """Why the service behind did not take a request."""
+
+    NO_PERMIT = "no_permit"
+    """All permits are taken."""
+    NOT_READY = "not_ready"
+    """A permit was taken, but no task runs: given back at once."""
+    QUEUE_FULL = "queue_full"
+    """A permit was taken, but the task that was asked has all it can queue: given back at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,28 +325,29 @@ def backlog_steps(per_task: int, least: int, most: int) -> "list[Step]":
 
 
 class _Task:
-    __slots__ = ("busy", "draining", "ready", "since")
+    __slots__ = ("busy", "draining", "ready", "since", "waiting")
 
     def __init__(self, since: float) -> None:
         self.since = since
         self.ready = False
         self.busy = 0
         self.draining = False
+        self.waiting: deque[Callable[[float], None]] = deque()
 
 
 class _Service:
-    """The downstream: permits, slots, and the scaling rule on its backlog."""
+    """The downstream: permits, its tasks with their queues, and the scaling rule on its backlog."""
 
     def __init__(self, loop: _Loop, d: Downstream, seed: str) -> None:
         self.loop = loop
         self.d = d
         self.service = _Draws(d.service, f"{seed}/downstream")
         self.start = _Draws(d.start, f"{seed}/task-start")
+        self.picks = random.Random(f"{seed}/instance")  # noqa: S311
         self.tasks: list[_Task] = []
-        self.waiting: deque[Callable[[float], None]] = deque()
-        self.in_flight = 0
+        self.in_flight = 0  # permits that are held
         self.demand = 0  # since the last tick: the metric that callers emit, served or not
-        self.refused_total = 0
+        self.refused = dict.fromkeys(Refusal, 0)
         self.steps = backlog_steps(d.backlog_per_task, d.min_tasks, d.max_tasks)
         self.idle_ticks = 0
         self.wakes = 0
@@ -335,21 +363,33 @@ class _Service:
     def _ready(self) -> list[_Task]:
         return [t for t in self.tasks if t.ready and not t.draining]
 
-    def admit(self, now: float, done: Callable[[float], None]) -> bool:
-        """Takes a permit and calls done(t) when served; False when there is none."""
+    def admit(self, now: float, done: Callable[[float], None]) -> Refusal | None:
+        """Takes a permit and calls done(t) when served; else says why not.
+
+        A caller picks one of the ready tasks at random, as the runtime's client does; it does not know their queues.
+        """
         self.demand += 1
+        refusal = self._refusal(now, done)
+        if refusal is not None:
+            self.refused[refusal] += 1
+        return refusal
+
+    def _refusal(self, now: float, done: Callable[[float], None]) -> Refusal | None:
+        if self.in_flight >= self.d.permits:
+            return Refusal.NO_PERMIT
         ready = self._ready()
-        permits = len(ready) * (self.d.concurrency_per_task + self.d.queue_per_task)
-        if self.in_flight >= permits:
-            self.refused_total += 1
-            return False
-        self.in_flight += 1
-        task = min(ready, key=_busy_of)
+        if not ready:
+            return Refusal.NOT_READY
+        task = ready[int(self.picks.random() * len(ready))]
         if task.busy < self.d.concurrency_per_task:
+            self.in_flight += 1
             self._serve(task, now, done)
+        elif len(task.waiting) < self.d.task_queue:
+            self.in_flight += 1
+            task.waiting.append(done)
         else:
-            self.waiting.append(done)
-        return True
+            return Refusal.QUEUE_FULL
+        return None
 
     def _serve(self, task: _Task, now: float, done: Callable[[float], None]) -> None:
         task.busy += 1
@@ -360,8 +400,8 @@ class _Service:
             task.busy -= 1
             self.in_flight -= 1
             self.served += 1
-            if self.waiting and not task.draining:
-                self._serve(task, t, self.waiting.popleft())
+            if task.waiting:
+                self._serve(task, t, task.waiting.popleft())
             elif task.draining and not task.busy:
                 self._stop(task, t)
             done(t)
@@ -412,8 +452,6 @@ class _Service:
 
         def ready(t: float) -> None:
             task.ready = True
-            while self.waiting and task.busy < self.d.concurrency_per_task:
-                self._serve(task, t, self.waiting.popleft())
 
         self.loop.at(now + self.start.one(), ready)
 
@@ -577,7 +615,7 @@ class _Replication:
                 self._answer(env, begun, t)
 
         for request in batch:
-            if not self.service.admit(now, self._served(request, settled)):
+            if self.service.admit(now, self._served(request, settled)) is not None:
                 refused.append(request)
         for request in refused:
             self._retry(request, now)
@@ -632,7 +670,7 @@ class _Replication:
             def settled(at: float) -> None:
                 self.function.release(env, at, at - begun)
 
-            if not self.service.admit(t, self._served(request, settled)):
+            if self.service.admit(t, self._served(request, settled)) is not None:
                 settled(t)
                 self._retry(request, t)
 
@@ -652,7 +690,7 @@ class _Replication:
             "arrivals": float(self.arrivals),
             "cold": s[S.COLD],
             "throttled": s[S.REJECTED_LIMIT] + s[S.REJECTED_RATE],
-            "refused": float(self.service.refused_total) if self.service else 0.0,
+            "refused": float(sum(self.service.refused.values())) if self.service else 0.0,
             "done": float(self.done),
             "failed": float(self.failed + self.dead + self.expired),
         }
@@ -724,7 +762,9 @@ class SystemOutcome:
     latency_s: dict[str, float]
     queue_age_s: dict[str, float]
     refused_per_request: Estimate
-    """Requests the downstream had no permit for, per arrival."""
+    """Requests the downstream did not take, per arrival."""
+    refusals: dict[str, float]
+    """The same by reason, see `Refusal`."""
     tasks: Estimate
     task_utilization: Estimate
     wakes: Estimate
@@ -854,7 +894,15 @@ def _report(
         good_fraction=fraction([float(r.good) for r in runs]),
         latency_s=_quantiles([x for r in runs for x in r.latencies]),
         queue_age_s=_quantiles([x for r in runs for x in r.ages]),
-        refused_per_request=per_request([float(r.service.refused_total) if r.service else 0.0 for r in runs]),
+        refused_per_request=per_request(
+            [float(sum(r.service.refused.values())) if r.service else 0.0 for r in runs]
+        ),
+        refusals={
+            reason.value: per_request(
+                [float(r.service.refused[reason]) if r.service else 0.0 for r in runs]
+            ).mean
+            for reason in Refusal
+        },
         tasks=mean_of([s.task_s / e for s, e in zip(services, ends, strict=True)])
         if services
         else Estimate(0.0, 0.0, 0.0),
