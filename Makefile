@@ -20,7 +20,7 @@ lint: setup
 	$(RUN) ruff check .
 
 types: setup
-	$(RUN) mypy components functions/keepwarm_runtime policies planner localcloud cli infra
+	$(RUN) mypy components functions/keepwarm_runtime bundling policies planner localcloud cli infra
 	@$(RUN) sh tools/types_of_functions.sh
 
 unit: setup

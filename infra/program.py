@@ -16,7 +16,6 @@ from infra.settings import NAMESPACE, FunctionSettings, Settings
 from infra.settings import Capacity as CapacitySetting
 from keepwarm import (
     Admission,
-    Architecture,
     BurstQueue,
     Capacity,
     CostRates,
@@ -40,6 +39,7 @@ from keepwarm import (
     grants,
     limits,
 )
+from keepwarm_build import BundleError
 from keepwarm_planner import cost
 from keepwarm_runtime.models import manifest as manifests
 
@@ -79,7 +79,7 @@ def build(settings: Settings) -> bundles.Build:
             python_version=settings.runtime.python_version(),
             target="host" if host else "lambda",
         )
-    except bundles.BundleError as error:
+    except BundleError as error:
         raise BuildFailed(str(error)) from None
 
 
@@ -257,19 +257,14 @@ def _function(label: str, settings: Settings, built: bundles.Build) -> RuntimeFu
     """Arguments every function shares: its bundle, its size, its runtime."""
     chosen: FunctionSettings = getattr(settings.functions, label)
     bundle = built.functions[label]
+    # mypy's strict mode wants every optional key named where a dict is unpacked.
     args: RuntimeFunctionArgs = {
-        "code": pulumi.FileArchive(str(bundle.path)),
-        "handler": bundle.handler,
-        "runtime": f"python{settings.runtime.python_version()}",
-        "architecture": Architecture(settings.runtime.architecture_name()),
+        **bundle.as_args(),  # type: ignore[typeddict-item]
         "memory_mb": chosen.memory_mb,
         "timeout_s": chosen.timeout_s,
         "ephemeral_mb": chosen.ephemeral_mb,
-        "unzipped_bytes": bundle.total_unzipped_bytes,
         "log_days": settings.observability.log_retention_days,
     }
-    if bundle.layers:
-        args["layer_archives"] = {layer.name: pulumi.FileArchive(str(layer.path)) for layer in bundle.layers}
     if chosen.reserved_concurrency is not None:
         args["reserved_concurrency"] = chosen.reserved_concurrency
     return args

@@ -13,7 +13,8 @@ PAGE = ROOT / "docs" / "errors.md"
 
 ROOMS = (
     ("Components", ("keepwarm.errors",)),
-    ("Settings and bundles of the program", ("infra.settings", "infra.bundles")),
+    ("Settings of the program", ("infra.settings",)),
+    ("Bundles", ("keepwarm_build.errors",)),
     ("Policies", ("keepwarm_policies.errors",)),
     ("Runtime", ("keepwarm_runtime.errors",)),
     ("Planner", ("keepwarm_planner.errors",)),

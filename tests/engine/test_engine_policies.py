@@ -19,9 +19,9 @@ from infra import bundles
 from infra.program import deploy
 from infra.settings import Settings
 from keepwarm import BurstQueue, Observability, PreprocessingFunction, SideEffects
-from keepwarm_runtime.models import manifest as manifests
 from tests.support.engine import Project, Result
 from tests.support.samples import code
+from tests.support.tiny_build import tiny_build
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -38,20 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> bundles.Build:
-    """Bundles of nothing: a preview reads no code."""
-    folder = tmp_path_factory.mktemp("built")
-    (folder / "empty.zip").write_bytes(b"PK\x05\x06" + bytes(18))
-
-    def model(name: str) -> bundles.Model:
-        (folder / name).mkdir()
-        (folder / name / "model.onnx").write_bytes(name.encode() * 100)
-        made = manifests.build(folder / name, name=name, version="1.0.0")
-        files = {"model.onnx": folder / name / "model.onnx"}
-        return bundles.Model(name, "1.0.0", made.canonical.decode(), made.digest, folder / name, files)
-
-    functions = {n: bundles.Bundle(n, folder / "empty.zip", "0" * 64, 22, 1000) for n in bundles.FUNCTIONS}
-    image = bundles.Image("inference_server", folder, "0" * 64, 1)
-    return bundles.Build(functions, image, {name: model(name) for name in ("magika", "rapidocr")})
+    return tiny_build(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,10 @@ import yaml
 from infra import bundles
 from infra.program import BuildFailed, build, deploy
 from infra.settings import Settings
-from keepwarm_runtime.models import manifest as manifests
+from keepwarm_build import BundleError
 from tests.support.deployed import DEFAULT_VPC, Deployed
 from tests.support.deployed import deploy as run
+from tests.support.tiny_build import tiny_build
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("program_urns.golden.json")
@@ -38,22 +39,7 @@ def settings_of(stack: str, **changes: Any) -> Settings:
 
 @pytest.fixture
 def built(tmp_path: Path) -> bundles.Build:
-    def bundle(name: str) -> bundles.Bundle:
-        path = tmp_path / f"{name}.zip"
-        path.write_bytes(b"PK\x05\x06" + bytes(18))
-        return bundles.Bundle(name, path, "0" * 64, 22, 1000)
-
-    def model(name: str) -> bundles.Model:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "model.onnx").write_bytes(name.encode() * 100)
-        made = manifests.build(folder, name=name, version="1.0.0")
-        files = {"model.onnx": folder / "model.onnx"}
-        return bundles.Model(name, "1.0.0", made.canonical.decode(), made.digest, folder, files)
-
-    image = bundles.Image("inference_server", tmp_path, "0" * 64, 1)
-    functions = {name: bundle(name) for name in bundles.FUNCTIONS}
-    return bundles.Build(functions, image, {name: model(name) for name in ("magika", "rapidocr")})
+    return tiny_build(tmp_path)
 
 
 def declared(built: bundles.Build, settings: Settings) -> Deployed:
@@ -162,9 +148,7 @@ def test_given_the_prod_stack_then_data_outlives_it_and_the_service_scales_from_
 
 def test_given_a_bundle_that_cant_be_built_then_one_coded_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**options: Any) -> bundles.Build:
-        raise bundles.BundleError(
-            "KW193", "uv", "nothing", allowed="uv", because="it resolves", fix="install uv"
-        )
+        raise BundleError("KW193", "uv", "nothing", allowed="uv", because="it resolves", fix="install uv")
 
     monkeypatch.setattr(bundles, "build_all", refuse)
     with pytest.raises(BuildFailed) as caught:

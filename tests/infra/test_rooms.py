@@ -10,13 +10,15 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "functions": set[str](),
     "components": set[str](),
+    "bundling": set[str](),
     "planner": {"keepwarm_runtime", "keepwarm.limits"},
     "policies": {"keepwarm"},
     "localcloud": {"keepwarm_runtime", "keepwarm.limits"},
-    "infra": {"keepwarm", "keepwarm_planner", "keepwarm_runtime.models", "infra"},
+    "infra": {"keepwarm", "keepwarm_build", "keepwarm_planner", "keepwarm_runtime.models", "infra"},
     "cli": {
         "keepwarm",
         "keepwarm_runtime",
+        "keepwarm_build",
         "keepwarm_planner",
         "keepwarm_policies",
         "keepwarm_localcloud",
@@ -26,6 +28,7 @@ ROOMS = {
 OWN = {
     "functions": "keepwarm_runtime",
     "components": "keepwarm",
+    "bundling": "keepwarm_build",
     "planner": "keepwarm_planner",
     "policies": "keepwarm_policies",
     "localcloud": "keepwarm_localcloud",

@@ -16,9 +16,9 @@ from infra import bundles
 from infra.program import deploy
 from infra.settings import Settings
 from keepwarm_policies import RULES
-from keepwarm_runtime.models import manifest as manifests
 from tests.support.deployed import DEFAULT_VPC, Deployed
 from tests.support.deployed import deploy as run
+from tests.support.tiny_build import tiny_build
 
 ROOT = Path(__file__).parents[2]
 LOOKUPS: dict[str, dict[str, Any]] = {
@@ -30,19 +30,7 @@ LOOKUPS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> bundles.Build:
-    folder = tmp_path_factory.mktemp("built")
-    (folder / "empty.zip").write_bytes(b"PK\x05\x06" + bytes(18))
-
-    def model(name: str) -> bundles.Model:
-        (folder / name).mkdir()
-        (folder / name / "model.onnx").write_bytes(name.encode() * 100)
-        made = manifests.build(folder / name, name=name, version="1.0.0")
-        files = {"model.onnx": folder / name / "model.onnx"}
-        return bundles.Model(name, "1.0.0", made.canonical.decode(), made.digest, folder / name, files)
-
-    functions = {n: bundles.Bundle(n, folder / "empty.zip", "0" * 64, 22, 1000) for n in bundles.FUNCTIONS}
-    image = bundles.Image("inference_server", folder, "0" * 64, 1)
-    return bundles.Build(functions, image, {name: model(name) for name in ("magika", "rapidocr")})
+    return tiny_build(tmp_path_factory.mktemp("built"))
 
 
 def declared(stack: str, built: bundles.Build) -> Deployed:
