@@ -72,7 +72,7 @@ def build(settings: Settings) -> bundles.Build:
     Raises:
         BuildFailed: a bundle can't be built.
     """
-    host = settings.gpu.capacity is CapacitySetting.LOCAL
+    host = settings.service.capacity is CapacitySetting.LOCAL
     try:
         return bundles.build_all(
             architecture=settings.runtime.architecture_name(),
@@ -100,11 +100,11 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
         "burst",
         {
             "consumer_timeout_s": settings.functions.classify.timeout_s,
-            "batch_size": settings.burst.batch_size,
-            "batch_window_s": settings.burst.batch_window_s,
-            "max_concurrency": settings.burst.max_concurrency,
-            "max_receives": settings.burst.max_deliveries,
-            "deadline_s": settings.burst.deadline_s,
+            "batch_size": settings.queue.batch_size,
+            "batch_window_s": settings.queue.batch_window_s,
+            "max_concurrency": settings.queue.max_concurrency,
+            "max_receives": settings.queue.max_receive_count,
+            "deadline_s": settings.queue.max_event_age_s,
             "intake": [{"bucket": intake.bucket, "bucket_arn": intake.arn}],
         },
     )
@@ -112,7 +112,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
     ledger = EffectLedger("effects", {"keep_records": keep})
 
     reader = None
-    if settings.gpu.enabled:
+    if settings.service.enabled:
         # Tasks and the functions that call them have no way to the internet, so AWS comes to them.
         endpoints = PrivateEndpoints("private", _network(settings))
 
@@ -121,18 +121,18 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             _placed(
                 settings,
                 {
-                    "image": settings.gpu.image or built.image.uri,
+                    "image": settings.service.image or built.image.uri,
                     "model": registry.binding("rapidocr", channel=settings.models.reader_channel),
-                    "gpus": settings.gpu.gpus,
-                    "capacity": _CAPACITY[settings.gpu.capacity],
-                    "instance_types": list(settings.gpu.instance_types),
-                    "min_tasks": settings.gpu.min_tasks,
-                    "max_tasks": settings.gpu.max_tasks,
-                    "concurrency_per_task": settings.gpu.permits_per_task,
+                    "gpus": settings.service.gpus,
+                    "capacity": _CAPACITY[settings.service.capacity],
+                    "instance_types": list(settings.service.instance_types),
+                    "min_tasks": settings.service.min_tasks,
+                    "max_tasks": settings.service.max_tasks,
+                    "concurrency_per_task": settings.service.concurrency_per_task,
                     "environment": {
-                        "KEEPWARM_BATCH_MAX": str(settings.gpu.max_batch),
+                        "KEEPWARM_BATCH_MAX": str(settings.service.max_batch),
                         # What Admission lets through at a time must find room; the queue refuses what comes past it.
-                        "KEEPWARM_QUEUE_MAX": str(limits.task_queue(settings.gpu.permits_per_task)),
+                        "KEEPWARM_QUEUE_MAX": str(limits.task_queue(settings.service.concurrency_per_task)),
                     },
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
                     "network_path": NetworkPath.ENDPOINTS,
@@ -203,14 +203,14 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "warm",
             {
                 "target": classify.warm_target(),
-                "environments": settings.warm_pool.size,
-                "max_environments": settings.warm_pool.max_size,
+                "environments": settings.warm_pool.environments,
+                "max_environments": settings.warm_pool.max_environments,
                 "target_utilisation": settings.warm_pool.target_utilization,
                 "schedules": [
                     {
-                        "at": s.cron,
-                        "environments": s.min_size,
-                        "max_environments": s.max_size,
+                        "at": s.schedule_expression,
+                        "environments": s.environments,
+                        "max_environments": s.max_environments,
                         "timezone": s.timezone,
                     }
                     for s in settings.warm_pool.schedules
@@ -301,8 +301,8 @@ def _placed(settings: Settings, args: GpuServiceArgs) -> GpuServiceArgs:
     network = _network(settings)
     if "vpc_id" in network:
         args |= {"vpc_id": network["vpc_id"], "subnet_ids": list(settings.network.subnet_ids)}
-    if settings.gpu.capacity is CapacitySetting.ASG and settings.gpu.warm_instances:
-        args["warm_instances"] = settings.gpu.warm_instances
+    if settings.service.capacity is CapacitySetting.ASG and settings.service.warm_instances:
+        args["warm_instances"] = settings.service.warm_instances
     return args
 
 

@@ -124,9 +124,9 @@ class ScheduleSettings(_Section):
     """A change of the warm pool's bounds at a time of day."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
-    cron: Annotated[str, Field(pattern=r"^cron\(.+\)$")]
-    min_size: int = Field(ge=0, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
-    max_size: int = Field(ge=0, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
+    schedule_expression: Annotated[str, Field(pattern=r"^cron\(.+\)$")]
+    environments: int = Field(ge=0, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
+    max_environments: int = Field(ge=0, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
     timezone: str = "UTC"
 
 
@@ -134,37 +134,38 @@ class WarmPoolSettings(_Section):
     """Provisioned concurrency of the classifier."""
 
     enabled: bool = True
-    size: int = Field(2, ge=1, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
-    max_size: int = Field(10, ge=1, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
+    environments: int = Field(2, ge=1, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
+    max_environments: int = Field(10, ge=1, le=limits.LAMBDA_ACCOUNT_CONCURRENCY)
     target_utilization: float = Field(0.7, gt=0, le=0.9)
     schedules: tuple[ScheduleSettings, ...] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.size > self.max_size:
+        if self.environments > self.max_environments:
             raise ValueError(
-                f"size {self.size} is above max_size {self.max_size}; raise max_size or lower size"
+                f"environments {self.environments} is above max_environments {self.max_environments}; raise"
+                " max_environments or lower environments"
             )
         for schedule in self.schedules:
-            if schedule.min_size > schedule.max_size:
+            if schedule.environments > schedule.max_environments:
                 raise ValueError(
-                    f"schedule '{schedule.name}' has min_size {schedule.min_size} above max_size"
-                    f" {schedule.max_size}; raise max_size or lower min_size"
+                    f"schedule '{schedule.name}' has environments {schedule.environments} above max_environments"
+                    f" {schedule.max_environments}; raise max_environments or lower environments"
                 )
         return self
 
 
-class BurstSettings(_Section):
+class QueueSettings(_Section):
     """The queue between intake and the first function."""
 
     max_concurrency: int = Field(10, ge=limits.ESM_CONCURRENCY_MIN, le=limits.ESM_CONCURRENCY_MAX)
     batch_size: int = Field(1, ge=1, le=10)
     batch_window_s: int = Field(0, ge=0, le=limits.ESM_WINDOW_MAX_S)
-    deadline_s: int = Field(3600, ge=limits.SQS_RETENTION_MIN_S, le=limits.SQS_RETENTION_MAX_S)
-    max_deliveries: int = Field(5, ge=limits.ESM_RECEIVES_MIN, le=limits.SQS_RECEIVES_MAX)
+    max_event_age_s: int = Field(3600, ge=limits.SQS_RETENTION_MIN_S, le=limits.SQS_RETENTION_MAX_S)
+    max_receive_count: int = Field(5, ge=limits.ESM_RECEIVES_MIN, le=limits.SQS_RECEIVES_MAX)
 
 
-class GpuSettings(_Section):
+class ServiceSettings(_Section):
     """The service that reads scanned pages. Off until an image is named, except on the embedded cloud."""
 
     enabled: bool = False
@@ -175,7 +176,7 @@ class GpuSettings(_Section):
     gpus: int = Field(1, ge=0, le=16)
     min_tasks: int = Field(0, ge=0, le=1000)
     max_tasks: int = Field(4, ge=1, le=1000)
-    permits_per_task: int = Field(4, ge=1, le=1000)
+    concurrency_per_task: int = Field(4, ge=1, le=1000)
     max_batch: int = Field(4, ge=1, le=64)
     """Most pictures in one run of the model; more permits than one batch per task only fill its queue."""
     warm_instances: int = Field(0, ge=0, le=100)
@@ -271,8 +272,8 @@ class Settings(_Section):
     models: ModelsSettings = ModelsSettings()
     functions: FunctionsSettings = FunctionsSettings()
     warm_pool: WarmPoolSettings = WarmPoolSettings()
-    burst: BurstSettings = BurstSettings()
-    gpu: GpuSettings = GpuSettings()
+    queue: QueueSettings = QueueSettings()
+    service: ServiceSettings = ServiceSettings()
     network: NetworkSettings = NetworkSettings()
     workflow: WorkflowSettings = WorkflowSettings()
     budget: BudgetSettings = BudgetSettings()
@@ -283,19 +284,20 @@ class Settings(_Section):
         problems = []
         classify = self.functions.classify
         reserved = classify.reserved_concurrency
-        if self.warm_pool.enabled and reserved is not None and self.warm_pool.max_size > reserved:
+        if self.warm_pool.enabled and reserved is not None and self.warm_pool.max_environments > reserved:
             problems.append(
-                f"warm_pool.max_size {self.warm_pool.max_size} is above functions.classify.reserved_concurrency"
-                f" {reserved}; provisioned concurrency comes out of the reserved; raise it"
+                f"warm_pool.max_environments {self.warm_pool.max_environments} is above"
+                f" functions.classify.reserved_concurrency {reserved}; provisioned concurrency comes out of the"
+                " reserved; raise it"
             )
         if (
             classify.reserved_concurrency is not None
-            and self.burst.max_concurrency > classify.reserved_concurrency
+            and self.queue.max_concurrency > classify.reserved_concurrency
         ):
             problems.append(
-                f"burst.max_concurrency {self.burst.max_concurrency} is above"
+                f"queue.max_concurrency {self.queue.max_concurrency} is above"
                 f" functions.classify.reserved_concurrency {classify.reserved_concurrency}; the queue would be"
-                " throttled; lower burst.max_concurrency"
+                " throttled; lower queue.max_concurrency"
             )
         if self.workflow.deadline_s <= self.functions.ocr.timeout_s:
             problems.append(

@@ -592,9 +592,9 @@ def size(
         if architecture is None:
             architecture = (resolved.get("runtime") or {}).get("architecture")
         if max_event_age_s is None:
-            max_event_age_s = (resolved.get("burst") or {}).get("deadline_s")
+            max_event_age_s = (resolved.get("queue") or {}).get("max_event_age_s")
         if concurrency_per_task is None:
-            concurrency_per_task = (resolved.get("gpu") or {}).get("permits_per_task")
+            concurrency_per_task = (resolved.get("service") or {}).get("concurrency_per_task")
         region = its_region if region is None else region
     with _Bar("searching", quiet or json) as bar:
         source = _source(trace, generate, time_unit, function, max_requests)

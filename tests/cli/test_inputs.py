@@ -90,9 +90,9 @@ def test_given_a_stack_file_that_is_no_mapping_then_kw655(tmp_path: Path, text: 
 def test_given_structures_in_a_stack_file_then_they_arrive_as_json_like_pulumi_gives_them(
     tmp_path: Path,
 ) -> None:
-    root = project(tmp_path, "config:\n  keepwarm:burst: {batch_size: 1}\n  aws:region: eu-west-1\n")
+    root = project(tmp_path, "config:\n  keepwarm:queue: {batch_size: 1}\n  aws:region: eu-west-1\n")
 
-    assert stack_config(root, "local") == {"keepwarm:burst": '{"batch_size": 1}', "aws:region": "eu-west-1"}
+    assert stack_config(root, "local") == {"keepwarm:queue": '{"batch_size": 1}', "aws:region": "eu-west-1"}
 
 
 def test_given_truths_and_notes_beside_documents_then_only_documents_count(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     assert seen == golden[stack], "review the change, then run this test with KEEPWARM_GOLDEN=write"
     stacks.stack_file(stack, config)
 
-    if config.get("keepwarm:gpu", {}).get("enabled"):
+    if config.get("keepwarm:service", {}).get("enabled"):
         scale_out(stacks, 2)
         # What the autoscaler owns is no drift, and the program does not take it back.
         owned = stacks.must("preview", "--refresh", "--expect-no-changes", stack=stack)
@@ -153,10 +153,19 @@ Settings = dict[str, tuple[str, dict[str, Any]]]
 COMMON: Settings = {
     "memory": ("functions", {"extract": {"memory_mb": 640}}),
     "queue timeout": ("functions", {"classify": {"timeout_s": 40}}),
-    "warm-pool size": ("warm_pool", {"size": 2, "max_size": 3}),
+    "warm-pool size": ("warm_pool", {"environments": 2, "max_environments": 3}),
     "schedule": (
         "warm_pool",
-        {"schedules": [{"name": "day", "cron": "cron(0 8 * * ? *)", "min_size": 1, "max_size": 2}]},
+        {
+            "schedules": [
+                {
+                    "name": "day",
+                    "schedule_expression": "cron(0 8 * * ? *)",
+                    "environments": 1,
+                    "max_environments": 2,
+                }
+            ]
+        },
     ),
     "model channel": ("models", {"classifier_channel": "next"}),
     "workflow deadline": ("workflow", {"deadline_s": 600}),
@@ -166,7 +175,7 @@ SETTINGS: dict[str, Settings] = {
     "local": {
         **COMMON,
         # Without GPUs to count: how many tasks there are, and how much each takes.
-        "GPU count": ("gpu", {"max_tasks": 3, "permits_per_task": 2}),
+        "GPU count": ("service", {"max_tasks": 3, "concurrency_per_task": 2}),
         "a removed part": ("observability", {"enabled": False}),
     },
     "dev": {**COMMON, "a removed part": ("warm_pool", {"enabled": False})},
@@ -174,11 +183,11 @@ SETTINGS: dict[str, Settings] = {
         **COMMON,
         "memory": ("functions", {"classify": {"memory_mb": 2048}}),
         # Nothing: the schedules own the bounds.
-        "warm-pool size": ("warm_pool", {"size": 5, "max_size": 21}),
+        "warm-pool size": ("warm_pool", {"environments": 5, "max_environments": 21}),
         "model channel": ("models", {"reader_channel": "next"}),
-        "GPU count": ("gpu", {"gpus": 4, "instance_types": ["g5.12xlarge"]}),
+        "GPU count": ("service", {"gpus": 4, "instance_types": ["g5.12xlarge"]}),
         "workflow deadline": ("workflow", {"deadline_s": 2400}),
-        "a removed part": ("gpu", {"enabled": False}),
+        "a removed part": ("service", {"enabled": False}),
     },
 }
 """Stack -> class of setting -> section and values of one change of it."""

@@ -78,7 +78,7 @@ def test_given_the_settings_then_the_numbers_reach_their_resources(built: bundle
     seen = declared(
         built,
         settings_of(
-            "dev", functions={"classify": {"memory_mb": 777, "timeout_s": 20}}, burst={"max_concurrency": 7}
+            "dev", functions={"classify": {"memory_mb": 777, "timeout_s": 20}}, queue={"max_concurrency": 7}
         ),
     )
     [classify] = [r for r in seen.resources if r.typ == FUNCTION and r.name.startswith("classify")]
@@ -101,7 +101,7 @@ def test_given_a_region_with_prices_then_the_dashboard_has_a_cost_graph(built: b
 
 
 def test_given_the_sizes_of_the_reader_then_its_server_is_told(built: bundles.Build) -> None:
-    seen = declared(built, settings_of("local", gpu={"permits_per_task": 5, "max_batch": 3}))
+    seen = declared(built, settings_of("local", service={"concurrency_per_task": 5, "max_batch": 3}))
     [task] = [r.inputs for r in seen.resources if r.typ.endswith("TaskDefinition")]
     [container] = json.loads(task["containerDefinitions"])
     told = {e["name"]: e["value"] for e in container["environment"]}

@@ -34,7 +34,7 @@ def refusal(values: dict[str, str]) -> list[str]:
 def test_given_a_committed_stack_file_then_it_loads(stack: str, capacity: Capacity, enabled: bool) -> None:
     settings = Settings.load(raw(stack), stack)
 
-    assert (settings.gpu.capacity, settings.gpu.enabled) == (capacity, enabled)
+    assert (settings.service.capacity, settings.service.enabled) == (capacity, enabled)
 
 
 def test_given_no_settings_then_the_defaults_hold() -> None:
@@ -47,13 +47,13 @@ def test_given_no_settings_then_the_defaults_hold() -> None:
 
 def test_given_several_faults_then_all_are_reported_together_before_anything_is_created() -> None:
     with pytest.raises(InvalidSettings) as caught:
-        Settings.load({"warm_pol": "{}", "burst": '{"batch_size": "4"}'}, "prod")
+        Settings.load({"warm_pol": "{}", "queue": '{"batch_size": "4"}'}, "prod")
 
     assert str(caught.value) == (
         "2 settings of stack 'prod' can't be used; nothing was created:\n"
         "  KW160 keepwarm:warm_pol: got an unknown name 'warm_pol'; allowed runtime, models, functions, warm_pool,"
-        " burst, gpu, network, workflow, budget, observability; fix: did you mean 'warm_pool'?\n"
-        "  KW161 keepwarm:burst.batch_size: got '4'; allowed a valid integer; fix: change burst.batch_size"
+        " queue, service, network, workflow, budget, observability; fix: did you mean 'warm_pool'?\n"
+        "  KW161 keepwarm:queue.batch_size: got '4'; allowed a valid integer; fix: change queue.batch_size"
     )
 
 
@@ -61,9 +61,9 @@ def test_given_several_faults_then_all_are_reported_together_before_anything_is_
     ("values", "problem"),
     [
         (
-            {"burst": {"max_concurency": 3}},
-            "KW160 keepwarm:burst.max_concurency: got an unknown name 'max_concurency'; allowed max_concurrency,"
-            " batch_size, batch_window_s, deadline_s, max_deliveries; fix: did you mean 'max_concurrency'?",
+            {"queue": {"max_concurency": 3}},
+            "KW160 keepwarm:queue.max_concurency: got an unknown name 'max_concurency'; allowed max_concurrency,"
+            " batch_size, batch_window_s, max_event_age_s, max_receive_count; fix: did you mean 'max_concurrency'?",
         ),
         (
             {"functions": {"classify": {"timeout_s": 901}}},
@@ -76,22 +76,23 @@ def test_given_several_faults_then_all_are_reported_together_before_anything_is_
             " fix: change functions.classify.memory_mb",
         ),
         (
-            {"gpu": {"capacity": "asgg"}},
-            "KW162 keepwarm:gpu.capacity: got 'asgg'; allowed 'asg', 'managed' or 'local';"
-            " fix: change gpu.capacity",
+            {"service": {"capacity": "asgg"}},
+            "KW162 keepwarm:service.capacity: got 'asgg'; allowed 'asg', 'managed' or 'local';"
+            " fix: change service.capacity",
         ),
         (
-            {"warm_pool": {"size": 5, "max_size": 2}},
-            "KW164 keepwarm:warm_pool: size 5 is above max_size 2; raise max_size or lower size",
+            {"warm_pool": {"environments": 5, "max_environments": 2}},
+            "KW164 keepwarm:warm_pool: environments 5 is above max_environments 2; raise max_environments or lower"
+            " environments",
         ),
         (
-            {"gpu": {"enabled": True}},
-            "KW164 keepwarm:gpu: image is not set, and capacity 'asg' runs container images only; set image to"
+            {"service": {"enabled": True}},
+            "KW164 keepwarm:service: image is not set, and capacity 'asg' runs container images only; set image to"
             " <repository>@sha256:<digest> of the built inference server",
         ),
         (
-            {"gpu": {"enabled": True, "image": "server:latest"}},
-            "KW164 keepwarm:gpu: image is 'server:latest', which can change under the service; pin it by"
+            {"service": {"enabled": True, "image": "server:latest"}},
+            "KW164 keepwarm:service: image is 'server:latest', which can change under the service; pin it by"
             " @sha256:<digest>",
         ),
         (
@@ -106,16 +107,16 @@ def test_given_several_faults_then_all_are_reported_together_before_anything_is_
         (
             {
                 "functions": {"classify": {"reserved_concurrency": 5}},
-                "burst": {"max_concurrency": 6},
-                "warm_pool": {"max_size": 5},
+                "queue": {"max_concurrency": 6},
+                "warm_pool": {"max_environments": 5},
             },
-            "KW164 keepwarm:*: burst.max_concurrency 6 is above functions.classify.reserved_concurrency 5; the queue"
-            " would be throttled; lower burst.max_concurrency",
+            "KW164 keepwarm:*: queue.max_concurrency 6 is above functions.classify.reserved_concurrency 5; the queue"
+            " would be throttled; lower queue.max_concurrency",
         ),
         (
-            {"functions": {"classify": {"reserved_concurrency": 9}}, "burst": {"max_concurrency": 6}},
-            "KW164 keepwarm:*: warm_pool.max_size 10 is above functions.classify.reserved_concurrency 9; provisioned"
-            " concurrency comes out of the reserved; raise it",
+            {"functions": {"classify": {"reserved_concurrency": 9}}, "queue": {"max_concurrency": 6}},
+            "KW164 keepwarm:*: warm_pool.max_environments 10 is above functions.classify.reserved_concurrency 9;"
+            " provisioned concurrency comes out of the reserved; raise it",
         ),
         (
             {"budget": {"load_ms": 9000}},
@@ -144,7 +145,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*Settings.model_fields, "size", "x"]), inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*Settings.model_fields, "environments", "x"]), inner, max_size=3)
     ),
     max_leaves=8,
 )

@@ -347,9 +347,9 @@ def test_given_answer_when_written_as_settings_then_the_program_accepts_them(siz
     document = yaml.safe_load(settings_yaml(sized.settings))
     raw = {k.removeprefix("keepwarm:"): json.dumps(v) for k, v in document["config"].items()}
     settings = infra.Settings.load(raw)
-    assert settings.functions.classify.reserved_concurrency >= settings.burst.max_concurrency
-    assert settings.warm_pool.max_size >= sized.answer.design.peak_environments
-    assert settings.gpu.permits_per_task == 4
+    assert settings.functions.classify.reserved_concurrency >= settings.queue.max_concurrency
+    assert settings.warm_pool.max_environments >= sized.answer.design.peak_environments
+    assert settings.service.concurrency_per_task == 4
 
 
 @pytest.mark.slow
@@ -466,7 +466,7 @@ def test_given_nothing_when_asked_then_every_question_is_open_and_says_what_to_g
         (2, {}, replace(_facts(), bundle_bytes={"ocr": 251 * limits.MIB})),
         (
             4,
-            {"burst": {"max_concurrency": 50}, "functions": {"classify": {"reserved_concurrency": 10}}},
+            {"queue": {"max_concurrency": 50}, "functions": {"classify": {"reserved_concurrency": 10}}},
             _facts(),
         ),
         (5, {}, replace(_facts(), summary={"effects": 13, "succeeded": 12})),
@@ -478,6 +478,41 @@ def test_given_a_bad_answer_when_asked_then_answered_but_not_ok(
     a = answer(settings, facts, P)[number - 1]
     assert a.answered
     assert not a.ok
+
+
+def test_given_a_service_then_the_checklist_takes_the_stacks_numbers() -> None:
+    service = {"enabled": True, "max_tasks": 6, "concurrency_per_task": 8}
+    settings = {"queue": {"max_concurrency": 5}, "service": service}
+
+    fan_out = answer(settings, _facts(), P)[3]
+
+    assert (
+        "service: at most 6 tasks x 8 requests each = 48 permits; refused demand gets Retry-After"
+        in fan_out.evidence
+    )
+
+
+@pytest.mark.parametrize("unset", ["max_tasks", "concurrency_per_task"])
+def test_given_a_number_nobody_set_then_the_checklist_invents_none(unset: str) -> None:
+    service = {"enabled": True, "max_tasks": 6, "concurrency_per_task": 8}
+    del service[unset]
+
+    fan_out = answer({"queue": {"max_concurrency": 5}, "service": service}, _facts(), P)[3]
+
+    assert (fan_out.answered, fan_out.fix) == (False, f"set keepwarm:service.{unset}")
+
+
+def test_given_a_stack_on_arm64_then_its_pool_is_priced_so() -> None:
+    settings = {
+        "functions": {"classify": {"memory_mb": 1024}},
+        "warm_pool": {"environments": 10},
+        "runtime": {"architecture": "arm64"},
+    }
+
+    worth = answer(settings, _facts(), P)[6]
+
+    usd = 10 * 730 * 3600 * P.provisioned_gb_s_arm
+    assert f"keeping it costs {usd:.2f} USD a month before the first request (us-east-1)" in worth.evidence
 
 
 # ---- prices and designs

@@ -177,7 +177,7 @@ def test_given_size_when_asked_then_answer_reason_and_settings() -> None:
     assert out["answer"]["cold_fraction"]["high"] <= 0.005
     assert out["decided_by"]
     assert out["would_change"]
-    assert {"functions", "warm_pool", "burst"} <= set(out["settings"])
+    assert {"functions", "warm_pool", "queue"} <= set(out["settings"])
     text = _run(*arguments, "--explain")
     assert "keepwarm:warm_pool" in text
     assert "decided by" in text

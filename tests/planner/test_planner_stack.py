@@ -61,7 +61,7 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
     shutil.copy(ROOT / "stacks" / path.name, path)
     before, text = stack_settings(path), path.read_text()
     answer, _ = derive(replace(observed, design=design), WORKLOAD, function="classify", max_event_age_s=None)
-    answer["gpu"], _ = permits(30.0, 0.5, 4)
+    answer["service"], _ = permits(30.0, 0.5, 4)
     sections = merged(before, answer)
 
     update(path, sections)
@@ -69,12 +69,12 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
     after = stack_settings(path)
     settings = infra.Settings.load(_raw(after), stack)
     reserved = settings.functions.classify.reserved_concurrency
-    assert settings.burst.max_concurrency <= reserved <= ROOM
+    assert settings.queue.max_concurrency <= reserved <= ROOM
     assert settings.warm_pool.enabled is (design.peak_environments > 0)
     if settings.warm_pool.enabled:
-        assert settings.warm_pool.max_size == design.peak_environments <= reserved
+        assert settings.warm_pool.max_environments == design.peak_environments <= reserved
         assert len(settings.warm_pool.schedules) == len(design.schedule)
-    assert settings.gpu.max_tasks == 6
+    assert settings.service.max_tasks == 6
     # only what was asked: other functions, other sections, comments and order are the stack's own
     assert {k: v for k, v in after["functions"].items() if k != "classify"} == {
         k: v for k, v in before.get("functions", {}).items() if k != "classify"
@@ -94,46 +94,46 @@ def test_given_a_busiest_moment_when_derived_then_each_setting_is_its_formula(ob
     workload = replace(WORKLOAD, service=law.constant(4.0), cold=law.constant(1.5))
     settings, figures = derive(twenty, workload, function="classify", max_event_age_s=None)
     value = {f.name: f.value for f in figures}
-    assert value["reserved_concurrency"] == value["burst.max_concurrency"] == 25  # 20 x 1.25
+    assert value["reserved_concurrency"] == value["queue.max_concurrency"] == 25  # 20 x 1.25
     assert value["timeout_s"] == 10  # ceil(2 x 4 + 1.5)
     assert value["visibility_s"] == 60  # 6 x timeout, as AWS asks
     assert value["max_event_age_s"] == 200  # 20 x timeout
-    assert settings["burst"] == {"max_concurrency": 25, "deadline_s": 200}
+    assert settings["queue"] == {"max_concurrency": 25, "max_event_age_s": 200}
     asked, _ = derive(twenty, workload, function="classify", max_event_age_s=77.0)
-    assert asked["burst"] == {"max_concurrency": 25, "deadline_s": 77}
+    assert asked["queue"] == {"max_concurrency": 25, "max_event_age_s": 77}
     # 30/s x 0.5 s keep 15 requests in service: at 70 % of four a task, six tasks
-    assert permits(30.0, 0.5, 4)[0] == {"max_tasks": 6, "permits_per_task": 4}
+    assert permits(30.0, 0.5, 4)[0] == {"max_tasks": 6, "concurrency_per_task": 4}
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("config:\n  keepwarm:burst: {batch_size: 1}\n", "config:\n  keepwarm:burst: {batch_size: 2}\n"),
+        ("config:\n  keepwarm:queue: {batch_size: 1}\n", "config:\n  keepwarm:queue: {batch_size: 2}\n"),
         (
-            "# top\nconfig:\n  keepwarm:burst:  # queue\n    # why one\n    batch_size: 1\n\n"
+            "# top\nconfig:\n  keepwarm:queue:  # queue\n    # why one\n    batch_size: 1\n\n"
             "  aws:region: x # y\nenvironment: [e]\n",
-            "# top\nconfig:\n  keepwarm:burst:  # queue\n    # why one\n    batch_size: 2\n\n"
+            "# top\nconfig:\n  keepwarm:queue:  # queue\n    # why one\n    batch_size: 2\n\n"
             "  aws:region: x # y\nenvironment: [e]\n",
         ),
         (
             "config:\n    aws:region: x\n    # last\nenvironment: [e]",
-            "config:\n    aws:region: x\n    keepwarm:burst: {batch_size: 2}\n    # last\nenvironment: [e]\n",
+            "config:\n    aws:region: x\n    keepwarm:queue: {batch_size: 2}\n    # last\nenvironment: [e]\n",
         ),
-        ("config:\n  'keepwarm:burst':\n  - 1\n", "config:\n  keepwarm:burst: {batch_size: 2}\n"),
-        ("config:\n", "config:\n  keepwarm:burst: {batch_size: 2}\n"),
+        ("config:\n  'keepwarm:queue':\n  - 1\n", "config:\n  keepwarm:queue: {batch_size: 2}\n"),
+        ("config:\n", "config:\n  keepwarm:queue: {batch_size: 2}\n"),
     ],
     ids=["flow", "block with comments", "other indent, absent", "list", "empty"],
 )
 def test_given_a_form_of_stack_file_when_edited_then_only_the_value_changes(text: str, expected: str) -> None:
-    assert with_sections(text, {"burst": {"batch_size": 2}}) == expected
+    assert with_sections(text, {"queue": {"batch_size": 2}}) == expected
 
 
 def test_given_a_file_of_another_form_when_updated_then_kw513_and_it_is_untouched(tmp_path: Path) -> None:
     path = tmp_path / "Pulumi.x.yaml"
-    text = 'config: {"keepwarm:burst": {batch_size: 1}}\n'
+    text = 'config: {"keepwarm:queue": {batch_size: 1}}\n'
     path.write_text(text)
     with pytest.raises(PlannerError) as caught:
-        update(path, {"burst": {"batch_size": 2}})
+        update(path, {"queue": {"batch_size": 2}})
     assert str(caught.value) == (
         f"KW513 {path}: got a form that can't be edited in place; allowed one key per line below `config:`; fix: paste"
         " the printed sections"
@@ -143,9 +143,9 @@ def test_given_a_file_of_another_form_when_updated_then_kw513_and_it_is_untouche
 
 
 def test_given_tasks_that_always_run_when_the_peak_needs_fewer_then_they_stay() -> None:
-    written = {"gpu": {"enabled": True, "min_tasks": 3, "max_tasks": 8}}
-    assert merged(written, {"gpu": {"max_tasks": 1, "permits_per_task": 4}}) == {
-        "gpu": {"enabled": True, "min_tasks": 3, "max_tasks": 3, "permits_per_task": 4}
+    written = {"service": {"enabled": True, "min_tasks": 3, "max_tasks": 8}}
+    assert merged(written, {"service": {"max_tasks": 1, "concurrency_per_task": 4}}) == {
+        "service": {"enabled": True, "min_tasks": 3, "max_tasks": 3, "concurrency_per_task": 4}
     }
 
 
@@ -180,8 +180,8 @@ def test_given_a_stack_when_sized_then_its_own_settings_are_the_defaults_and_the
     assert sections["functions"]["classify"]["ephemeral_mb"] == 1024
     assert sections["functions"]["ocr"] == before["functions"]["ocr"]
     # the queue's deadline and the permits of a task were decided before: they are the stack's
-    assert sections["burst"]["deadline_s"] == 3600
-    assert sections["gpu"]["permits_per_task"] == 8
+    assert sections["queue"]["max_event_age_s"] == 3600
+    assert sections["service"]["concurrency_per_task"] == 8
     result = RUNNER.invoke(app, [*SIZE, "--stack", str(project), "--write"])
     assert result.exit_code == 0, result.output
     assert f"sections of {project} (the program accepts them)" in result.stdout

@@ -28,6 +28,9 @@ QUESTIONS = (
     "Does scale-to-zero save enough to justify startup latency?",
 )
 
+CROWD = 8
+"""Callers for each permit beyond which most of them would only wait for one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -156,7 +159,7 @@ def _weights(settings: Mapping[str, Any], facts: Facts) -> Answer:
     if not models:
         return _missing(3, [], "name the channels of the models: keepwarm:models")
     classify = _section(_section(settings, "functions"), "classify")
-    gpu = _section(settings, "gpu")
+    gpu = _section(settings, "service")
     room = classify.get("ephemeral_mb", limits.LAMBDA_EPHEMERAL_DEFAULT_MB)
     evidence = [
         "registry: versioned S3 bucket, manifests immutable, channels "
@@ -172,11 +175,11 @@ def _weights(settings: Mapping[str, Any], facts: Facts) -> Answer:
 
 
 def _fan_out(settings: Mapping[str, Any], facts: Facts) -> Answer:
-    burst, gpu = _section(settings, "burst"), _section(settings, "gpu")
+    queue, service = _section(settings, "queue"), _section(settings, "service")
     functions = _section(settings, "functions")
-    most = burst.get("max_concurrency")
+    most = queue.get("max_concurrency")
     if most is None:
-        return _missing(4, [], "set keepwarm:burst.max_concurrency")
+        return _missing(4, [], "set keepwarm:queue.max_concurrency")
     classify = _section(functions, "classify").get("reserved_concurrency")
     ocr = _section(functions, "ocr").get("reserved_concurrency")
     evidence = [f"queue: at most {most} batches in the function at once"]
@@ -188,16 +191,20 @@ def _fan_out(settings: Mapping[str, Any], facts: Facts) -> Answer:
     problems = []
     if classify is not None and most > classify:
         problems.append(
-            f"burst.max_concurrency {most} is above classify's reserved {classify}: the queue is throttled"
+            f"queue.max_concurrency {most} is above classify's reserved {classify}: the queue is throttled"
         )
-    if gpu.get("enabled"):
-        permits = int(gpu.get("permits_per_task", 4)) * int(gpu.get("max_tasks", 4))
+    if service.get("enabled"):
+        tasks, each = service.get("max_tasks"), service.get("concurrency_per_task")
+        if tasks is None or each is None:
+            unset = "max_tasks" if tasks is None else "concurrency_per_task"
+            return _missing(4, evidence, f"set keepwarm:service.{unset}")
+        permits = limits.service_permits(int(tasks), int(each))
         evidence.append(
-            f"GPU service: {gpu.get('permits_per_task', 4)} permits x {gpu.get('max_tasks', 4)} tasks = {permits};"
-            " refused demand gets Retry-After"
+            f"service: at most {tasks} tasks x {each} requests each = {permits} permits; refused demand gets"
+            " Retry-After"
         )
         evidence.append(f"ocr: reserved concurrency {ocr}" if ocr is not None else "ocr: unreserved")
-        if ocr is not None and ocr > 8 * permits:
+        if ocr is not None and ocr > CROWD * permits:
             problems.append(f"ocr may run {ocr} at once against {permits} permits: most would only wait")
     if problems:
         return _given(4, False, "; ".join(problems), evidence, "lower the outer limit to the inner one")
@@ -271,7 +278,7 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
         f"{facts.requests_per_s:g} requests/s x {facts.service_s:g} s keep {load:.3g} environments busy"
     ]
     if pool.get("enabled", True) and pool:
-        size = int(pool.get("size", 0))
+        size = int(pool.get("environments", 0))
         duty = min(load / size, 1.0) if size else 0.0
         evidence.append(
             f"warm pool of {size} busy {duty:.1%}; above {crossing:.0%} it also costs less than on-demand"
@@ -282,7 +289,7 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
     else:
         text = "the function scales to zero"
         evidence.append(f"no pool: on-demand is cheaper below a duty cycle of {crossing:.0%}")
-    gpu = _section(settings, "gpu")
+    gpu = _section(settings, "service")
     if gpu.get("enabled") and gpu.get("capacity") != "local":
         instance = next((t for t in gpu.get("instance_types", ()) if t in prices.ec2_hour), None)
         if instance is not None:

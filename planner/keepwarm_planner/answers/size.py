@@ -300,7 +300,7 @@ def size(
     settings, figures = derive(answer, workload, function=function, max_event_age_s=max_event_age_s)
     if downstream_s is not None:
         gpu, figure = permits(max(rates), downstream_s, concurrency_per_task)
-        settings["gpu"] = gpu
+        settings["service"] = gpu
         figures.append(figure)
     return SizeReport(
         answer=answer,
@@ -448,10 +448,10 @@ def derive(
         max(ceil(2.0 * service_top + cold_top), limits.LAMBDA_TIMEOUT_DEFAULT_S), limits.LAMBDA_TIMEOUT_MAX_S
     )
     visibility = limits.ESM_VISIBILITY_TIMEOUTS * timeout
-    deadline = (
+    age = (
         int(max_event_age_s) if max_event_age_s is not None else max(20 * timeout, limits.SQS_RETENTION_MIN_S)
     )
-    burst = min(max(concurrency, limits.ESM_CONCURRENCY_MIN), limits.ESM_CONCURRENCY_MAX)
+    batches = min(max(concurrency, limits.ESM_CONCURRENCY_MIN), limits.ESM_CONCURRENCY_MAX)
     settings: dict[str, object] = {
         "functions": {
             function: {
@@ -464,7 +464,7 @@ def derive(
     }
     if function == POOLED:
         settings["warm_pool"] = _warm_pool(d)
-        settings["burst"] = {"max_concurrency": burst, "deadline_s": deadline}
+        settings["queue"] = {"max_concurrency": batches, "max_event_age_s": age}
     figures = [
         Figure(
             "reserved_concurrency",
@@ -489,12 +489,12 @@ def derive(
         ),
         Figure(
             "max_event_age_s",
-            deadline,
+            age,
             "s",
             "as asked, else 20 x timeout, at least 60 s",
             {"asked": max_event_age_s},
         ),
-        Figure("burst.max_concurrency", burst, "batches", "reserved concurrency, within 2..1000", {}),
+        Figure("queue.max_concurrency", batches, "batches", "reserved concurrency, within 2..1000", {}),
     ]
     return settings, figures
 
@@ -506,7 +506,7 @@ def permits(peak_rate: float, call_s: float, concurrency_per_task: int) -> tuple
     load = offered_load(peak_rate, call_s)
     tasks = max(ceil(load / (concurrency_per_task * DOWNSTREAM_UTILIZATION)), 1)
     figure = Figure(
-        "gpu.max_tasks",
+        "service.max_tasks",
         tasks,
         "tasks",
         f"ceil(busiest requests/s x call s / (concurrency per task x {DOWNSTREAM_UTILIZATION:g})); permits = tasks x"
@@ -518,7 +518,7 @@ def permits(peak_rate: float, call_s: float, concurrency_per_task: int) -> tuple
             "permits": concurrency_per_task * tasks,
         },
     )
-    return {"max_tasks": tasks, "permits_per_task": concurrency_per_task}, figure
+    return {"max_tasks": tasks, "concurrency_per_task": concurrency_per_task}, figure
 
 
 def _warm_pool(d: Design) -> dict[str, object]:
@@ -526,28 +526,28 @@ def _warm_pool(d: Design) -> dict[str, object]:
         return {"enabled": False}
     if not d.schedule:
         if d.tracking is None:
-            return {"enabled": True, "size": d.environments, "max_size": d.environments}
+            return {"enabled": True, "environments": d.environments, "max_environments": d.environments}
         return {
             "enabled": True,
-            "size": max(d.tracking.environments, 1),
-            "max_size": max(d.tracking.max_environments, 1),
+            "environments": max(d.tracking.environments, 1),
+            "max_environments": max(d.tracking.max_environments, 1),
             "target_utilization": d.tracking.target_utilization,
         }
     top = d.tracking.max_environments if d.tracking else None
     least = max(min(size for _, size in d.schedule), 1)
     pool: dict[str, object] = {
         "enabled": True,
-        "size": least,
-        "max_size": max(top or 0, max(size for _, size in d.schedule)),
+        "environments": least,
+        "max_environments": max(top or 0, max(size for _, size in d.schedule)),
     }
     if d.tracking:
         pool["target_utilization"] = d.tracking.target_utilization
     pool["schedules"] = [
         {
             "name": f"at-{int(start // HOUR_S):02d}{int(start % HOUR_S // 60):02d}",
-            "cron": f"cron({int(start % HOUR_S // 60)} {int(start // HOUR_S)} ? * * *)",
-            "min_size": size,
-            "max_size": max(size, top or size),
+            "schedule_expression": f"cron({int(start % HOUR_S // 60)} {int(start // HOUR_S)} ? * * *)",
+            "environments": size,
+            "max_environments": max(size, top or size),
             "timezone": "UTC",
         }
         for start, size in d.schedule

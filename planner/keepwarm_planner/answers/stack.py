@@ -25,7 +25,7 @@ def merged(written: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, A
     for name, section in answer.items():
         before = written.get(name)
         new = section if name in WHOLE else _laid_over(before, section)
-        if name == "gpu" and isinstance(new, dict) and new.get("min_tasks", 0) > new.get("max_tasks", 0):
+        if name == "service" and isinstance(new, dict) and new.get("min_tasks", 0) > new.get("max_tasks", 0):
             # tasks that always run are the owner's decision; the peak needs no more than they are
             new["max_tasks"] = new["min_tasks"]
         if new != before:
