@@ -36,6 +36,10 @@ app.add_typer(plan.app, name="plan")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Bucket = Annotated[str | None, typer.Option(help="Registry bucket. Default: KEEPWARM_MODEL_BUCKET.")]
+Floor = Annotated[
+    str | None,
+    typer.Option(help="Raise the channel's rollback floor: no version below it may be served any more."),
+]
 Endpoint = Annotated[
     str | None, typer.Option(help="AWS endpoint. Default: AWS_ENDPOINT_URL, then AWS itself.")
 ]
@@ -119,11 +123,15 @@ def pulumi(context: typer.Context) -> None:
 def report(
     source: Annotated[Path, typer.Argument(help="report.json of a run.")] = Path("report/report.json"),
     out: Annotated[Path | None, typer.Option(help="Page to write. Default: report.html beside it.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the page of an earlier run again from its report.json."""
+    import json
+
     from keepwarm_cli.report import redraw
 
-    typer.echo(f"report: {redraw(source, out)}")
+    page = str(redraw(source, out))
+    typer.echo(json.dumps({"report": page}) if as_json else f"report: {page}")
 
 
 @model.command("publish")
@@ -132,6 +140,7 @@ def model_publish(
     name: Annotated[str, typer.Option(help="Model name.")],
     version: Annotated[str, typer.Option(help="Version; immutable once published.")],
     channel: Annotated[str | None, typer.Option(help="Channel to point at it.")] = None,
+    floor: Floor = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
@@ -139,7 +148,7 @@ def model_publish(
     """Publish a model directory: immutable blobs and manifest, then the channel."""
     from keepwarm_cli import models
 
-    raise typer.Exit(models.publish(directory, name, version, channel, bucket, endpoint, as_json))
+    raise typer.Exit(models.publish(directory, name, version, channel, floor, bucket, endpoint, as_json))
 
 
 @model.command("list")
@@ -169,6 +178,7 @@ def model_promote(
         str, typer.Argument(help="name@sha256:<digest> or name:channel to take the release from.")
     ],
     channel: Annotated[str, typer.Option(help="Channel to point at it.")],
+    floor: Floor = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
@@ -176,7 +186,7 @@ def model_promote(
     """Point a channel at a published release; refused below the channel's rollback floor."""
     from keepwarm_cli import models
 
-    raise typer.Exit(models.promote(reference, channel, bucket, endpoint, as_json))
+    raise typer.Exit(models.promote(reference, channel, floor, bucket, endpoint, as_json))
 
 
 @model.command("rollback")
@@ -184,14 +194,18 @@ def model_rollback(
     name: Annotated[str, typer.Argument(help="Model name.")],
     channel: Annotated[str, typer.Option(help="Channel to move back.")],
     to: Annotated[str, typer.Option(help="Version to go back to.")],
+    floor: Annotated[
+        str | None,
+        typer.Option(help="Replace the channel's rollback floor by this version, also by a lower one."),
+    ] = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move a channel back to an earlier version, not below its floor."""
+    """Move a channel back to an earlier version, not below its rollback floor unless --floor lowers it."""
     from keepwarm_cli import models
 
-    raise typer.Exit(models.rollback(name, channel, to, bucket, endpoint, as_json))
+    raise typer.Exit(models.rollback(name, channel, to, floor, bucket, endpoint, as_json))
 
 
 def main() -> None:

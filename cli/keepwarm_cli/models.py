@@ -75,6 +75,7 @@ def publish(
     name: str,
     version: str,
     channel: str | None,
+    floor: str | None,
     bucket: str | None,
     endpoint: str | None,
     as_json: bool,
@@ -89,7 +90,7 @@ def publish(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         progress.add_task(f"publishing {name} {version}", total=None)
         built = _told(lambda: manifests.build(directory, name=name, version=version))
-        report = _told(lambda: registry.publish(directory, built, channel=channel))
+        report = _told(lambda: registry.publish(directory, built, channel=channel, floor=floor))
     told = {
         "name": name,
         "version": version,
@@ -166,12 +167,14 @@ def verify(reference: str, bucket: str | None, endpoint: str | None, as_json: bo
     return 0
 
 
-def promote(reference: str, channel: str, bucket: str | None, endpoint: str | None, as_json: bool) -> int:
-    """Point a channel at a release."""
+def promote(
+    reference: str, channel: str, floor: str | None, bucket: str | None, endpoint: str | None, as_json: bool
+) -> int:
+    """Point a channel at a release, raising its rollback floor when one is given."""
     registry = _registry(bucket, endpoint)
     resolved = _told(lambda: registry.resolve(reference))
     manifest = resolved.manifest
-    moved = _told(lambda: registry.promote(manifest.name, manifest.version, channel))
+    moved = _told(lambda: registry.promote(manifest.name, manifest.version, channel, floor=floor))
     _tell(
         {"pointer": _pointer(moved)},
         f"{manifest.name}:{channel} is now {manifest.version}",
@@ -181,11 +184,17 @@ def promote(reference: str, channel: str, bucket: str | None, endpoint: str | No
 
 
 def rollback(
-    name: str, channel: str, to: str, bucket: str | None, endpoint: str | None, as_json: bool
+    name: str,
+    channel: str,
+    to: str,
+    floor: str | None,
+    bucket: str | None,
+    endpoint: str | None,
+    as_json: bool,
 ) -> int:
-    """Move a channel back."""
+    """Move a channel back; a floor replaces the one that holds, also by a lower one."""
     registry = _registry(bucket, endpoint)
-    moved = _told(lambda: registry.rollback(name, channel, to))
+    moved = _told(lambda: registry.rollback(name, channel, to, floor=floor))
     _tell({"pointer": _pointer(moved)}, f"{name}:{channel} is back at {to}", as_json)
     return 0
 

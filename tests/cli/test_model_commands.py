@@ -84,6 +84,31 @@ def test_given_a_release_when_promoted_verified_listed_and_rolled_back_then_the_
     assert rolled.stdout == "cycle:stable is back at 1.0.0\n"
 
 
+def test_given_a_rollback_floor_when_rolled_back_below_it_then_the_way_out_it_names_is_one(
+    endpoint: str, folder: Path
+) -> None:
+    for version, floor in (("1.0", "1.0"), ("2.0", "2.0")):
+        (folder / "version.txt").write_text(version)
+        done = model(
+            endpoint, "publish", str(folder), "--name", "held", "--version", version, "--channel", "stable",
+            "--floor", floor,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    back = ("rollback", "held", "--channel", "stable", "--to", "1.0")
+    refused = model(endpoint, *back)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("KW406 channel held:stable: got version 1.0; allowed 2.0 or later")
+    assert "`keepwarm model rollback --floor`" in refused.stderr
+    lowered = model(endpoint, *back, "--floor", "1.0", "--json")
+    assert json.loads(lowered.stdout)["pointer"] | {"digest": ""} == {
+        "channel": "stable",
+        "version": "1.0",
+        "digest": "",
+        "floor": "1.0",
+    }
+
+
 def test_given_another_content_under_a_used_version_then_refused(endpoint: str, folder: Path) -> None:
     assert model(endpoint, "publish", str(folder), "--name", "fixed", "--version", "1").returncode == 0
     (folder / "model.onnx").write_bytes(b"other weights")

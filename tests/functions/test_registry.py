@@ -123,8 +123,8 @@ def test_given_channels_when_moving_then_forward_only_and_never_below_the_floor(
     with pytest.raises(RolledBack) as caught:
         registry.promote("demo", "1.0", "stable")
     assert str(caught.value) == (
-        "KW406 channel demo:stable: got version 1.0; allowed 2.0 or later; because promote only goes forward; fix: keepwarm model "
-        "rollback demo stable 1.0"
+        "KW406 channel demo:stable: got version 1.0; allowed 2.0 or later; because promote only goes forward; fix: `keepwarm "
+        "model rollback demo --channel stable --to 1.0`"
     )
     with pytest.raises(
         RolledBack,

@@ -374,7 +374,7 @@ class Registry:
                     f"version {version}",
                     allowed=f"{current.version} or later",
                     because="promote only goes forward",
-                    fix=f"keepwarm model rollback {name} {channel} {version}",
+                    fix=f"`keepwarm model rollback {name} --channel {channel} --to {version}`",
                 )
             return _higher(current.floor if current else None, floor)
 
