@@ -8,10 +8,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keepwarm._function_checks import Architecture, SideEffects
-    from keepwarm._gpu_checks import Capacity
     from keepwarm.admission import Admission, AdmissionArgs
-    from keepwarm.bindings import (
+    from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
+    from keepwarm.checks.function import Architecture, SideEffects
+    from keepwarm.checks.service import Capacity
+    from keepwarm.data_bucket import DataBucket, DataBucketArgs
+    from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
+    from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
+    from keepwarm.errors import InvalidArgs
+    from keepwarm.gpu_service import GpuService, GpuServiceArgs
+    from keepwarm.iam import grants
+    from keepwarm.iam.bindings import (
         AdmissionBinding,
         CallerNetwork,
         FunctionBindings,
@@ -26,13 +33,7 @@ if TYPE_CHECKING:
         WarmTarget,
         WorkflowBinding,
     )
-    from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
-    from keepwarm.data_bucket import DataBucket, DataBucketArgs
-    from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
-    from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
-    from keepwarm.errors import InvalidArgs
-    from keepwarm.gpu_service import GpuService, GpuServiceArgs
-    from keepwarm.grants import Statement
+    from keepwarm.iam.grants import Statement
     from keepwarm.model_registry import Lock, ModelRegistry, ModelRegistryArgs, SeedModel
     from keepwarm.observability import CostRates, Observability, ObservabilityArgs
     from keepwarm.phases import PHASES
@@ -51,12 +52,12 @@ if TYPE_CHECKING:
 _MODULES: dict[str, str] = {
     "Admission": "admission",
     "AdmissionArgs": "admission",
-    "AdmissionBinding": "bindings",
-    "Architecture": "_function_checks",
+    "AdmissionBinding": "iam.bindings",
+    "Architecture": "checks.function",
     "BurstQueue": "burst_queue",
     "BurstQueueArgs": "burst_queue",
-    "Capacity": "_gpu_checks",
-    "CallerNetwork": "bindings",
+    "Capacity": "checks.service",
+    "CallerNetwork": "iam.bindings",
     "CostRates": "observability",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
@@ -64,18 +65,18 @@ _MODULES: dict[str, str] = {
     "DurableWorkflowArgs": "durable_workflow",
     "EffectLedger": "effect_ledger",
     "EffectLedgerArgs": "effect_ledger",
-    "FunctionBindings": "bindings",
+    "FunctionBindings": "iam.bindings",
     "GpuService": "gpu_service",
     "GpuServiceArgs": "gpu_service",
-    "IntakeSource": "bindings",
-    "Integrity": "bindings",
+    "IntakeSource": "iam.bindings",
+    "Integrity": "iam.bindings",
     "InvalidArgs": "errors",
-    "LedgerBinding": "bindings",
+    "LedgerBinding": "iam.bindings",
     "Lock": "model_registry",
-    "ModelBinding": "bindings",
+    "ModelBinding": "iam.bindings",
     "ModelRegistry": "model_registry",
     "ModelRegistryArgs": "model_registry",
-    "NetworkPath": "bindings",
+    "NetworkPath": "iam.bindings",
     "Observability": "observability",
     "ObservabilityArgs": "observability",
     "PHASES": "phases",
@@ -83,27 +84,28 @@ _MODULES: dict[str, str] = {
     "PreprocessingFunctionArgs": "preprocessing_function",
     "PrivateEndpoints": "private_endpoints",
     "PrivateEndpointsArgs": "private_endpoints",
-    "QueueBinding": "bindings",
+    "QueueBinding": "iam.bindings",
     "RuntimeFunction": "runtime_function",
     "RuntimeFunctionArgs": "runtime_function",
     "SeedModel": "model_registry",
     "ServerlessRuntime": "serverless_runtime",
     "ServerlessRuntimeArgs": "serverless_runtime",
     "ServiceArgs": "serverless_runtime",
-    "ServiceBinding": "bindings",
-    "SideEffects": "_function_checks",
+    "ServiceBinding": "iam.bindings",
+    "SideEffects": "checks.function",
     "StageArgs": "serverless_runtime",
-    "Statement": "grants",
-    "StoreBinding": "bindings",
+    "Statement": "iam.grants",
+    "StoreBinding": "iam.bindings",
     "WarmArgs": "serverless_runtime",
     "WarmMode": "warm_pool",
     "WarmPool": "warm_pool",
     "WarmPoolArgs": "warm_pool",
     "WarmSchedule": "warm_pool",
-    "WarmTarget": "bindings",
-    "WorkflowBinding": "bindings",
+    "WarmTarget": "iam.bindings",
+    "WorkflowBinding": "iam.bindings",
     "WorkflowKind": "durable_workflow",
     "WorkflowLog": "durable_workflow",
+    "grants": "iam",
 }
 
 __all__ = [
@@ -162,6 +164,7 @@ __all__ = [
     "WorkflowBinding",
     "WorkflowKind",
     "WorkflowLog",
+    "grants",
 ]
 
 

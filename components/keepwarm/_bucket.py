@@ -5,8 +5,8 @@ from typing import Any
 import pulumi
 from pulumi_aws import s3
 
-from keepwarm import _iam
-from keepwarm._args import concat
+from keepwarm._values import concat
+from keepwarm.iam import documents
 
 ABORT_UPLOAD_DAYS = 7
 NONCURRENT_DAYS = 30
@@ -92,7 +92,7 @@ def secure_bucket(
     policy = s3.BucketPolicy(
         f"{name}-policy",
         bucket=bucket.bucket,
-        policy=_iam.raw_document(
+        policy=documents.raw_document(
             [
                 {
                     "Sid": "TlsOnly",

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, cast
 import pulumi
 from pulumi_aws import cloudwatch, iam, lambda_, sqs
 
-from keepwarm import _iam, grants, limits
-from keepwarm._args import concat, derive
-from keepwarm._function_checks import COMPATIBILITY_KEY
-from keepwarm.bindings import FunctionBindings, WarmTarget, statements
-from keepwarm.grants import Statement
+from keepwarm import limits
+from keepwarm._values import concat, derive
+from keepwarm.checks.function import COMPATIBILITY_KEY
+from keepwarm.iam import documents, grants
+from keepwarm.iam.bindings import FunctionBindings, WarmTarget, statements
+from keepwarm.iam.grants import Statement
 
 ALIAS = "live"
 HANDLER = "handler.handler"
@@ -37,11 +38,11 @@ def build(
     """Create the children of a function below `owner`."""
     child = pulumi.ResourceOptions(parent=owner)
     kms = args.get("kms_key_arn")
-    account_id = _iam.account(owner)
+    account_id = documents.account(owner)
 
     logs = cloudwatch.LogGroup(f"{name}-logs", retention_in_days=spec["log_days"], kms_key_id=kms, opts=child)
     role = iam.Role(
-        f"{name}-role", assume_role_policy=_iam.trust("lambda.amazonaws.com", account_id), opts=child
+        f"{name}-role", assume_role_policy=documents.trust("lambda.amazonaws.com", account_id), opts=child
     )
     failures_arn = args.get("failures_arn")
     if failures_arn is None:
@@ -65,7 +66,7 @@ def build(
         granted.append(grants.encrypt(kms))
     if "subnet_ids" in args:
         granted += _interfaces(owner, account_id)
-    policy = iam.RolePolicy(f"{name}-policy", role=role.name, policy=_iam.document(granted), opts=child)
+    policy = iam.RolePolicy(f"{name}-policy", role=role.name, policy=documents.document(granted), opts=child)
     layers = [
         lambda_.LayerVersion(
             f"{name}-layer-{key}",
@@ -177,7 +178,7 @@ def _managed_instances(args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _interfaces(owner: pulumi.Resource, account_id: pulumi.Output[str]) -> list[Statement]:
     """Network interfaces in a VPC: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html"""
-    base = concat("arn:", _iam.partition(owner), ":ec2:", _iam.region(owner), ":", account_id, ":")
+    base = concat("arn:", documents.partition(owner), ":ec2:", documents.region(owner), ":", account_id, ":")
     return [
         {"actions": ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"], "resources": ["*"]},
         {

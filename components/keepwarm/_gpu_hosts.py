@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import pulumi
 from pulumi_aws import autoscaling, ec2, ecs, iam, vpc
 
-from keepwarm import _iam, limits
-from keepwarm._args import concat
-from keepwarm.grants import Statement
+from keepwarm import limits
+from keepwarm._values import concat
+from keepwarm.iam import documents
+from keepwarm.iam.grants import Statement
 
 HOST_CACHE = "/mnt/keepwarm-cache"
 TASK_UID = 10001
@@ -158,7 +159,7 @@ def managed_hosts(
 ) -> ecs.CapacityProvider:
     """ECS managed instances: AWS launches, patches and ends them."""
     child = pulumi.ResourceOptions(parent=owner)
-    instance_role = iam.Role(f"{name}-host-role", assume_role_policy=_iam.trust_instances(), opts=child)
+    instance_role = iam.Role(f"{name}-host-role", assume_role_policy=documents.trust_instances(), opts=child)
     iam.RolePolicyAttachment(
         f"{name}-host-policy",
         role=instance_role.name,
@@ -168,7 +169,7 @@ def managed_hosts(
     profile = iam.InstanceProfile(f"{name}-host-profile", role=instance_role.name, opts=child)
     infrastructure = iam.Role(
         f"{name}-infrastructure",
-        assume_role_policy=_iam.trust("ecs.amazonaws.com", _iam.account(owner)),
+        assume_role_policy=documents.trust("ecs.amazonaws.com", documents.account(owner)),
         opts=child,
     )
     attached = iam.RolePolicyAttachment(
@@ -184,7 +185,10 @@ def managed_hosts(
         "conditions": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
     }
     passed = iam.RolePolicy(
-        f"{name}-infrastructure-pass", role=infrastructure.name, policy=_iam.document([passes]), opts=child
+        f"{name}-infrastructure-pass",
+        role=infrastructure.name,
+        policy=documents.document([passes]),
+        opts=child,
     )
     group = ec2.SecurityGroup(
         f"{name}-hosts-group",
@@ -249,13 +253,13 @@ def https_out(owner: pulumi.Resource, name: str, group: ec2.SecurityGroup) -> vp
 
 
 def _managed(owner: pulumi.Resource, policy: str) -> pulumi.Input[str]:
-    return concat("arn:", _iam.partition(owner), ":iam::aws:policy/", policy)
+    return concat("arn:", documents.partition(owner), ":iam::aws:policy/", policy)
 
 
 def _host_profile(owner: pulumi.ComponentResource, name: str, cluster: ecs.Cluster) -> iam.InstanceProfile:
     """What the ECS agent of an instance does, on this cluster alone."""
     child = pulumi.ResourceOptions(parent=owner)
-    role = iam.Role(f"{name}-host-role", assume_role_policy=_iam.trust_instances(), opts=child)
+    role = iam.Role(f"{name}-host-role", assume_role_policy=documents.trust_instances(), opts=child)
     instances = cluster.arn.apply(lambda arn: arn.replace(":cluster/", ":container-instance/") + "/*")
     statements: list[Statement] = [
         {"actions": ["ecs:DiscoverPollEndpoint"], "resources": ["*"]},
@@ -274,5 +278,5 @@ def _host_profile(owner: pulumi.ComponentResource, name: str, cluster: ecs.Clust
             "resources": [instances],
         },
     ]
-    iam.RolePolicy(f"{name}-host-policy", role=role.name, policy=_iam.document(statements), opts=child)
+    iam.RolePolicy(f"{name}-host-policy", role=role.name, policy=documents.document(statements), opts=child)
     return iam.InstanceProfile(f"{name}-host-profile", role=role.name, opts=child)

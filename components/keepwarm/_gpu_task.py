@@ -5,10 +5,11 @@ from typing import Any
 
 import pulumi
 
-from keepwarm import _gpu_hosts, _iam
-from keepwarm._args import known, plain
-from keepwarm._gpu_checks import Capacity
-from keepwarm.grants import Statement
+from keepwarm import _gpu_hosts
+from keepwarm._values import known, plain
+from keepwarm.checks.service import Capacity
+from keepwarm.iam import documents
+from keepwarm.iam.grants import Statement
 
 TMP_MB = 512
 CACHE = "/cache"
@@ -99,6 +100,6 @@ def pull(owner: pulumi.Resource, image: pulumi.Input[str]) -> list[Statement]:
         {"actions": ["ecr:GetAuthorizationToken"], "resources": ["*"]},
         {
             "actions": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
-            "resources": [pulumi.Output.all(image, _iam.partition(owner)).apply(repository)],
+            "resources": [pulumi.Output.all(image, documents.partition(owner)).apply(repository)],
         },
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 
-from keepwarm._args import known, resolve
+from keepwarm._values import known, resolve
 
 
 class _Later:

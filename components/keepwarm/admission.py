@@ -4,10 +4,10 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from keepwarm._args import Checks
-from keepwarm._names import child as child_name
 from keepwarm._table import secure_table
-from keepwarm.bindings import AdmissionBinding
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.iam.bindings import AdmissionBinding
 from keepwarm.limits import DYNAMODB_BATCH_READ_MAX_ITEMS
 
 POOL = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -31,11 +31,18 @@ class Admission(pulumi.ComponentResource):
     """ARN of the table."""
 
     def __init__(self, name: str, args: AdmissionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("keepwarm:index:Admission", name, {}, opts)
         checks = Checks("Admission", name, args, AdmissionArgs)
+        args = checks.args
         pools = args.get("pools", {})
         if "pools" in args and not pools:
-            checks.add("KW102", "pools", "no pool", "at least one", "permits belong to a pool", "name a pool")
+            checks.add(
+                code="KW102",
+                key="pools",
+                got="no pool",
+                allowed="at least one",
+                because="permits belong to a pool",
+                fix="name a pool",
+            )
         self._pools: dict[str, pulumi.Input[int]] = {}
         for pool in pools:
             checks.text(
@@ -60,6 +67,7 @@ class Admission(pulumi.ComponentResource):
             )
         table_name = child_name(checks, name, "permits", 255)
         checks.done()
+        super().__init__("keepwarm:index:Admission", name, {}, opts)
 
         kms = args.get("kms_key_arn")
         made = secure_table(self, table_name, keep=False, kms_key_arn=kms, recovery=True)

@@ -5,10 +5,13 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import cloudwatch, s3, sqs
 
-from keepwarm import _iam, _json, limits
-from keepwarm._args import Checks, Problem, derive
-from keepwarm._names import child as child_name
-from keepwarm.bindings import IntakeSource, QueueBinding
+from keepwarm import _json, limits
+from keepwarm._values import derive
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Problem
+from keepwarm.iam import documents
+from keepwarm.iam.bindings import IntakeSource, QueueBinding
 
 CONSUMER_TIMEOUT_S = 60
 BATCH_SIZE = 10
@@ -72,11 +75,12 @@ class BurstQueue(pulumi.ComponentResource):
     """Seconds a message is kept."""
 
     def __init__(self, name: str, args: BurstQueueArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("keepwarm:index:BurstQueue", name, {}, opts)
         checks = Checks("BurstQueue", name, args, BurstQueueArgs)
+        args = checks.args
         spec = _checked(checks, args)
         child_name(checks, name, "parked", limits.SQS_NAME_MAX_CHARS - len(".fifo"))
         checks.done()
+        super().__init__("keepwarm:index:BurstQueue", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         kms = args.get("kms_key_arn")
         shared: dict[str, Any] = {
@@ -110,7 +114,7 @@ class BurstQueue(pulumi.ComponentResource):
         policy = sqs.QueuePolicy(
             f"{name}-jobs-policy",
             queue_url=jobs.url,
-            policy=_policy(jobs.arn, intake, _iam.account(self) if intake else None),
+            policy=_policy(jobs.arn, intake, documents.account(self) if intake else None),
             opts=child,
         )
         for index, source in enumerate(intake):
@@ -219,7 +223,7 @@ def needed_retention_s(deadline_s: int, visibility_s: int, receives: int) -> int
     return min(max(longest, limits.SQS_RETENTION_MIN_S), PARKED_RETENTION_S - 86_400)
 
 
-def _checked(checks: Checks, args: BurstQueueArgs) -> dict[str, Any]:
+def _checked(checks: Checks[Any], args: BurstQueueArgs) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "consumer_timeout_s": checks.number(
             "consumer_timeout_s",
@@ -285,12 +289,12 @@ def _checked(checks: Checks, args: BurstQueueArgs) -> dict[str, Any]:
         if batch <= limits.ESM_BATCH_MAX_WITHOUT_WINDOW or given >= 1 or ordered:
             return None
         return Problem(
-            "KW119",
-            "batch_window_s",
-            f"{given} s with batch_size {batch}",
-            "at least 1 s",
-            "a batch above 10 messages is gathered over time",
-            "set batch_window_s to 1 or more",
+            code="KW119",
+            key="batch_window_s",
+            got=f"{given} s with batch_size {batch}",
+            allowed="at least 1 s",
+            because="a batch above 10 messages is gathered over time",
+            fix="set batch_window_s to 1 or more",
         )
 
     spec["batch_window_s"] = checks.holds(gathers, window, spec["batch_size"])
@@ -309,21 +313,21 @@ def _checked(checks: Checks, args: BurstQueueArgs) -> dict[str, Any]:
     def covers(visibility: int, timeout: int, least: int) -> Problem | None:
         if visibility < timeout:
             return Problem(
-                "KW115",
-                "visibility_s",
-                f"{visibility} s",
-                f"at least {timeout} s",
-                "a message would be delivered again while it is still worked on, and Lambda refuses the event source",
-                f"set visibility_s to {least}, or leave it out",
+                code="KW115",
+                key="visibility_s",
+                got=f"{visibility} s",
+                allowed=f"at least {timeout} s",
+                because="a message would be delivered again during the work, and Lambda refuses the event source",
+                fix=f"set visibility_s to {least}, or leave it out",
             )
         if visibility < least and not reason:
             return Problem(
-                "KW116",
-                "visibility_s",
-                f"{visibility} s",
-                f"at least {least} s (6 x {timeout} s plus the batching window)",
-                "throttled deliveries need room to be retried before the message appears again",
-                f"set visibility_s to {least}, leave it out, or give visibility_reason",
+                code="KW116",
+                key="visibility_s",
+                got=f"{visibility} s",
+                allowed=f"at least {least} s (6 x {timeout} s plus the batching window)",
+                because="throttled deliveries need room to be retried before the message appears again",
+                fix=f"set visibility_s to {least}, leave it out, or give visibility_reason",
             )
         return None
 
@@ -334,7 +338,7 @@ def _checked(checks: Checks, args: BurstQueueArgs) -> dict[str, Any]:
     return spec
 
 
-def _retention(checks: Checks, args: BurstQueueArgs, spec: dict[str, Any]) -> Any:
+def _retention(checks: Checks[Any], args: BurstQueueArgs, spec: dict[str, Any]) -> Any:
     given = checks.number(
         "retention_s",
         None,
@@ -350,21 +354,21 @@ def _retention(checks: Checks, args: BurstQueueArgs, spec: dict[str, Any]) -> An
     def outlived(retention: int, deadline: int) -> Problem | None:
         if retention >= PARKED_RETENTION_S:
             return Problem(
-                "KW120",
-                "retention_s",
-                f"{retention} s",
-                f"below {PARKED_RETENTION_S} s",
-                "the dead-letter queue counts a message's age from its first day, and would drop it on arrival",
-                f"set retention_s to {PARKED_RETENTION_S - 86_400} or less",
+                code="KW120",
+                key="retention_s",
+                got=f"{retention} s",
+                allowed=f"below {PARKED_RETENTION_S} s",
+                because="the dead-letter queue counts a message's age from its first day, and would drop it on arrival",
+                fix=f"set retention_s to {PARKED_RETENTION_S - 86_400} or less",
             )
         if retention < deadline:
             return Problem(
-                "KW121",
-                "retention_s",
-                f"{retention} s",
-                f"at least deadline_s, {deadline} s",
-                "a message would vanish before its deadline, without a trace",
-                "raise retention_s, or leave it out",
+                code="KW121",
+                key="retention_s",
+                got=f"{retention} s",
+                allowed=f"at least deadline_s, {deadline} s",
+                because="a message would vanish before its deadline, without a trace",
+                fix="raise retention_s, or leave it out",
             )
         return None
 
@@ -401,4 +405,4 @@ def _policy(
                 },
             }
         )
-    return _iam.raw_document(statements)
+    return documents.raw_document(statements)

@@ -1,13 +1,15 @@
 """A private bucket for documents, intermediate files and results."""
 
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 
-from keepwarm._args import Checks
 from keepwarm._bucket import NONCURRENT_DAYS, secure_bucket
-from keepwarm._names import child as child_name
-from keepwarm.bindings import StoreBinding
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Report, Where
+from keepwarm.iam.bindings import StoreBinding
 from keepwarm.limits import S3_BUCKET_NAME_MAX_CHARS
 
 
@@ -28,6 +30,64 @@ class DataBucketArgs(TypedDict):
     """Whether the bucket outlives the stack. Default: true."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataBucketSpec:
+    """Inputs of a DataBucket after their check: all that its resources are built from."""
+
+    bucket_name: str
+    expire_days: pulumi.Input[int] | None
+    expire_prefix: pulumi.Input[str]
+    noncurrent_days: pulumi.Input[int]
+    kms_key_arn: pulumi.Input[str] | None
+    access_log_bucket: pulumi.Input[str] | None
+    keep_data: bool
+
+    @classmethod
+    def of(
+        cls, name: str, args: DataBucketArgs, *, where: Where | None = None, report: Report | None = None
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks("DataBucket", name, args, DataBucketArgs, where=where, report=report)
+        args = checks.args
+        days: dict[str, Any] = {"code": "KW131", "unit": "days", "because": "S3 counts whole days"}
+        spec = cls(
+            bucket_name=child_name(checks, name, "bucket", S3_BUCKET_NAME_MAX_CHARS),
+            expire_days=checks.number("expire_days", None, 1, 36_500, **days),
+            expire_prefix=args.get("expire_prefix", ""),
+            noncurrent_days=checks.number("noncurrent_days", NONCURRENT_DAYS, 1, 36_500, **days),
+            kms_key_arn=args.get("kms_key_arn"),
+            access_log_bucket=args.get("access_log_bucket"),
+            keep_data=checks.flag("keep_data", True),
+        )
+        checks.done()
+        return spec
+
+    def lifecycle(self) -> list[Any]:
+        """Lifecycle rules beside those that every bucket has."""
+        rules: list[Any] = [
+            {
+                "id": "drop-old-versions",
+                "status": "Enabled",
+                "filter": {"prefix": ""},
+                "noncurrent_version_expiration": {"noncurrent_days": self.noncurrent_days},
+            }
+        ]
+        if self.expire_days is not None:
+            rules.append(
+                {
+                    "id": "expire",
+                    "status": "Enabled",
+                    "filter": {"prefix": self.expire_prefix},
+                    "expiration": {"days": self.expire_days},
+                }
+            )
+        return rules
+
+
 class DataBucket(pulumi.ComponentResource):
     """Holds data: a private, versioned, encrypted bucket that outlives the stack unless told otherwise."""
 
@@ -37,47 +97,22 @@ class DataBucket(pulumi.ComponentResource):
     """ARN of the bucket."""
 
     def __init__(self, name: str, args: DataBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        spec = DataBucketSpec.of(name, args)
         super().__init__("keepwarm:index:DataBucket", name, {}, opts)
-        checks = Checks("DataBucket", name, args, DataBucketArgs)
-        days: dict[str, Any] = {"code": "KW131", "unit": "days", "because": "S3 counts whole days"}
-        expire = checks.number("expire_days", None, 1, 36_500, **days)
-        noncurrent = checks.number("noncurrent_days", NONCURRENT_DAYS, 1, 36_500, **days)
-        keep = checks.flag("keep_data", True)
-        bucket_name = child_name(checks, name, "bucket", S3_BUCKET_NAME_MAX_CHARS)
-        checks.done()
-
-        rules: list[Any] = [
-            {
-                "id": "drop-old-versions",
-                "status": "Enabled",
-                "filter": {"prefix": ""},
-                "noncurrent_version_expiration": {"noncurrent_days": noncurrent},
-            }
-        ]
-        if expire is not None:
-            rules.append(
-                {
-                    "id": "expire",
-                    "status": "Enabled",
-                    "filter": {"prefix": args.get("expire_prefix", "")},
-                    "expiration": {"days": expire},
-                }
-            )
-        kms = args.get("kms_key_arn")
         made, _ = secure_bucket(
             self,
-            bucket_name,
-            keep=keep,
-            kms_key_arn=kms,
-            rules=rules,
-            access_log_bucket=args.get("access_log_bucket"),
+            spec.bucket_name,
+            keep=spec.keep_data,
+            kms_key_arn=spec.kms_key_arn,
+            rules=spec.lifecycle(),
+            access_log_bucket=spec.access_log_bucket,
         )
 
         self.bucket = made.bucket
         self.arn = made.arn
         self._binding: StoreBinding = {"bucket": made.bucket, "bucket_arn": made.arn}
-        if kms is not None:
-            self._binding["kms_key_arn"] = kms
+        if spec.kms_key_arn is not None:
+            self._binding["kms_key_arn"] = spec.kms_key_arn
         self.register_outputs({"bucket": self.bucket, "arn": self.arn})
 
     def binding(self) -> StoreBinding:

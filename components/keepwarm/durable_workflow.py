@@ -9,12 +9,17 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import cloudwatch, iam, sfn
 
-from keepwarm import _asl, _iam, grants, limits
-from keepwarm._args import Checks, concat, plain, show
-from keepwarm._names import child as child_name
-from keepwarm.bindings import QueueBinding, WorkflowBinding
+from keepwarm import limits
+from keepwarm._values import concat, plain
+from keepwarm.checks import asl
+from keepwarm.checks.grants import check_grants
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import show
 from keepwarm.errors import InvalidArgs
-from keepwarm.grants import Statement
+from keepwarm.iam import documents, grants
+from keepwarm.iam.bindings import QueueBinding, WorkflowBinding
+from keepwarm.iam.grants import Statement
 
 TIMEOUT_S = 900
 STEP_TIMEOUT_S = 120
@@ -91,11 +96,12 @@ class DurableWorkflow(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: DurableWorkflowArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("keepwarm:index:DurableWorkflow", name, {}, opts)
         checks = Checks("DurableWorkflow", name, args, DurableWorkflowArgs)
+        args = checks.args
         spec = _checked(checks, args)
         child_name(checks, name, "machine", limits.SFN_NAME_MAX_CHARS)
         checks.done()
+        super().__init__("keepwarm:index:DurableWorkflow", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         kms = args.get("kms_key_arn")
 
@@ -110,10 +116,10 @@ class DurableWorkflow(pulumi.ComponentResource):
         )
         role = iam.Role(
             f"{name}-role",
-            assume_role_policy=_iam.trust("states.amazonaws.com", _iam.account(self)),
+            assume_role_policy=documents.trust("states.amazonaws.com", documents.account(self)),
             opts=child,
         )
-        values = {**spec["values"], "partition": _iam.partition(self)}
+        values = {**spec["values"], "partition": documents.partition(self)}
         definition = pulumi.Output.all(**values).apply(
             lambda resolved: render(checks.owner, spec["template"], resolved, express=spec["express"])
         )
@@ -127,7 +133,7 @@ class DurableWorkflow(pulumi.ComponentResource):
         policy = iam.RolePolicy(
             f"{name}-policy",
             role=role.name,
-            policy=pulumi.Output.all(definition, _iam.document(granted)).apply(_role_policy),
+            policy=pulumi.Output.all(definition, documents.document(granted)).apply(_role_policy),
             opts=child,
         )
         machine = sfn.StateMachine(
@@ -188,9 +194,9 @@ def render(owner: str, template: str, values: dict[str, Any], *, express: bool) 
             f"KW153 {owner} {where}: got {show(str(fault))}; allowed values {', '.join(sorted(values))}; "
             "because the definition is made from it; fix: correct the template or pass the value"
         ) from None
-    definition, findings = _asl.parse(text)
+    definition, findings = asl.parse(text)
     if definition is not None:
-        findings = _asl.check(definition, express=express)
+        findings = asl.check(definition, express=express)
     if findings:
         lines = [
             f"{f.code} {owner} {f.where}: got {f.got}; allowed {f.allowed}; because {f.because}; fix: {f.fix}"
@@ -232,9 +238,9 @@ def _role_policy(values: list[str]) -> str:
 
 def function_arns(definition: str) -> list[str]:
     """ARNs of the functions a definition invokes, sorted: what its role may invoke, and nothing else."""
-    parsed, _ = _asl.parse(definition)
+    parsed, _ = asl.parse(definition)
     found: set[str] = set()
-    for _, state in _asl.walk(parsed or {}):
+    for _, state in asl.walk(parsed or {}):
         resource = str(state.get("Resource", ""))
         target = resource if ":lambda:" in resource and ":states:::" not in resource else ""
         if ":states:::lambda:invoke" in resource:
@@ -244,7 +250,7 @@ def function_arns(definition: str) -> list[str]:
     return sorted(found)
 
 
-def _checked(checks: Checks, args: DurableWorkflowArgs) -> dict[str, Any]:
+def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> dict[str, Any]:
     kind = checks.choice("kind", WorkflowKind.STANDARD)
     express = kind is WorkflowKind.EXPRESS
     functions = args.get("functions", {})
@@ -252,12 +258,12 @@ def _checked(checks: Checks, args: DurableWorkflowArgs) -> dict[str, Any]:
     for step in timeouts:
         if step not in functions:
             checks.add(
-                "KW100",
-                f"step_timeouts_s.{step}",
-                "an unknown step",
-                f"one of {', '.join(sorted(functions))}",
-                "a timeout belongs to a step",
-                "remove it, or name the step in functions",
+                code="KW100",
+                key=f"step_timeouts_s.{step}",
+                got="an unknown step",
+                allowed=f"one of {', '.join(sorted(functions))}",
+                because="a timeout belongs to a step",
+                fix="remove it, or name the step in functions",
             )
     seconds: dict[str, Any] = {"code": "KW123", "unit": "seconds"}
     longest = limits.SFN_EXPRESS_MAX_S if express else limits.SFN_STANDARD_MAX_S
@@ -325,7 +331,7 @@ def _checked(checks: Checks, args: DurableWorkflowArgs) -> dict[str, Any]:
         "template": args.get("template") or DOCUMENT_WORKFLOW.read_text(),
         "log": checks.choice("log", WorkflowLog.ALL),
         "log_days": checks.retention("log_days", LOG_DAYS),
-        "grants": _iam.check_grants(checks, "grants", args.get("grants", [])),
+        "grants": check_grants(checks, "grants", args.get("grants", [])),
     }
     if not checks.refused:
         _preview(checks.owner, spec)

@@ -5,11 +5,12 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 from keepwarm import limits
-from keepwarm._args import Checks, Problem
 from keepwarm._bucket import NONCURRENT_DAYS, secure_bucket
-from keepwarm._names import child as child_name
 from keepwarm._table import secure_table
-from keepwarm.bindings import LedgerBinding
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Problem
+from keepwarm.iam.bindings import LedgerBinding
 
 RETENTION_DAYS = 30
 
@@ -42,8 +43,8 @@ class EffectLedger(pulumi.ComponentResource):
     """ARN of the claim bucket."""
 
     def __init__(self, name: str, args: EffectLedgerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("keepwarm:index:EffectLedger", name, {}, opts)
         checks = Checks("EffectLedger", name, args, EffectLedgerArgs)
+        args = checks.args
         keep = checks.flag("keep_records", True)
         days = checks.number(
             "retention_days",
@@ -59,18 +60,21 @@ class EffectLedger(pulumi.ComponentResource):
             if kept_days * 86_400 > redelivery_s:
                 return None
             return Problem(
-                "KW122",
-                "retention_days",
-                f"{kept_days:g} days",
-                f"more than redelivery_s, {redelivery_s:g} s",
-                f"an event delivered again on day {redelivery_s / 86_400:.1f} would run its effect a second time",
-                f"set retention_days to {int(redelivery_s // 86_400) + 1} or more",
+                code="KW122",
+                key="retention_days",
+                got=f"{kept_days:g} days",
+                allowed=f"more than redelivery_s, {redelivery_s:g} s",
+                because=(
+                    f"an event delivered again on day {redelivery_s / 86_400:.1f} would run its effect a second time"
+                ),
+                fix=f"set retention_days to {int(redelivery_s // 86_400) + 1} or more",
             )
 
         if "redelivery_s" in args:
             days = checks.holds(outlives, days, args["redelivery_s"])
         bucket_name = child_name(checks, name, "claims", limits.S3_BUCKET_NAME_MAX_CHARS)
         checks.done()
+        super().__init__("keepwarm:index:EffectLedger", name, {}, opts)
 
         kms = args.get("kms_key_arn")
         records = secure_table(self, f"{name}-records", keep=keep, kms_key_arn=kms, recovery=True)

@@ -7,12 +7,14 @@ import pulumi
 import pulumi_aws as aws
 from pulumi_aws import appautoscaling, cloudwatch, ec2, ecs, iam, servicediscovery, vpc
 
-from keepwarm import _gpu_hosts, _gpu_size, _gpu_task, _iam, grants, limits
-from keepwarm._args import Checks, concat
-from keepwarm._function_checks import Architecture
-from keepwarm._gpu_checks import Capacity, checked
-from keepwarm._names import child as child_name
-from keepwarm.bindings import (
+from keepwarm import _gpu_hosts, _gpu_size, _gpu_task, limits
+from keepwarm._values import concat
+from keepwarm.checks.function import Architecture
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.service import Capacity, checked
+from keepwarm.iam import documents, grants
+from keepwarm.iam.bindings import (
     CallerNetwork,
     FunctionBindings,
     ModelBinding,
@@ -21,7 +23,7 @@ from keepwarm.bindings import (
     environment,
     statements,
 )
-from keepwarm.grants import Statement
+from keepwarm.iam.grants import Statement
 
 
 class GpuServiceArgs(TypedDict):
@@ -118,11 +120,12 @@ class GpuService(pulumi.ComponentResource):
     """Name of its log group."""
 
     def __init__(self, name: str, args: GpuServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("keepwarm:index:GpuService", name, {}, opts)
         checks = Checks("GpuService", name, args, GpuServiceArgs)
+        args = checks.args
         spec = checked(checks, args)
         child_name(checks, name, "infrastructure", limits.IAM_ROLE_NAME_MAX_CHARS)
         checks.done()
+        super().__init__("keepwarm:index:GpuService", name, {}, opts)
         _locate(self, spec)
 
         cluster = ecs.Cluster(
@@ -287,18 +290,18 @@ class GpuService(pulumi.ComponentResource):
     ) -> tuple[ecs.TaskDefinition, cloudwatch.LogGroup, iam.Role, list[pulumi.Resource]]:
         child = pulumi.ResourceOptions(parent=self)
         kms = args.get("kms_key_arn")
-        account_id = _iam.account(self)
+        account_id = documents.account(self)
         logs = cloudwatch.LogGroup(
             f"{name}-logs", retention_in_days=spec["log_days"], kms_key_id=kms, opts=child
         )
-        trust = _iam.trust("ecs-tasks.amazonaws.com", account_id)
+        trust = documents.trust("ecs-tasks.amazonaws.com", account_id)
         execution = iam.Role(f"{name}-execution", assume_role_policy=trust, opts=child)
         task_role = iam.Role(f"{name}-task-role", assume_role_policy=trust, opts=child)
         policies: list[pulumi.Resource] = [
             iam.RolePolicy(
                 f"{name}-execution-policy",
                 role=execution.name,
-                policy=_iam.document(
+                policy=documents.document(
                     [
                         grants.write_logs(logs.arn),
                         *[grants.read_secret(arn) for arn in args.get("secrets", {}).values()],
@@ -313,7 +316,7 @@ class GpuService(pulumi.ComponentResource):
         if allowed:
             policies.append(
                 iam.RolePolicy(
-                    f"{name}-task-policy", role=task_role.name, policy=_iam.document(allowed), opts=child
+                    f"{name}-task-policy", role=task_role.name, policy=documents.document(allowed), opts=child
                 )
             )
         variables = {
@@ -328,7 +331,7 @@ class GpuService(pulumi.ComponentResource):
             drain_s=spec["drain_s"],
             start_s=spec["start_s"],
             log_group=logs.name,
-            region=_iam.region(self),
+            region=documents.region(self),
             variables=variables,
             secrets=args.get("secrets", {}),
         ).apply(
@@ -464,4 +467,4 @@ def _locate(owner: pulumi.Resource, spec: dict[str, Any]) -> None:
     look = pulumi.InvokeOutputOptions(parent=owner)
     vpc_id = aws.ec2.get_vpc_output(default=True, opts=look).id
     spec["vpc_id"] = vpc_id
-    spec["subnet_ids"] = _iam.default_subnets(owner, vpc_id)
+    spec["subnet_ids"] = documents.default_subnets(owner, vpc_id)

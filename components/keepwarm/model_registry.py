@@ -10,12 +10,13 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import s3
 
-from keepwarm import grants
-from keepwarm._args import Checks, show
 from keepwarm._bucket import NONCURRENT_DAYS, secure_bucket
-from keepwarm._names import child as child_name
-from keepwarm.bindings import ModelBinding
-from keepwarm.grants import Statement
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import show
+from keepwarm.iam import grants
+from keepwarm.iam.bindings import ModelBinding
+from keepwarm.iam.grants import Statement
 from keepwarm.limits import S3_BUCKET_NAME_MAX_CHARS
 
 LOCK_DAYS = 30
@@ -90,8 +91,8 @@ class ModelRegistry(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ModelRegistryArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("keepwarm:index:ModelRegistry", name, {}, opts)
         checks = Checks("ModelRegistry", name, args, ModelRegistryArgs)
+        args = checks.args
         lock = checks.choice("lock", Lock.NONE, "KW131")
         lock_days = checks.number(
             "lock_days", LOCK_DAYS, 1, 36_500, code="KW131", unit="days", because="S3 locks for whole days"
@@ -108,16 +109,17 @@ class ModelRegistry(pulumi.ComponentResource):
         keep = checks.flag("keep_models", True)
         if lock is Lock.COMPLIANCE and not checks.flag("confirm_compliance", False):
             checks.add(
-                "KW132",
-                "lock",
-                "'compliance'",
-                "'none', 'governance', or 'compliance' with confirm_compliance",
-                f"nobody can delete the objects, or the bucket, for {show(lock_days)} days",
-                "use 'governance', or set confirm_compliance to true",
+                code="KW132",
+                key="lock",
+                got="'compliance'",
+                allowed="'none', 'governance', or 'compliance' with confirm_compliance",
+                because=f"nobody can delete the objects, or the bucket, for {show(lock_days)} days",
+                fix="use 'governance', or set confirm_compliance to true",
             )
         seeds = [_seed(checks, index, seed) for index, seed in enumerate(args.get("models", []))]
         bucket_name = child_name(checks, name, "bucket", S3_BUCKET_NAME_MAX_CHARS)
         checks.done()
+        super().__init__("keepwarm:index:ModelRegistry", name, {}, opts)
 
         kms = args.get("kms_key_arn")
         made, guards = secure_bucket(
@@ -261,10 +263,9 @@ def _published(ref: str, _keys: list[str]) -> str:
     return ref
 
 
-def _seed(checks: Checks, index: int, seed: SeedModel) -> dict[str, Any]:
+def _seed(checks: Checks[Any], index: int, seed: SeedModel) -> dict[str, Any]:
     """A seed model after its check: the digest of its manifest and its files by digest."""
     at = f"models[{index}]"
-    checks.unknown(at, seed, SeedModel)
     spec: dict[str, Any] = {
         "name": seed.get("name", ""),
         "version": seed.get("version", ""),
@@ -292,29 +293,29 @@ def _seed(checks: Checks, index: int, seed: SeedModel) -> dict[str, Any]:
     extra = sorted(set(given) - set(files))
     if missing or extra:
         checks.add(
-            "KW148",
-            f"{at}.files",
-            f"missing {missing}, unlisted {extra}",
-            "exactly the files the manifest lists",
-            "a reader loads what the manifest says and nothing else",
-            "build the manifest from the same folder as the files",
+            code="KW148",
+            key=f"{at}.files",
+            got=f"missing {missing}, unlisted {extra}",
+            allowed="exactly the files the manifest lists",
+            because="a reader loads what the manifest says and nothing else",
+            fix="build the manifest from the same folder as the files",
         )
     spec["blobs"] = {files[path]["sha256"]: given[path] for path in files if path in given}
     spec["size_bytes"] = sum(int(entry.get("size", 0)) for entry in files.values())
     return spec
 
 
-def _manifest_files(checks: Checks, at: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _manifest_files(checks: Checks[Any], at: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The manifest's files by path; a manifest that is none, or lists what it must not, is refused."""
 
     def refuse(got: str, because: str) -> None:
         checks.add(
-            "KW148",
-            f"{at}.manifest",
-            got,
-            "canonical JSON with schema, name, version and files",
-            because,
-            "build it with keepwarm_runtime.models.manifest",
+            code="KW148",
+            key=f"{at}.manifest",
+            got=got,
+            allowed="canonical JSON with schema, name, version and files",
+            because=because,
+            fix="build it with keepwarm_runtime.models.manifest",
         )
 
     try:
@@ -343,12 +344,12 @@ def _manifest_files(checks: Checks, at: str, spec: dict[str, Any]) -> dict[str, 
             refuse(show(path), "a pickle runs code when it is loaded; convert it to ONNX or safetensors")
         if re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256", ""))) is None:
             checks.add(
-                "KW134",
-                f"{at}.manifest",
-                show(entry.get("sha256")),
-                "64 lower-case hexadecimal digits",
-                f"it is the address of {path}",
-                "build it with keepwarm_runtime.models.manifest",
+                code="KW134",
+                key=f"{at}.manifest",
+                got=show(entry.get("sha256")),
+                allowed="64 lower-case hexadecimal digits",
+                because=f"it is the address of {path}",
+                fix="build it with keepwarm_runtime.models.manifest",
             )
             entry["sha256"] = ""
     return files

@@ -7,9 +7,10 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import cloudwatch, sns
 
-from keepwarm import _iam, _json
-from keepwarm._args import Checks
-from keepwarm._names import child as child_name
+from keepwarm import _json
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.iam import documents
 from keepwarm.phases import PHASES
 
 GOODPUT = 0.99
@@ -77,11 +78,12 @@ class Observability(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("keepwarm:index:Observability", name, {}, opts)
         checks = Checks("Observability", name, args, ObservabilityArgs)
+        args = checks.args
         spec = _checked(checks, args)
         child_name(checks, name, "dashboard", 255)
         checks.done()
+        super().__init__("keepwarm:index:Observability", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
 
         topics = list(args.get("alarm_topic_arns") or [])
@@ -94,7 +96,7 @@ class Observability(pulumi.ComponentResource):
             f"{name}-dashboard",
             # A dashboard must be named and the account has one name space; an alarm's physical name is unique already.
             dashboard_name=goodput.name.apply(lambda physical: physical.replace("-goodput", "", 1)),
-            dashboard_body=_json.dumps({"widgets": _widgets(args, spec, _iam.region(self))}),
+            dashboard_body=_json.dumps({"widgets": _widgets(args, spec, documents.region(self))}),
             opts=child,
         )
 
@@ -103,10 +105,15 @@ class Observability(pulumi.ComponentResource):
         self.register_outputs({"dashboard_name": self.dashboard_name, "topic_arn": self.topic_arn})
 
 
-def _checked(checks: Checks, args: ObservabilityArgs) -> dict[str, Any]:
+def _checked(checks: Checks[Any], args: ObservabilityArgs) -> dict[str, Any]:
     if "functions" in args and not args["functions"]:
         checks.add(
-            "KW102", "functions", "no function", "at least one", "there is nothing to watch", "name one"
+            code="KW102",
+            key="functions",
+            got="no function",
+            allowed="at least one",
+            because="there is nothing to watch",
+            fix="name one",
         )
     for group in ("functions", "queues", "parked_queues", "services"):
         labels: Mapping[str, Any] = args.get(group) or {}  # type: ignore[assignment]
@@ -125,24 +132,22 @@ def _checked(checks: Checks, args: ObservabilityArgs) -> dict[str, Any]:
     for phase in budgets:
         if phase not in PHASES and phase != TOTAL:
             checks.add(
-                "KW149",
-                f"budgets_ms.{phase}",
-                "an unknown phase",
-                allowed,
-                "functions measure these phases and no others",
-                "use one of them",
+                code="KW149",
+                key=f"budgets_ms.{phase}",
+                got="an unknown phase",
+                allowed=allowed,
+                because="functions measure these phases and no others",
+                fix="use one of them",
             )
     if budgets and set(budgets) == {"scheduling"}:
         checks.add(
-            "KW149",
-            "budgets_ms",
-            "a budget for scheduling alone",
-            f"budgets for more of {allowed}",
-            "a cold start is every phase up to readiness, and scheduling is the smallest of them",
-            "budget total, or the phases of the model",
+            code="KW149",
+            key="budgets_ms",
+            got="a budget for scheduling alone",
+            allowed=f"budgets for more of {allowed}",
+            because="a cold start is every phase up to readiness, and scheduling is the smallest of them",
+            fix="budget total, or the phases of the model",
         )
-    if "costs" in args:
-        checks.unknown("costs", args["costs"], CostRates)
     return {
         "namespace": args.get("metric_namespace", "Keepwarm"),
         "budgets": {

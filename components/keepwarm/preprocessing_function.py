@@ -5,12 +5,15 @@ from typing import Any, NotRequired
 import pulumi
 from pulumi_aws import lambda_, s3
 
-from keepwarm import _iam, grants, limits
-from keepwarm._args import Checks, Problem, derive
+from keepwarm import limits
 from keepwarm._function import Built, build
-from keepwarm._function_checks import checked
-from keepwarm.bindings import IntakeSource, QueueBinding, WarmTarget
-from keepwarm.grants import Statement
+from keepwarm._values import derive
+from keepwarm.checks.function import checked
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.problems import Problem
+from keepwarm.iam import documents, grants
+from keepwarm.iam.bindings import IntakeSource, QueueBinding, WarmTarget
+from keepwarm.iam.grants import Statement
 from keepwarm.runtime_function import RuntimeFunctionArgs
 
 
@@ -54,16 +57,16 @@ class PreprocessingFunction(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: PreprocessingFunctionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("keepwarm:index:PreprocessingFunction", name, {}, opts)
         checks = Checks("PreprocessingFunction", name, args, PreprocessingFunctionArgs)
+        args = checks.args
         spec = checked(checks, name, args, raise_now=False)
         checks.exactly_one(["queue", "objects"])
         if "queue" in args:
-            checks.unknown("queue", args["queue"], QueueBinding)
             _check_queue(checks, args["queue"], spec)
         if "objects" in args:
             _check_objects(checks, args["objects"], spec)
         checks.done()
+        super().__init__("keepwarm:index:PreprocessingFunction", name, {}, opts)
 
         extra: list[Statement] = []
         if "queue" in args:
@@ -104,7 +107,7 @@ class PreprocessingFunction(pulumi.ComponentResource):
 
     def _take(self, name: str, sources: list[IntakeSource], built: Built) -> None:
         """Let S3 invoke the alias for new objects of these buckets of this account."""
-        account_id = _iam.account(self)
+        account_id = documents.account(self)
         for index, source in enumerate(sources):
             permission = lambda_.Permission(
                 f"{name}-permission-{index}",
@@ -136,18 +139,16 @@ class PreprocessingFunction(pulumi.ComponentResource):
         return self._warm_target
 
 
-def _check_objects(checks: Checks, sources: list[IntakeSource], spec: dict[str, Any]) -> None:
-    for index, source in enumerate(sources):
-        checks.unknown(f"objects[{index}]", source, IntakeSource)
+def _check_objects(checks: Checks[Any], sources: list[IntakeSource], spec: dict[str, Any]) -> None:
     reserved = spec["reserved_concurrency"]
     if reserved is None:
         checks.add(
-            "KW150",
-            "reserved_concurrency",
-            "nothing",
-            "a number of environments",
-            "S3 invokes once per object and nothing else bounds the fan-out",
-            "set it to what the services behind take, or put a BurstQueue in between",
+            code="KW150",
+            key="reserved_concurrency",
+            got="nothing",
+            allowed="a number of environments",
+            because="S3 invokes once per object and nothing else bounds the fan-out",
+            fix="set it to what the services behind take, or put a BurstQueue in between",
         )
         return
 
@@ -155,18 +156,18 @@ def _check_objects(checks: Checks, sources: list[IntakeSource], spec: dict[str, 
         if kept > 0:
             return None
         return Problem(
-            "KW114",
-            "reserved_concurrency",
-            "0",
-            "at least 1",
-            "the function may never run, so every event fails",
-            "raise reserved_concurrency",
+            code="KW114",
+            key="reserved_concurrency",
+            got="0",
+            allowed="at least 1",
+            because="the function may never run, so every event fails",
+            fix="raise reserved_concurrency",
         )
 
     spec["reserved_concurrency"] = checks.holds(runs, reserved)
 
 
-def _check_queue(checks: Checks, queue: QueueBinding, spec: dict[str, Any]) -> None:
+def _check_queue(checks: Checks[Any], queue: QueueBinding, spec: dict[str, Any]) -> None:
     spec["max_concurrency"] = checks.number(
         "max_concurrency",
         None,
@@ -183,12 +184,12 @@ def _check_queue(checks: Checks, queue: QueueBinding, spec: dict[str, Any]) -> N
         if timeout <= consumer:
             return None
         return Problem(
-            "KW115",
-            "timeout_s",
-            f"{timeout:g} s",
-            f"up to the queue's consumer_timeout_s, {consumer:g} s",
-            "the queue's visibility and retention were derived from that timeout",
-            f"set the queue's consumer_timeout_s to {timeout:g}",
+            code="KW115",
+            key="timeout_s",
+            got=f"{timeout:g} s",
+            allowed=f"up to the queue's consumer_timeout_s, {consumer:g} s",
+            because="the queue's visibility and retention were derived from that timeout",
+            fix=f"set the queue's consumer_timeout_s to {timeout:g}",
         )
 
     if "consumer_timeout_s" in queue:
@@ -200,21 +201,21 @@ def _check_queue(checks: Checks, queue: QueueBinding, spec: dict[str, Any]) -> N
     def runs(most: float, kept: float) -> Problem | None:
         if kept == 0:
             return Problem(
-                "KW114",
-                "reserved_concurrency",
-                "0",
-                "at least 2",
-                "the function may never run, so the queue never drains",
-                "leave reserved_concurrency out, or set paused to true",
+                code="KW114",
+                key="reserved_concurrency",
+                got="0",
+                allowed="at least 2",
+                because="the function may never run, so the queue never drains",
+                fix="leave reserved_concurrency out, or set paused to true",
             )
         if most > kept:
             return Problem(
-                "KW118",
-                "queue.max_concurrency",
-                f"{most:g}",
-                f"up to reserved_concurrency, {kept:g}",
-                "deliveries beyond the reservation are throttled and use up a message's chances",
-                f"set the queue's max_concurrency to {kept:g}, or reserve {most:g}",
+                code="KW118",
+                key="queue.max_concurrency",
+                got=f"{most:g}",
+                allowed=f"up to reserved_concurrency, {kept:g}",
+                because="deliveries beyond the reservation are throttled and use up a message's chances",
+                fix=f"set the queue's max_concurrency to {kept:g}, or reserve {most:g}",
             )
         return None
 

@@ -6,9 +6,10 @@ import pulumi
 import pulumi_aws as aws
 from pulumi_aws import ec2, vpc
 
-from keepwarm import _iam
-from keepwarm._args import Checks, concat, known
-from keepwarm._names import child as child_name
+from keepwarm._values import concat, known
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.iam import documents
 
 GATEWAYS = ("s3", "dynamodb")
 SERVICES = ("data-servicediscovery", "ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry", "logs")
@@ -41,12 +42,13 @@ class PrivateEndpoints(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: PrivateEndpointsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("keepwarm:index:PrivateEndpoints", name, {}, opts)
         checks = Checks("PrivateEndpoints", name, args, PrivateEndpointsArgs)
+        args = checks.args
         services = list(args.get("services", SERVICES))
         _check(checks, args, services)
         child_name(checks, name, "group", 255)
         checks.done()
+        super().__init__("keepwarm:index:PrivateEndpoints", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         look = pulumi.InvokeOutputOptions(parent=self)
 
@@ -54,11 +56,11 @@ class PrivateEndpoints(pulumi.ComponentResource):
         vpc_id = args["vpc_id"] if default is None else default
         subnets: Any = args.get("subnet_ids")
         if subnets is None:
-            subnets = _iam.default_subnets(self, vpc_id)
+            subnets = documents.default_subnets(self, vpc_id)
         tables: Any = args.get("route_table_ids")
         if tables is None:
             tables = aws.ec2.get_route_tables_output(vpc_id=vpc_id, opts=look).ids
-        region = _iam.region(self)
+        region = documents.region(self)
         range_ = aws.ec2.get_vpc_output(id=vpc_id, opts=look).cidr_block
         for service in GATEWAYS:
             ec2.VpcEndpoint(
@@ -99,7 +101,7 @@ class PrivateEndpoints(pulumi.ComponentResource):
         self.register_outputs({"vpc_id": self.vpc_id, "security_group_id": self.security_group_id})
 
 
-def _check(checks: Checks, args: PrivateEndpointsArgs, services: list[str]) -> None:
+def _check(checks: Checks[Any], args: PrivateEndpointsArgs, services: list[str]) -> None:
     for service in services:
         checks.text(
             "services",
@@ -112,31 +114,38 @@ def _check(checks: Checks, args: PrivateEndpointsArgs, services: list[str]) -> N
         )
         if service in GATEWAYS:
             checks.add(
-                "KW102",
-                "services",
-                repr(service),
-                "services other than s3 and dynamodb",
-                "these two get gateway endpoints, which cost nothing",
-                "remove it",
+                code="KW102",
+                key="services",
+                got=repr(service),
+                allowed="services other than s3 and dynamodb",
+                because="these two get gateway endpoints, which cost nothing",
+                fix="remove it",
             )
     if len(set(services)) < len(services):
-        checks.add("KW102", "services", "a service twice", "each once", "it needs one endpoint", "remove one")
+        checks.add(
+            code="KW102",
+            key="services",
+            got="a service twice",
+            allowed="each once",
+            because="it needs one endpoint",
+            fix="remove one",
+        )
     if "vpc_id" in args and "subnet_ids" not in args:
         checks.add(
-            "KW102",
-            "subnet_ids",
-            "nothing",
-            "subnets of vpc_id",
-            "endpoints stand in subnets",
-            "set subnet_ids",
+            code="KW102",
+            key="subnet_ids",
+            got="nothing",
+            allowed="subnets of vpc_id",
+            because="endpoints stand in subnets",
+            fix="set subnet_ids",
         )
     subnets = args.get("subnet_ids")
     if isinstance(subnets, list) and len({s if known(s) else i for i, s in enumerate(subnets)}) == 1:
         checks.add(
-            "KW138",
-            "subnet_ids",
-            "1 subnet",
-            "two or more, in two availability zones",
-            "one zone's outage would cut the VPC off",
-            "add a subnet of another zone",
+            code="KW138",
+            key="subnet_ids",
+            got="1 subnet",
+            allowed="two or more, in two availability zones",
+            because="one zone's outage would cut the VPC off",
+            fix="add a subnet of another zone",
         )

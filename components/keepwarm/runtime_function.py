@@ -4,11 +4,11 @@ from typing import NotRequired
 
 import pulumi
 
-from keepwarm._args import Checks
 from keepwarm._function import build
-from keepwarm._function_checks import Architecture, SideEffects, checked
-from keepwarm.bindings import FunctionBindings, NetworkPath, WarmTarget
-from keepwarm.grants import Statement
+from keepwarm.checks.function import Architecture, SideEffects, checked
+from keepwarm.checks.inputs import Checks
+from keepwarm.iam.bindings import FunctionBindings, NetworkPath, WarmTarget
+from keepwarm.iam.grants import Statement
 
 
 class RuntimeFunctionArgs(FunctionBindings):
@@ -108,8 +108,10 @@ class RuntimeFunction(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: RuntimeFunctionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
+        checks = Checks("RuntimeFunction", name, args, RuntimeFunctionArgs)
+        args = checks.args
+        spec = checked(checks, name, args)
         super().__init__("keepwarm:index:RuntimeFunction", name, {}, opts)
-        spec = checked(Checks("RuntimeFunction", name, args, RuntimeFunctionArgs), name, args)
         built = build(self, name, args, spec)
         for output, value in built.outputs.items():
             setattr(self, output, value)

@@ -4,17 +4,17 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from keepwarm._args import Checks
-from keepwarm._function_checks import Architecture
-from keepwarm._gpu_checks import Capacity
 from keepwarm.admission import Admission
-from keepwarm.bindings import NetworkPath
 from keepwarm.burst_queue import BurstQueue
+from keepwarm.checks.function import Architecture
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.service import Capacity
 from keepwarm.data_bucket import DataBucket
 from keepwarm.durable_workflow import DurableWorkflow
 from keepwarm.effect_ledger import EffectLedger
 from keepwarm.gpu_service import GpuService
-from keepwarm.grants import Statement
+from keepwarm.iam.bindings import NetworkPath
+from keepwarm.iam.grants import Statement
 from keepwarm.model_registry import ModelRegistry, SeedModel
 from keepwarm.observability import Observability
 from keepwarm.preprocessing_function import PreprocessingFunction
@@ -207,10 +207,11 @@ class ServerlessRuntime(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ServerlessRuntimeArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("keepwarm:index:ServerlessRuntime", name, {}, opts)
         checks = Checks("ServerlessRuntime", name, args, ServerlessRuntimeArgs)
+        args = checks.args
         parts = _checked(checks, args)
         checks.done()
+        super().__init__("keepwarm:index:ServerlessRuntime", name, {}, opts)
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
         self._keep = args.get("keep_data", True)
@@ -364,62 +365,64 @@ class ServerlessRuntime(pulumi.ComponentResource):
         return Observability(f"{self._name}-observe", inputs, self._child)
 
 
-def _checked(checks: Checks, args: ServerlessRuntimeArgs) -> dict[str, bool]:
+def _checked(checks: Checks[Any], args: ServerlessRuntimeArgs) -> dict[str, bool]:
     """Which parts exist; contradictions between them are refused in the stack's own words."""
     stages = args.get("stages", {})
     entry = args.get("entry")
     if entry is not None and entry not in stages:
         checks.add(
-            "KW102",
-            "entry",
-            repr(entry),
-            f"one of {', '.join(stages) or 'the stages'}",
-            "the queue needs a stage that reads it",
-            "name an existing stage",
+            code="KW102",
+            key="entry",
+            got=repr(entry),
+            allowed=f"one of {', '.join(stages) or 'the stages'}",
+            because="the queue needs a stage that reads it",
+            fix="name an existing stage",
         )
-    if "service" in args:
-        checks.unknown("service", args["service"], ServiceArgs)
-    if "warm" in args:
-        checks.unknown("warm", args["warm"], WarmArgs)
     names = [seed.get("name") for seed in args.get("models", [])]
     wanted = {f"stages.{stage}.model": given.get("model") for stage, given in stages.items()}
     wanted["service.model"] = args["service"].get("model") if "service" in args else None
     for at, model in wanted.items():
         if model is not None and model not in names:
             checks.add(
-                "KW102",
-                at,
-                repr(model),
-                f"one of {', '.join(str(n) for n in names) or 'no models'}",
-                "the stack publishes no other model",
-                "add it to models, or bind it yourself with a ModelRegistry",
+                code="KW102",
+                key=at,
+                got=repr(model),
+                allowed=f"one of {', '.join(str(n) for n in names) or 'no models'}",
+                because="the stack publishes no other model",
+                fix="add it to models, or bind it yourself with a ModelRegistry",
             )
     for stage, given in stages.items():
-        checks.unknown(f"stages.{stage}", given, StageArgs)
         if given.get("calls_service") and "service" not in args:
             checks.add(
-                "KW102",
-                f"stages.{stage}.calls_service",
-                "true without a service",
-                "a service",
-                "there is nothing to call",
-                "add service, or set calls_service to false",
+                code="KW102",
+                key=f"stages.{stage}.calls_service",
+                got="true without a service",
+                allowed="a service",
+                because="there is nothing to call",
+                fix="add service, or set calls_service to false",
             )
     effects = [stage for stage, given in stages.items() if given.get("side_effects")]
     ledger = checks.flag("ledger", bool(effects))
     if effects and not ledger:
         checks.add(
-            "KW102",
-            "ledger",
-            f"false with side effects in {', '.join(effects)}",
-            "true",
-            "events are delivered more than once, and so would be the effects",
-            "set ledger to true, or side_effects to false where a retry is harmless",
+            code="KW102",
+            key="ledger",
+            got=f"false with side effects in {', '.join(effects)}",
+            allowed="true",
+            because="events are delivered more than once, and so would be the effects",
+            fix="set ledger to true, or side_effects to false where a retry is harmless",
         )
     others = [stage for stage in stages if stage != entry]
     workflow = checks.flag("workflow", bool(others))
     if workflow and not others:
-        checks.add("KW102", "workflow", "true with one stage", "false", "it would have no step", "add stages")
+        checks.add(
+            code="KW102",
+            key="workflow",
+            got="true with one stage",
+            allowed="false",
+            because="it would have no step",
+            fix="add stages",
+        )
     return {
         "models": bool(args.get("models")),
         "service": "service" in args,

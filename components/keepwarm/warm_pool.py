@@ -7,9 +7,13 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_aws import appautoscaling, iam, lambda_
 
-from keepwarm import _iam, limits
-from keepwarm._args import Checks, Problem, concat, derive, known, plain, show
-from keepwarm.bindings import WarmTarget
+from keepwarm import limits
+from keepwarm._values import concat, derive, known, plain
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Problem, show
+from keepwarm.iam import documents
+from keepwarm.iam.bindings import WarmTarget
 
 ENVIRONMENTS = 1
 TARGET_UTILISATION = 0.7
@@ -81,11 +85,14 @@ class WarmPool(pulumi.ComponentResource):
     """Capacity provider for a function's `capacity_provider_arn`; empty unless the mode is instances."""
 
     def __init__(self, name: str, args: WarmPoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("keepwarm:index:WarmPool", name, {}, opts)
         checks = Checks("WarmPool", name, args, WarmPoolArgs)
+        args = checks.args
         mode = checks.choice("mode", WarmMode.PROVISIONED)
         spec = _checked(checks, args, mode)
+        # Longest of the children with a limit: the role of managed instances.
+        child_name(checks, name, "operator", limits.IAM_ROLE_NAME_MAX_CHARS)
         checks.done()
+        super().__init__("keepwarm:index:WarmPool", name, {}, opts)
 
         provider_arn: pulumi.Input[str] = ""
         if mode is WarmMode.PROVISIONED:
@@ -169,14 +176,14 @@ class WarmPool(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         operator = iam.Role(
             f"{name}-operator",
-            assume_role_policy=_iam.trust("lambda.amazonaws.com", _iam.account(self)),
+            assume_role_policy=documents.trust("lambda.amazonaws.com", documents.account(self)),
             opts=child,
         )
         managed = iam.RolePolicyAttachment(
             f"{name}-operator-policy",
             role=operator.name,
             policy_arn=concat(
-                "arn:", _iam.partition(self), ":iam::aws:policy/AWSLambdaManagedEC2ResourceOperator"
+                "arn:", documents.partition(self), ":iam::aws:policy/AWSLambdaManagedEC2ResourceOperator"
             ),
             opts=child,
         )
@@ -207,7 +214,7 @@ class WarmPool(pulumi.ComponentResource):
         return provider.arn
 
 
-def _checked(checks: Checks, args: WarmPoolArgs, mode: WarmMode) -> dict[str, Any]:
+def _checked(checks: Checks[Any], args: WarmPoolArgs, mode: WarmMode) -> dict[str, Any]:
     size: dict[str, Any] = {
         "code": "KW127",
         "unit": "environments",
@@ -247,16 +254,15 @@ def _checked(checks: Checks, args: WarmPoolArgs, mode: WarmMode) -> dict[str, An
         )
     if len(spec["schedules"]) > limits.SCALING_SCHEDULES_MAX:
         checks.add(
-            "KW144",
-            "schedules",
-            f"{len(spec['schedules'])} schedules",
-            f"up to {limits.SCALING_SCHEDULES_MAX}",
-            "a scalable target takes no more",
-            "merge them",
+            code="KW144",
+            key="schedules",
+            got=f"{len(spec['schedules'])} schedules",
+            allowed=f"up to {limits.SCALING_SCHEDULES_MAX}",
+            because="a scalable target takes no more",
+            fix="merge them",
         )
     _check_mode(checks, args, mode)
     if mode is not WarmMode.INSTANCES and "target" in args:
-        checks.unknown("target", args["target"], WarmTarget)
         _check_target(checks, args["target"], mode, spec)
     return spec
 
@@ -266,20 +272,19 @@ def _ordered(key: str) -> Any:
         if most >= least:
             return None
         return Problem(
-            "KW127",
-            key,
-            show(most),
-            f"at least environments, {least}",
-            "an upper bound lies above the lower",
-            f"raise {key}",
+            code="KW127",
+            key=key,
+            got=show(most),
+            allowed=f"at least environments, {least}",
+            because="an upper bound lies above the lower",
+            fix=f"raise {key}",
         )
 
     return test
 
 
-def _schedule(checks: Checks, index: int, entry: WarmSchedule) -> dict[str, Any]:
+def _schedule(checks: Checks[Any], index: int, entry: WarmSchedule) -> dict[str, Any]:
     at = f"schedules[{index}]"
-    checks.unknown(at, entry, WarmSchedule)
     size: dict[str, Any] = {
         "code": "KW127",
         "unit": "environments",
@@ -307,96 +312,103 @@ def _schedule(checks: Checks, index: int, entry: WarmSchedule) -> dict[str, Any]
     }
 
 
-def _check_mode(checks: Checks, args: WarmPoolArgs, mode: WarmMode) -> None:
+def _check_mode(checks: Checks[Any], args: WarmPoolArgs, mode: WarmMode) -> None:
     if mode is WarmMode.INSTANCES:
         if "target" in args:
             checks.add(
-                "KW102",
-                "target",
-                "a target",
-                "no target with mode 'instances'",
-                "the function refers to the pool's capacity provider, not the other way round",
-                "drop target and pass capacity_provider_arn to the function",
+                code="KW102",
+                key="target",
+                got="a target",
+                allowed="no target with mode 'instances'",
+                because="the function refers to the pool's capacity provider, not the other way round",
+                fix="drop target and pass capacity_provider_arn to the function",
             )
         for key in ("subnet_ids", "security_group_ids"):
             if not args.get(key):
                 checks.add(
-                    "KW102", key, "nothing", "a value", "managed instances run in your VPC", f"set {key}"
+                    code="KW102",
+                    key=key,
+                    got="nothing",
+                    allowed="a value",
+                    because="managed instances run in your VPC",
+                    fix=f"set {key}",
                 )
         subnets = args.get("subnet_ids", [])
         if 0 < len({s if known(s) else i for i, s in enumerate(subnets)}) < 2:
             checks.add(
-                "KW138",
-                "subnet_ids",
-                "1 subnet",
-                "two or more, in two availability zones",
-                "one zone's outage would take all warm environments",
-                "add a subnet of another zone",
+                code="KW138",
+                key="subnet_ids",
+                got="1 subnet",
+                allowed="two or more, in two availability zones",
+                because="one zone's outage would take all warm environments",
+                fix="add a subnet of another zone",
             )
         return
     if "target" not in args:
         checks.add(
-            "KW102",
-            "target",
-            "nothing",
-            "a target",
-            f"mode {mode.value!r} keeps the environments of one alias warm",
-            "pass function.warm_target()",
+            code="KW102",
+            key="target",
+            got="nothing",
+            allowed="a target",
+            because=f"mode {mode.value!r} keeps the environments of one alias warm",
+            fix="pass function.warm_target()",
         )
     if mode is WarmMode.SNAPSHOT:
         for key in ("environments", "max_environments", "schedules"):
             if args.get(key):
                 checks.add(
-                    "KW112",
-                    key,
-                    "a size",
-                    "no size with mode 'snapshot'",
-                    "snapshots are restored on demand, and Lambda excludes provisioned concurrency with SnapStart",
-                    f"drop {key}, or use mode 'provisioned' on a function without snap_start",
+                    code="KW112",
+                    key=key,
+                    got="a size",
+                    allowed="no size with mode 'snapshot'",
+                    because=(
+                        "snapshots are restored on demand, and Lambda excludes provisioned concurrency with SnapStart"
+                    ),
+                    fix=f"drop {key}, or use mode 'provisioned' on a function without snap_start",
                 )
 
 
-def _check_target(checks: Checks, target: WarmTarget, mode: WarmMode, spec: dict[str, Any]) -> None:
+def _check_target(checks: Checks[Any], target: WarmTarget, mode: WarmMode, spec: dict[str, Any]) -> None:
     snap_start = target.get("snap_start", False)
     if mode is WarmMode.SNAPSHOT:
         if not snap_start:
             checks.add(
-                "KW112",
-                "mode",
-                "'snapshot'",
-                "a target with snap_start",
-                "the function takes the snapshots",
-                "set snap_start on the function",
+                code="KW112",
+                key="mode",
+                got="'snapshot'",
+                allowed="a target with snap_start",
+                because="the function takes the snapshots",
+                fix="set snap_start on the function",
             )
         return
     if snap_start:
         checks.add(
-            "KW112",
-            "mode",
-            "'provisioned' with a snap_start target",
-            "one of them",
-            "Lambda excludes provisioned concurrency with SnapStart",
-            "use mode 'snapshot', or drop snap_start from the function",
+            code="KW112",
+            key="mode",
+            got="'provisioned' with a snap_start target",
+            allowed="one of them",
+            because="Lambda excludes provisioned concurrency with SnapStart",
+            fix="use mode 'snapshot', or drop snap_start from the function",
         )
     if target.get("weighted", False):
         checks.add(
-            "KW111",
-            "target",
-            "an alias with alias_weights",
-            "an alias of one version",
-            "Lambda provisions an alias only while it points to a single version",
-            "finish the shift, then add the pool",
+            code="KW111",
+            key="target",
+            got="an alias with alias_weights",
+            allowed="an alias of one version",
+            because="Lambda provisions an alias only while it points to a single version",
+            fix="finish the shift, then add the pool",
         )
 
     def published(alias: Any) -> Problem | None:
         if isinstance(alias, str) and re.fullmatch(r"\$LATEST(?:\.PUBLISHED)?|", alias):
             return Problem(
-                "KW109",
-                "target.alias",
-                show(alias),
-                "an alias or a version",
-                "Lambda provisions published code only, and callers of $LATEST would miss the pool",
-                "pass function.warm_target()",
+                code="KW109",
+                key="target.alias",
+                got=show(alias),
+                allowed="an alias or a version",
+                because="Lambda provisions published code only, and callers of $LATEST would miss the pool",
+                fix="pass function.warm_target()",
             )
         return None
 
@@ -408,12 +420,12 @@ def _check_target(checks: Checks, target: WarmTarget, mode: WarmMode, spec: dict
         if environments <= kept:
             return None
         return Problem(
-            "KW110",
-            "environments",
-            show(environments),
-            f"up to the function's reserved_concurrency, {kept}",
-            "provisioned environments count against the reservation",
-            f"reserve {environments}, or provision {kept}",
+            code="KW110",
+            key="environments",
+            got=show(environments),
+            allowed=f"up to the function's reserved_concurrency, {kept}",
+            because="provisioned environments count against the reservation",
+            fix=f"reserve {environments}, or provision {kept}",
         )
 
     for key in ("environments", "max_environments"):

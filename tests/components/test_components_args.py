@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepwarm import _secrets
-from keepwarm._args import Checks, derive
+from keepwarm._values import derive
+from keepwarm.checks import secrets
+from keepwarm.checks.inputs import Checks
 from keepwarm.errors import InvalidArgs
 from tests.support.deployed import deploy, refusal
 
@@ -41,7 +42,7 @@ def box(args: Any) -> dict[str, Any]:
 
 
 TOO_LARGE = (
-    "KW103 Box 'b' size: got 11; allowed a whole number, 1..10 cm; because boxes are small; "
+    "KW103 Box 'b' size: got 11; allowed a whole number, 1 to 10 cm; because boxes are small; "
     "fix: set size within the range"
 )
 
@@ -58,7 +59,7 @@ def test_given_a_misspelt_input_when_checked_then_the_nearest_name_is_offered() 
 def test_given_several_faults_when_checked_then_all_are_told_in_one_go() -> None:
     with pytest.raises(InvalidArgs) as refused:
         box({"size": 11, "fruit": "plum", "open": "yes"})
-    assert [line.split()[0] for line in str(refused.value).splitlines()] == ["KW103", "KW101", "KW101"]
+    assert [line.split()[0] for line in str(refused.value).splitlines()] == ["KW101", "KW101", "KW103"]
 
 
 def test_given_a_missing_input_when_checked_then_it_is_named() -> None:
@@ -136,7 +137,7 @@ def test_given_known_inputs_when_derived_then_the_result_is_known() -> None:
     ],
 )
 def test_given_a_secret_when_looked_at_then_it_is_suspected(name: str, value: str) -> None:
-    assert _secrets.suspicion(name, value) is not None
+    assert secrets.suspicion(name, value) is not None
 
 
 @pytest.mark.parametrize(
@@ -153,10 +154,10 @@ def test_given_a_secret_when_looked_at_then_it_is_suspected(name: str, value: st
     ],
 )
 def test_given_a_setting_when_looked_at_then_it_is_not_suspected(name: str, value: str) -> None:
-    assert _secrets.suspicion(name, value) is None
+    assert secrets.suspicion(name, value) is None
 
 
 @given(st.text(max_size=200))
 def test_given_any_text_when_measured_then_entropy_stays_between_zero_and_the_logarithm(text: str) -> None:
-    bits = _secrets.entropy_bits(text)
+    bits = secrets.entropy_bits(text)
     assert -1e-9 <= bits <= math.log2(max(len(set(text)), 1)) + 1e-9

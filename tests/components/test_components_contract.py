@@ -21,8 +21,9 @@ import pytest
 from pulumi.provider.experimental.component import ComponentProvider
 
 import keepwarm
-from keepwarm import errors, grants
+from keepwarm import errors
 from keepwarm.__main__ import COMPONENTS, components
+from keepwarm.iam import grants
 from keepwarm.phases import PHASES
 from keepwarm_runtime import phases as runtime_phases
 from tests.support.deployed import DEFAULT_VPC, Deployed, deploy
@@ -153,10 +154,14 @@ def test_given_the_unavoidable_wildcards_when_listed_then_each_names_its_aws_pag
 
 
 def modules() -> list[Path]:
-    return sorted(SOURCE.glob("*.py"))
+    return sorted(SOURCE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: p.stem)
+def module_name(path: Path) -> str:
+    return ".".join(["keepwarm", *path.relative_to(SOURCE).with_suffix("").parts])
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_given_a_module_when_read_then_it_asks_neither_config_nor_environment(path: Path) -> None:
     tree = ast.parse(path.read_text())
     names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -187,9 +192,7 @@ def test_given_the_default_sentences_when_read_then_they_state_the_constants() -
     """A sentence that ends in a number agrees with the constant of the same name, where there is one."""
     checked = 0
     for path in modules():
-        module = (
-            importlib.import_module(f"keepwarm.{path.stem}") if path.stem not in ("__init__",) else keepwarm
-        )
+        module = importlib.import_module(module_name(path)) if path.stem not in ("__init__",) else keepwarm
         tree = ast.parse(path.read_text())
         for cls in [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.endswith("Args")]:
             for field, doc in zip(cls.body, cls.body[1:], strict=False):
@@ -220,5 +223,5 @@ def constants(module: Any) -> dict[str, Any]:
 
 def shared(name: str) -> list[str]:
     if name.endswith((".runtime_function", ".preprocessing_function")):
-        return ["_function_checks"]
-    return ["_gpu_checks"] if name.endswith(".gpu_service") else []
+        return ["checks.function"]
+    return ["checks.service"] if name.endswith(".gpu_service") else []

@@ -233,7 +233,7 @@ def test_given_a_ledger_when_deployed_then_the_tag_says_that_effects_are_guarded
 
 
 TIMEOUT = (
-    "KW103 RuntimeFunction 'f' timeout_s: got {}; allowed a whole number, 1..900 seconds; because Lambda ends an "
+    "KW103 RuntimeFunction 'f' timeout_s: got {}; allowed a whole number, 1 to 900 seconds; because Lambda ends an "
     "invocation at this limit; fix: set timeout_s within the range"
 )
 REFUSED_FUNCTIONS = [
@@ -241,19 +241,19 @@ REFUSED_FUNCTIONS = [
     ({"timeout_s": 901}, TIMEOUT.format(901)),
     (
         {"memory_mb": 127},
-        "KW104 RuntimeFunction 'f' memory_mb: got 127; allowed a whole number, 128..10240 MB; because Lambda "
+        "KW104 RuntimeFunction 'f' memory_mb: got 127; allowed a whole number, 128 to 10,240 MB; because Lambda "
         "offers no "
         "other size; fix: set memory_mb within the range",
     ),
     (
         {"memory_mb": "2GB"},
-        "KW101 RuntimeFunction 'f' memory_mb: got '2GB'; allowed a whole number, 128..10240 MB; because it "
+        "KW101 RuntimeFunction 'f' memory_mb: got '2GB'; allowed a whole number, 128 to 10,240 MB; because it "
         "is a number; "
         "fix: set memory_mb within the range",
     ),
     (
         {"ephemeral_mb": 10_241},
-        "KW105 RuntimeFunction 'f' ephemeral_mb: got 10241; allowed a whole number, 512..10240 MB; because Lambda "
+        "KW105 RuntimeFunction 'f' ephemeral_mb: got 10241; allowed a whole number, 512 to 10,240 MB; because Lambda "
         "offers no other size of /tmp; fix: set ephemeral_mb within the range",
     ),
     (
@@ -596,7 +596,7 @@ REFUSED_POOLS = [
     ),
     (
         {"environments": 0},
-        "KW127 WarmPool 'w' environments: got 0; allowed a whole number, 1..100000 environments; because AWS "
+        "KW127 WarmPool 'w' environments: got 0; allowed a whole number, 1 to 100,000 environments; because AWS "
         "keeps at "
         "least one; leave the WarmPool out to keep none; fix: set environments within the range",
     ),
@@ -613,7 +613,7 @@ REFUSED_POOLS = [
     ),
     (
         {"target_utilisation": 0.95},
-        "KW146 WarmPool 'w' target_utilisation: got 0.95; allowed 0.1..0.9; because Application Auto Scaling "
+        "KW146 WarmPool 'w' target_utilisation: got 0.95; allowed 0.1 to 0.9; because Application Auto Scaling "
         "tracks no "
         "other utilisation; fix: set target_utilisation within the range",
     ),

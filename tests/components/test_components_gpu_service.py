@@ -306,12 +306,12 @@ REFUSED = [
     ),
     (
         {"memory_mb": 20_000},
-        "KW151 GpuService 'g' memory_mb: got 20000; allowed a whole number, 6..15360 MB; because the smallest of the "
-        "instance types offers a task no more; fix: set memory_mb within the range",
+        "KW151 GpuService 'g' memory_mb: got 20000; allowed a whole number, 6 to 15,360 MB; because the smallest of "
+        "the instance types offers a task no more; fix: set memory_mb within the range",
     ),
     (
         {"start_s": 301},
-        "KW152 GpuService 'g' start_s: got 301; allowed a whole number, 0..300 seconds; because ECS forgives failing "
+        "KW152 GpuService 'g' start_s: got 301; allowed a whole number, 0 to 300 seconds; because ECS forgives failing "
         "health checks no longer; fix: set start_s within the range",
     ),
     (

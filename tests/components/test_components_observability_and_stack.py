@@ -104,7 +104,7 @@ def test_given_no_topic_when_deployed_then_there_is_one_of_its_own_and_all_alarm
         ),
         (
             {"goodput_target": 1.5},
-            "KW146 Observability 'o' goodput_target: got 1.5; allowed 0.01..1; because it is a share; fix: set "
+            "KW146 Observability 'o' goodput_target: got 1.5; allowed 0.01 to 1; because it is a share; fix: set "
             "goodput_target within the range",
         ),
     ],

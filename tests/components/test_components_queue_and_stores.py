@@ -107,19 +107,19 @@ def test_given_order_when_deployed_then_both_queues_are_fifo() -> None:
 REFUSED_QUEUES = [
     (
         {"max_concurrency": 1},
-        "KW117 BurstQueue 'burst' max_concurrency: got 1; allowed a whole number, 2..1000 invocations; "
+        "KW117 BurstQueue 'burst' max_concurrency: got 1; allowed a whole number, 2 to 1,000 invocations; "
         "because an SQS event source takes no other maximum concurrency; fix: set max_concurrency within the range",
     ),
     (
         {"max_concurrency": 1001},
-        "KW117 BurstQueue 'burst' max_concurrency: got 1001; allowed a whole number, 2..1000 invocations; "
+        "KW117 BurstQueue 'burst' max_concurrency: got 1001; allowed a whole number, 2 to 1,000 invocations; "
         "because an SQS event source takes no other maximum concurrency; fix: set max_concurrency within the range",
     ),
     (
         {"visibility_s": 59},
         "KW115 BurstQueue 'burst' visibility_s: got 59 s; allowed at least 60 s; because a message would be "
         "delivered "
-        "again while it is still worked on, and Lambda refuses the event source; fix: set visibility_s to 360, or "
+        "again during the work, and Lambda refuses the event source; fix: set visibility_s to 360, or "
         "leave it out",
     ),
     (
@@ -137,17 +137,17 @@ REFUSED_QUEUES = [
     ),
     (
         {"batch_size": 11, "ordered": True},
-        "KW119 BurstQueue 'burst' batch_size: got 11; allowed a whole number, 1..10 messages; because a FIFO event "
+        "KW119 BurstQueue 'burst' batch_size: got 11; allowed a whole number, 1 to 10 messages; because a FIFO event "
         "source takes no more; fix: set batch_size within the range",
     ),
     (
         {"batch_window_s": 5, "ordered": True},
-        "KW119 BurstQueue 'burst' batch_window_s: got 5; allowed a whole number, 0..0 seconds; because a FIFO event "
+        "KW119 BurstQueue 'burst' batch_window_s: got 5; allowed a whole number, 0 to 0 seconds; because a FIFO event "
         "source has no batching window; fix: set batch_window_s within the range",
     ),
     (
         {"max_receives": 3},
-        "KW120 BurstQueue 'burst' max_receives: got 3; allowed a whole number, 5..1000 deliveries; because a "
+        "KW120 BurstQueue 'burst' max_receives: got 3; allowed a whole number, 5 to 1,000 deliveries; because a "
         "throttled "
         "delivery counts as one, so fewer park work that was never tried; fix: set max_receives within the range",
     ),
@@ -403,7 +403,7 @@ def test_given_pools_when_bound_then_the_permits_travel_with_the_table() -> None
     [
         (
             {"ocr": 101},
-            "KW150 Admission 'a' pools.ocr: got 101; allowed a whole number, 1..100 permits; because a holder looks "
+            "KW150 Admission 'a' pools.ocr: got 101; allowed a whole number, 1 to 100 permits; because a holder looks "
             "for a free permit with one BatchGetItem, which reads 100 items; fix: set pools.ocr within the range",
         ),
         (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 import keepwarm as kw
-from keepwarm import _asl
+from keepwarm.checks import asl
 from keepwarm.durable_workflow import DOCUMENT_WORKFLOW, function_arns, render
 from keepwarm_runtime import errors as runtime_errors
 from tests.support.deployed import deploy, refusal
@@ -46,7 +46,7 @@ def machine(states: dict[str, Any], start: str = "A", **more: Any) -> dict[str, 
 
 
 def findings(found: dict[str, Any], **options: Any) -> list[tuple[str, str]]:
-    return [(f.code, f.where) for f in _asl.check(found, **options)]
+    return [(f.code, f.where) for f in asl.check(found, **options)]
 
 
 # --- the component
@@ -395,10 +395,10 @@ MACHINE_LIKE = JSON | st.fixed_dictionaries(
 @settings(max_examples=300)
 @given(MACHINE_LIKE)
 def test_given_any_json_when_checked_then_it_answers_with_findings_or_none_at_all(found: Any) -> None:
-    parsed, problems = _asl.parse(json.dumps(found))
+    parsed, problems = asl.parse(json.dumps(found))
     assert (parsed is None) == bool(problems)
     if parsed is not None:
-        assert isinstance(_asl.check(parsed), list)
+        assert isinstance(asl.check(parsed), list)
 
 
 @given(
@@ -410,7 +410,7 @@ def test_given_any_json_when_checked_then_it_answers_with_findings_or_none_at_al
 def test_given_any_retrier_when_scheduled_then_waits_grow_up_to_the_longest(
     interval: int, rate: float, attempts: int, longest: int
 ) -> None:
-    waits = _asl.retry_schedule_s(
+    waits = asl.retry_schedule_s(
         {
             "IntervalSeconds": interval,
             "BackoffRate": rate,

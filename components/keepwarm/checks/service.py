@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from keepwarm import _gpu_size, _iam, limits
-from keepwarm._args import Checks, Problem, known, plain, show
-from keepwarm._function_checks import MODEL_REF, Architecture, check_path
-from keepwarm._secrets import suspicion
+from keepwarm import _gpu_size, limits
+from keepwarm._values import known, plain
+from keepwarm.checks.function import MODEL_REF, Architecture, check_path
+from keepwarm.checks.grants import check_grants
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.problems import Problem, show
+from keepwarm.checks.secrets import suspicion
 
 PORT = 8080
 INSTANCE_TYPES = ("g6.xlarge",)
@@ -32,7 +35,9 @@ class Capacity(StrEnum):
     FARGATE = "fargate"
 
 
-def checked(checks: Checks, args: Mapping[str, Any]) -> dict[str, Any]:
+def checked(checks: Checks[Any], args: Mapping[str, Any]) -> dict[str, Any]:
+    """Every input of a GPU service after its check."""
+
     def whole(key: str, default: int | None, low: int, high: int, code: str, unit: str, because: str) -> Any:
         return checks.number(key, default, low, high, code=code, unit=unit, because=because)
 
@@ -85,7 +90,7 @@ def checked(checks: Checks, args: Mapping[str, Any]) -> dict[str, Any]:
         "retiring": checks.flag("retiring", False),
         "architecture": checks.choice("architecture", Architecture.X86_64, "KW141").value,
         "log_days": checks.retention("log_days", LOG_DAYS),
-        "grants": _iam.check_grants(checks, "grants", args.get("grants", [])),
+        "grants": check_grants(checks, "grants", args.get("grants", [])),
         "kms": args.get("kms_key_arn"),
         "vpc_id": args.get("vpc_id"),
         "subnet_ids": args.get("subnet_ids"),
@@ -93,21 +98,21 @@ def checked(checks: Checks, args: Mapping[str, Any]) -> dict[str, Any]:
     }
     if spec["signal_period_s"] not in limits.ALARM_PERIODS_S and spec["signal_period_s"] % 60:
         checks.add(
-            "KW146",
-            "signal_period_s",
-            show(spec["signal_period_s"]),
-            "10, 20, 30 or a multiple of 60 seconds",
-            "CloudWatch evaluates no other period",
-            "take the next of them",
+            code="KW146",
+            key="signal_period_s",
+            got=show(spec["signal_period_s"]),
+            allowed="10, 20, 30 or a multiple of 60 seconds",
+            because="CloudWatch evaluates no other period",
+            fix="take the next of them",
         )
     if spec["min_tasks"] > spec["max_tasks"]:
         checks.add(
-            "KW127",
-            "max_tasks",
-            show(spec["max_tasks"]),
-            f"at least min_tasks, {spec['min_tasks']}",
-            "an upper bound lies above the lower",
-            "raise max_tasks",
+            code="KW127",
+            key="max_tasks",
+            got=show(spec["max_tasks"]),
+            allowed=f"at least min_tasks, {spec['min_tasks']}",
+            because="an upper bound lies above the lower",
+            fix="raise max_tasks",
         )
     duty = checks.number(
         "duty_cycle", None, 0, 1, code="KW146", unit="", because="it is a share of time", whole=False
@@ -120,25 +125,35 @@ def checked(checks: Checks, args: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _check_hosts(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) -> None:
+def _check_hosts(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
     gpus, capacity, names = spec["gpus"], spec["capacity"], spec["instance_types"]
     if capacity is Capacity.FARGATE:
         if gpus:
             checks.add(
-                "KW124",
-                "capacity",
-                f"'fargate' with {gpus} GPUs",
-                "'asg' or 'managed' with GPUs",
-                "Fargate has no GPUs",
-                "choose another capacity, or set gpus to 0",
+                code="KW124",
+                key="capacity",
+                got=f"'fargate' with {gpus} GPUs",
+                allowed="'asg' or 'managed' with GPUs",
+                because="Fargate has no GPUs",
+                fix="choose another capacity, or set gpus to 0",
             )
         if args.get("warm_instances") is not None:
             checks.add(
-                "KW102", "warm_instances", "a warm pool", "none on Fargate", "it has no instances", "drop it"
+                code="KW102",
+                key="warm_instances",
+                got="a warm pool",
+                allowed="none on Fargate",
+                because="it has no instances",
+                fix="drop it",
             )
     elif args.get("warm_instances") is not None and capacity is Capacity.MANAGED:
         checks.add(
-            "KW102", "warm_instances", "a warm pool", "'asg'", "ECS manages these instances", "drop it"
+            code="KW102",
+            key="warm_instances",
+            got="a warm pool",
+            allowed="'asg'",
+            because="ECS manages these instances",
+            fix="drop it",
         )
     instances = _gpu_size.known_instances(names)
     if gpus and capacity is not Capacity.FARGATE:
@@ -164,48 +179,48 @@ def _check_hosts(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) 
         )
 
 
-def _check_instances(checks: Checks, spec: dict[str, Any], instances: list[limits.GpuInstance]) -> None:
+def _check_instances(checks: Checks[Any], spec: dict[str, Any], instances: list[limits.GpuInstance]) -> None:
     known_names = {instance.name for instance in instances}
     for kind in spec["instance_types"]:
         if kind not in known_names:
             checks.add(
-                "KW125",
-                "instance_types",
-                show(kind),
-                "a type with whole GPUs, such as g6.xlarge, g6e.2xlarge or p5.48xlarge",
-                "it has no GPU, or is not known",
-                "choose one of keepwarm.limits.GPU_INSTANCES",
+                code="KW125",
+                key="instance_types",
+                got=show(kind),
+                allowed="a type with whole GPUs, such as g6.xlarge, g6e.2xlarge or p5.48xlarge",
+                because="it has no GPU, or is not known",
+                fix="choose one of keepwarm.limits.GPU_INSTANCES",
             )
     for instance in instances:
         if instance.gpus < spec["gpus"]:
             checks.add(
-                "KW125",
-                "gpus",
-                f"{spec['gpus']} on {instance.name}",
-                f"up to {instance.gpus}",
-                "the instance has no more",
-                "choose a larger type, or fewer GPUs",
+                code="KW125",
+                key="gpus",
+                got=f"{spec['gpus']} on {instance.name}",
+                allowed=f"up to {instance.gpus}",
+                because="the instance has no more",
+                fix="choose a larger type, or fewer GPUs",
             )
         if instance.architecture != spec["architecture"] or instance.architecture == "arm64":
             checks.add(
-                "KW125",
-                "instance_types",
-                f"'{instance.name}' ({instance.architecture})",
-                "x86_64 types for an x86_64 image",
-                "an image runs on its own instruction set, and ECS offers its GPU image for x86_64 only",
-                "choose another type",
+                code="KW125",
+                key="instance_types",
+                got=f"'{instance.name}' ({instance.architecture})",
+                allowed="x86_64 types for an x86_64 image",
+                because="an image runs on its own instruction set, and ECS offers its GPU image for x86_64 only",
+                fix="choose another type",
             )
 
 
-def _check_network(checks: Checks, args: Mapping[str, Any]) -> None:
+def _check_network(checks: Checks[Any], args: Mapping[str, Any]) -> None:
     if ("vpc_id" in args) != ("subnet_ids" in args):
         checks.add(
-            "KW102",
-            "vpc_id/subnet_ids",
-            "one of them",
-            "both or none",
-            "subnets belong to their VPC",
-            "set both, or leave both out to use the default VPC",
+            code="KW102",
+            key="vpc_id/subnet_ids",
+            got="one of them",
+            allowed="both or none",
+            because="subnets belong to their VPC",
+            fix="set both, or leave both out to use the default VPC",
         )
     image = plain(args.get("image", ""))
     if image is None or not str(image).startswith("file:"):
@@ -213,16 +228,16 @@ def _check_network(checks: Checks, args: Mapping[str, Any]) -> None:
     subnets = args.get("subnet_ids", [])
     if isinstance(subnets, list) and len({s if known(s) else i for i, s in enumerate(subnets)}) == 1:
         checks.add(
-            "KW138",
-            "subnet_ids",
-            "1 subnet",
-            "two or more, in two availability zones",
-            "GPU capacity is often out in one zone, and one zone's outage would stop the service",
-            "add a subnet of another zone",
+            code="KW138",
+            key="subnet_ids",
+            got="1 subnet",
+            allowed="two or more, in two availability zones",
+            because="GPU capacity is often out in one zone, and one zone's outage would stop the service",
+            fix="add a subnet of another zone",
         )
 
 
-def _check_server(checks: Checks, args: Mapping[str, Any]) -> None:
+def _check_server(checks: Checks[Any], args: Mapping[str, Any]) -> None:
     for key, value in args.get("environment", {}).items():
 
         def plaintext(given: Any, key: str = key) -> Problem | None:
@@ -230,12 +245,12 @@ def _check_server(checks: Checks, args: Mapping[str, Any]) -> None:
             if reason is None:
                 return None
             return Problem(
-                "KW135",
-                f"environment.{key}",
-                f"{len(given)} characters that are not shown",
-                "settings and references",
-                f"{reason}, and everyone who may describe the task could read it",
-                "put it into Secrets Manager and name its ARN in secrets",
+                code="KW135",
+                key=f"environment.{key}",
+                got=f"{len(given)} characters that are not shown",
+                allowed="settings and references",
+                because=f"{reason}, and everyone who may describe the task could read it",
+                fix="put it into Secrets Manager and name its ARN in secrets",
             )
 
         checks.holds(plaintext, value)

@@ -10,8 +10,8 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from keepwarm import grants
-from keepwarm.grants import Statement
+from keepwarm.iam import grants
+from keepwarm.iam.grants import Statement
 
 DEADLINE_MAX_S = 86_400
 """Longest document deadline the runtime takes, in seconds."""

@@ -9,7 +9,9 @@ from typing import Any
 import pulumi
 
 from keepwarm import limits
-from keepwarm._args import Checks, Problem, derive
+from keepwarm._values import derive
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.problems import Problem
 
 HOLD_SHARE = 0.5
 """Part of the timeout that a permit is kept for at most, so that a function with several calls can make a second."""
@@ -20,7 +22,7 @@ MARGIN_S = 2
 """Time a function keeps for its own work around the call: reading its input, writing its result."""
 
 
-def check(checks: Checks, args: Mapping[str, Any], timeout_s: Any) -> dict[str, pulumi.Input[str]]:
+def check(checks: Checks[Any], args: Mapping[str, Any], timeout_s: Any) -> dict[str, pulumi.Input[str]]:
     """Variables of the permit times of a function, {} when it takes no permits."""
     if "admission" not in args:
         for key in ("permit_hold_s", "permit_wait_s"):

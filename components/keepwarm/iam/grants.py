@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from keepwarm._args import concat
+from keepwarm._values import concat
 
 
 class Statement(TypedDict):

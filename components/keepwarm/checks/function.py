@@ -9,11 +9,15 @@ from typing import Any, cast
 
 import pulumi
 
-from keepwarm import _iam, _permit_time, limits
-from keepwarm._args import Checks, Problem, known, show
-from keepwarm._names import child as child_name
-from keepwarm._secrets import suspicion
-from keepwarm.bindings import FunctionBindings, Integrity, NetworkPath, environment
+from keepwarm import limits
+from keepwarm._values import known
+from keepwarm.checks import permit_time
+from keepwarm.checks.grants import check_grants
+from keepwarm.checks.inputs import Checks
+from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Problem, show
+from keepwarm.checks.secrets import suspicion
+from keepwarm.iam.bindings import FunctionBindings, Integrity, NetworkPath, environment
 
 RUNTIME = "python3.12"
 TIMEOUT_S = 60
@@ -44,7 +48,9 @@ class SideEffects(StrEnum):
     UNGUARDED = "unguarded"
 
 
-def checked(checks: Checks, name: str, args: Mapping[str, Any], *, raise_now: bool = True) -> dict[str, Any]:
+def checked(
+    checks: Checks[Any], name: str, args: Mapping[str, Any], *, raise_now: bool = True
+) -> dict[str, Any]:
     """Every input after its check, ready to be used; raises before anything is created."""
     managed = "capacity_provider_arn" in args
     package = checks.exactly_one(["code", "image"])
@@ -108,13 +114,13 @@ def checked(checks: Checks, name: str, args: Mapping[str, Any], *, raise_now: bo
         "log_days": checks.retention("log_days", LOG_DAYS),
         "snap_start": checks.flag("snap_start", False),
         "side_effects": checks.choice("side_effects", SideEffects.NONE),
-        "grants": _iam.check_grants(checks, "grants", args.get("grants", [])),
+        "grants": check_grants(checks, "grants", args.get("grants", [])),
     }
     _check_package(checks, args, spec)
     _check_model(checks, args, spec)
     _check_snap_start(checks, args, spec)
     _check_network(checks, args, spec)
-    spec["variables"] = _check_environment(checks, args, _permit_time.check(checks, args, spec["timeout_s"]))
+    spec["variables"] = _check_environment(checks, args, permit_time.check(checks, args, spec["timeout_s"]))
     for role in ("function", "role"):
         child_name(checks, name, role, limits.LAMBDA_NAME_MAX_CHARS)
     if raise_now:
@@ -122,19 +128,19 @@ def checked(checks: Checks, name: str, args: Mapping[str, Any], *, raise_now: bo
     return spec
 
 
-def _check_package(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) -> None:
+def _check_package(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
     runtimes = ", ".join(sorted(limits.LAMBDA_RUNTIMES))
 
     def supported(runtime: Any) -> Problem | None:
         if runtime in limits.LAMBDA_RUNTIMES:
             return None
         return Problem(
-            "KW141",
-            "runtime",
-            show(runtime),
-            runtimes,
-            "AWS patches no other runtime (control Lambda.2)",
-            "move to a supported runtime",
+            code="KW141",
+            key="runtime",
+            got=show(runtime),
+            allowed=runtimes,
+            because="AWS patches no other runtime (control Lambda.2)",
+            fix="move to a supported runtime",
         )
 
     spec["runtime"] = checks.holds(supported, args.get("runtime", RUNTIME))
@@ -151,35 +157,35 @@ def _check_package(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]
     layers = len(args.get("layers", [])) + len(args.get("layer_archives", {}))
     if layers > limits.LAMBDA_LAYERS_MAX:
         checks.add(
-            "KW145",
-            "layers",
-            f"{layers} layers",
-            f"up to {limits.LAMBDA_LAYERS_MAX}",
-            "Lambda mounts no more",
-            "merge layers, or use an image",
+            code="KW145",
+            key="layers",
+            got=f"{layers} layers",
+            allowed=f"up to {limits.LAMBDA_LAYERS_MAX}",
+            because="Lambda mounts no more",
+            fix="merge layers, or use an image",
         )
     if "image" in args and layers:
         checks.add(
-            "KW145",
-            "layers",
-            "layers and an image",
-            "layers with code",
-            "an image carries its files",
-            "drop them",
+            code="KW145",
+            key="layers",
+            got="layers and an image",
+            allowed="layers with code",
+            because="an image carries its files",
+            fix="drop them",
         )
     size = args.get("unzipped_bytes", 0)
     if size > limits.LAMBDA_UNZIPPED_MAX_BYTES:
         checks.add(
-            "KW145",
-            "unzipped_bytes",
-            f"{size} bytes",
-            f"up to {limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes (250 MB)",
-            "Lambda unzips no more, layers included",
-            "move models to the ModelRegistry, or use an image",
+            code="KW145",
+            key="unzipped_bytes",
+            got=f"{size} bytes",
+            allowed=f"up to {limits.LAMBDA_UNZIPPED_MAX_BYTES} bytes (250 MB)",
+            because="Lambda unzips no more, layers included",
+            fix="move models to the ModelRegistry, or use an image",
         )
 
 
-def _check_model(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) -> None:
+def _check_model(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
     if "model" not in args:
         return
     model = args["model"]
@@ -202,20 +208,23 @@ def _check_model(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) 
                 return None
             if sealed:
                 return Problem(
-                    "KW107",
-                    "memory_mb",
-                    f"{room:g} MB",
-                    f"at least {need:g} MB",
-                    f"integrity 'sealed' holds the model's {size:.0f} MB in memory beside {spare:g} MB of working set",
-                    f"set memory_mb to {need:g}, or integrity to 'file'",
+                    code="KW107",
+                    key="memory_mb",
+                    got=f"{room:g} MB",
+                    allowed=f"at least {need:g} MB",
+                    because=(
+                        f"integrity 'sealed' holds the model's {size:.0f} MB in memory beside {spare:g} MB of"
+                        " working set"
+                    ),
+                    fix=f"set memory_mb to {need:g}, or integrity to 'file'",
                 )
             return Problem(
-                "KW106",
-                "ephemeral_mb",
-                f"{room:g} MB",
-                f"at least {need:g} MB",
-                f"the model needs {size:.0f} MB on disk beside {spare:g} MB of working set",
-                f"set ephemeral_mb to {need:g}"
+                code="KW106",
+                key="ephemeral_mb",
+                got=f"{room:g} MB",
+                allowed=f"at least {need:g} MB",
+                because=f"the model needs {size:.0f} MB on disk beside {spare:g} MB of working set",
+                fix=f"set ephemeral_mb to {need:g}"
                 if need <= limits.LAMBDA_EPHEMERAL_MAX_MB
                 else "serve the model from a GpuService",
             )
@@ -232,19 +241,19 @@ def _check_model(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) 
             if load <= allowed:
                 return None
             return Problem(
-                "KW108",
-                "model.load_s",
-                f"{load:g} s for fetch, verify and load",
-                f"up to {allowed:g} s",
-                "the init phase of a warm or snapshotted environment ends there"
+                code="KW108",
+                key="model.load_s",
+                got=f"{load:g} s for fetch, verify and load",
+                allowed=f"up to {allowed:g} s",
+                because="the init phase of a warm or snapshotted environment ends there"
                 + ("" if provisioned else ", and an on-demand one after 10 s"),
-                "raise timeout_s, load less, or serve the model from a GpuService",
+                fix="raise timeout_s, load less, or serve the model from a GpuService",
             )
 
         spec["timeout_s"] = _guard(checks, in_time, spec["timeout_s"], model["load_s"])
 
 
-def _guard(checks: Checks, test: Any, value: Any, *others: Any) -> Any:
+def _guard(checks: Checks[Any], test: Any, value: Any, *others: Any) -> Any:
     """`Checks.holds` that leaves values alone which another check has refused already."""
 
     def numbers_only(*values: Any) -> Problem | None:
@@ -256,77 +265,82 @@ def _guard(checks: Checks, test: Any, value: Any, *others: Any) -> Any:
     return checks.holds(numbers_only, value, *others)
 
 
-def _check_snap_start(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) -> None:
+def _check_snap_start(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
     if not spec["snap_start"]:
         return
     if "image" in args:
         checks.add(
-            "KW113",
-            "snap_start",
-            "an image",
-            "a bundle",
-            "SnapStart takes no container images",
-            "use code, or drop snap_start",
+            code="KW113",
+            key="snap_start",
+            got="an image",
+            allowed="a bundle",
+            because="SnapStart takes no container images",
+            fix="use code, or drop snap_start",
         )
 
     def runtime(given: Any) -> Problem | None:
         if given in limits.SNAPSTART_RUNTIMES or given not in limits.LAMBDA_RUNTIMES:
             return None
         return Problem(
-            "KW113",
-            "runtime",
-            show(given),
-            ", ".join(sorted(limits.SNAPSTART_RUNTIMES)),
-            "SnapStart supports no other runtime",
-            "move to one of them, or drop snap_start",
+            code="KW113",
+            key="runtime",
+            got=show(given),
+            allowed=", ".join(sorted(limits.SNAPSTART_RUNTIMES)),
+            because="SnapStart supports no other runtime",
+            fix="move to one of them, or drop snap_start",
         )
 
     def disk(given: Any) -> Problem | None:
         if given <= limits.SNAPSTART_EPHEMERAL_MAX_MB:
             return None
         return Problem(
-            "KW113",
-            "ephemeral_mb",
-            f"{given:g} MB",
-            f"{limits.SNAPSTART_EPHEMERAL_MAX_MB} MB",
-            "SnapStart excludes larger ephemeral storage",
-            "use provisioned concurrency instead of snap_start",
+            code="KW113",
+            key="ephemeral_mb",
+            got=f"{given:g} MB",
+            allowed=f"{limits.SNAPSTART_EPHEMERAL_MAX_MB} MB",
+            because="SnapStart excludes larger ephemeral storage",
+            fix="use provisioned concurrency instead of snap_start",
         )
 
     spec["runtime"] = checks.holds(runtime, spec["runtime"])
     spec["ephemeral_mb"] = _guard(checks, disk, spec["ephemeral_mb"])
     if "capacity_provider_arn" in args:
         checks.add(
-            "KW113",
-            "snap_start",
-            "managed instances",
-            "one of them",
-            "managed instances take no snapshots",
-            "drop snap_start",
+            code="KW113",
+            key="snap_start",
+            got="managed instances",
+            allowed="one of them",
+            because="managed instances take no snapshots",
+            fix="drop snap_start",
         )
 
     def pinned(ref: Any) -> Problem | None:
         if not isinstance(ref, str) or "@sha256:" in ref:
             return None
         return Problem(
-            "KW133",
-            "model.ref",
-            show(ref),
-            "'name@sha256:<64 hex>'",
-            "a snapshot keeps the model it was taken with, whatever the channel says later",
-            "pin the manifest digest",
+            code="KW133",
+            key="model.ref",
+            got=show(ref),
+            allowed="'name@sha256:<64 hex>'",
+            because="a snapshot keeps the model it was taken with, whatever the channel says later",
+            fix="pin the manifest digest",
         )
 
     if "model" in args:
         checks.holds(pinned, args["model"].get("ref"))
 
 
-def _check_network(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]) -> None:
+def _check_network(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
     subnets = args.get("subnet_ids")
     if subnets is None:
         if args.get("security_group_ids"):
             checks.add(
-                "KW102", "subnet_ids", "nothing", "subnets", "security groups need a VPC", "set subnet_ids"
+                code="KW102",
+                key="subnet_ids",
+                got="nothing",
+                allowed="subnets",
+                because="security groups need a VPC",
+                fix="set subnet_ids",
             )
         return
 
@@ -335,56 +349,56 @@ def _check_network(checks: Checks, args: Mapping[str, Any], spec: dict[str, Any]
         if len(distinct) >= 2:
             return None
         return Problem(
-            "KW138",
-            "subnet_ids",
-            f"{len(distinct)} subnet",
-            "two or more, in two availability zones",
-            "one zone's outage would stop the function (control Lambda.5)",
-            "add a subnet of another zone",
+            code="KW138",
+            key="subnet_ids",
+            got=f"{len(distinct)} subnet",
+            allowed="two or more, in two availability zones",
+            because="one zone's outage would stop the function (control Lambda.5)",
+            fix="add a subnet of another zone",
         )
 
     spec["subnet_ids"] = checks.holds(spread, subnets)
     check_path(checks, args)
     if not args.get("security_group_ids"):
         checks.add(
-            "KW102",
-            "security_group_ids",
-            "nothing",
-            "security groups",
-            "Lambda attaches no interface without one",
-            "set security_group_ids",
+            code="KW102",
+            key="security_group_ids",
+            got="nothing",
+            allowed="security groups",
+            because="Lambda attaches no interface without one",
+            fix="set security_group_ids",
         )
 
 
-def check_path(checks: Checks, args: Mapping[str, Any]) -> None:
+def check_path(checks: Checks[Any], args: Mapping[str, Any]) -> None:
     """Warn when nothing says how AWS services are reached: inside such a VPC a download hangs, it does not fail."""
     if args.get("network_path") is None:
         checks.advise(
-            "KW154",
-            "network_path",
-            "nothing",
-            "'endpoints' or 'nat'",
-            "without endpoints or a NAT gateway a model download hangs until the timeout",
-            "add PrivateEndpoints or a NAT gateway to the VPC and say which",
+            code="KW154",
+            key="network_path",
+            got="nothing",
+            allowed="'endpoints' or 'nat'",
+            because="without endpoints or a NAT gateway a model download hangs until the timeout",
+            fix="add PrivateEndpoints or a NAT gateway to the VPC and say which",
         )
     else:
         checks.choice("network_path", NetworkPath.ENDPOINTS)
 
 
 def _check_environment(
-    checks: Checks, args: Mapping[str, Any], derived: Mapping[str, pulumi.Input[str]]
+    checks: Checks[Any], args: Mapping[str, Any], derived: Mapping[str, pulumi.Input[str]]
 ) -> dict[str, pulumi.Input[str]]:
     variables = {**environment(cast(FunctionBindings, args)), **derived}
     variables["KEEPWARM_METRIC_NAMESPACE"] = args.get("metric_namespace", "Keepwarm")
     for key, value in args.get("environment", {}).items():
         if key in limits.LAMBDA_ENV_RESERVED or re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key) is None:
             checks.add(
-                "KW136",
-                f"environment.{key}",
-                "that name",
-                "letters, digits and underscores, none of Lambda's own names",
-                "Lambda refuses it",
-                "choose another name",
+                code="KW136",
+                key=f"environment.{key}",
+                got="that name",
+                allowed="letters, digits and underscores, none of Lambda's own names",
+                because="Lambda refuses it",
+                fix="choose another name",
             )
         hidden = value.is_secret() if isinstance(value, pulumi.Output) else False
         variables[key] = checks.holds(partial(_secret, key), value, hidden)
@@ -396,12 +410,12 @@ def _check_environment(
         if size <= limits.LAMBDA_ENV_MAX_BYTES:
             return None
         return Problem(
-            "KW136",
-            "environment",
-            f"{size} bytes",
-            f"up to {limits.LAMBDA_ENV_MAX_BYTES} bytes",
-            "Lambda takes no more, names and values together",
-            "move settings into an object the function reads",
+            code="KW136",
+            key="environment",
+            got=f"{size} bytes",
+            allowed=f"up to {limits.LAMBDA_ENV_MAX_BYTES} bytes",
+            because="Lambda takes no more, names and values together",
+            fix="move settings into an object the function reads",
         )
 
     first = next(iter(variables))
@@ -412,16 +426,21 @@ def _check_environment(
 def _secret(key: str, value: Any, hidden: bool) -> Problem | None:
     if not isinstance(value, str):
         return Problem(
-            "KW101", f"environment.{key}", show(value), "text", "variables are text", "turn it into text"
+            code="KW101",
+            key=f"environment.{key}",
+            got=show(value),
+            allowed="text",
+            because="variables are text",
+            fix="turn it into text",
         )
     reason = "it is marked as a secret" if hidden else suspicion(key, value)
     if reason is None:
         return None
     return Problem(
-        "KW135",
-        f"environment.{key}",
-        f"{len(value)} characters that are not shown",
-        "settings and references",
-        f"{reason}, and everyone who may describe the function could read it",
-        "put it into Secrets Manager, grant read_secret and pass its ARN",
+        code="KW135",
+        key=f"environment.{key}",
+        got=f"{len(value)} characters that are not shown",
+        allowed="settings and references",
+        because=f"{reason}, and everyone who may describe the function could read it",
+        fix="put it into Secrets Manager, grant read_secret and pass its ARN",
     )

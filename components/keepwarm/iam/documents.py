@@ -9,8 +9,8 @@ import pulumi_aws as aws
 from pulumi.runtime.settings import get_monitor
 
 from keepwarm import _json
-from keepwarm._args import Checks, Problem, known
-from keepwarm.grants import UNAVOIDABLE, Statement
+from keepwarm._values import known
+from keepwarm.iam.grants import Statement
 
 VERSION = "2012-10-17"
 
@@ -98,45 +98,6 @@ def trust_instances() -> pulumi.Input[str]:
     return raw_document(
         [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]
     )
-
-
-def check_grants(checks: Checks, key: str, statements: Sequence[Statement]) -> list[Statement]:
-    """Refuse wildcards in a caller's statements; unknown resources are checked when they resolve."""
-    checked: list[Statement] = []
-    for index, statement in enumerate(statements):
-        at = f"{key}[{index}]"
-        checks.unknown(at, statement, Statement)
-        actions = statement.get("actions", [])
-        for action in actions:
-            if "*" in action or "?" in action or ":" not in action:
-                checks.add(
-                    "KW137",
-                    f"{at}.actions",
-                    repr(action),
-                    "actions spelt out as 'service:Action'",
-                    "a wildcard also grants what the service adds tomorrow",
-                    "list the actions, or use a verb of keepwarm.grants",
-                )
-        free = bool(actions) and all(action in UNAVOIDABLE for action in actions)
-
-        def test(resource: Any, at: str = at, free: bool = free) -> Problem | None:
-            if isinstance(resource, str) and resource.strip("*") == "" and not free:
-                return Problem(
-                    "KW137",
-                    f"{at}.resources",
-                    repr(resource),
-                    "ARNs",
-                    "it grants the actions on everything in the account",
-                    "name the resource",
-                )
-            return None
-
-        resources = [checks.holds(test, resource) for resource in statement.get("resources", [])]
-        entry: Statement = {"actions": actions, "resources": resources}
-        if "conditions" in statement:
-            entry["conditions"] = statement["conditions"]
-        checked.append(entry)
-    return checked
 
 
 def same_arn(left: pulumi.Input[str], right: pulumi.Input[str]) -> bool:

@@ -1,0 +1,1 @@
+"""Checks of inputs, run before the first resource is registered."""

@@ -1,0 +1,240 @@
+"""Reads inputs by the TypedDict that declares them: unknown names, missing values, values of the wrong shape.
+
+Components are called from programs that no type checker has seen and from other languages. A component reads its inputs
+through `read` first, so that the rest of its code meets only values of the declared types. `None` means "not given", as
+everywhere in Pulumi's SDK.
+"""
+
+import difflib
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+
+import pulumi
+
+from keepwarm._values import known
+from keepwarm.checks.problems import Problem, show
+
+Refuse = Callable[[Problem], None]
+
+_DROPPED = object()
+"""Stands for a value that was refused."""
+
+_WORDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    pulumi.Archive: "a pulumi.Archive",
+    pulumi.Asset: "a pulumi.Asset",
+}
+
+
+@functools.cache
+def _hints(shape: type) -> dict[str, tuple[Any, bool]]:
+    """Type and whether it is required, of each input that a TypedDict declares."""
+    required: frozenset[str] = getattr(shape, "__required_keys__", frozenset())
+    # `pulumi.Input` names `Output` by a forward reference that resolves only in pulumi's own module.
+    hints = get_type_hints(shape, localns={"Output": pulumi.Output, "T": Any})
+    return {key: (hint, key in required) for key, hint in hints.items()}
+
+
+def read(args: object, shape: type, refuse: Refuse, at: str = "") -> dict[str, Any]:
+    """The inputs that are well formed; what is not is refused and left out, what is `None` is left out.
+
+    Args:
+        args: What the caller passed.
+        shape: TypedDict that declares the inputs.
+        refuse: Takes each refusal.
+        at: Path of these inputs inside the component's own, for the messages.
+    """
+    if not isinstance(args, Mapping):
+        refuse(_wrong(at or "args", args, f"a mapping of {', '.join(sorted(_hints(shape)))}"))
+        return {}
+    prefix = f"{at}." if at else ""
+    hints = _hints(shape)
+    for key in args:
+        if key not in hints:
+            refuse(_unknown(prefix, key, sorted(hints)))
+    found: dict[str, Any] = {}
+    for key, (hint, required) in hints.items():
+        value = args.get(key)
+        if value is None:
+            if required:
+                refuse(_missing(f"{prefix}{key}"))
+            continue
+        value = _value(value, hint, refuse, f"{prefix}{key}")
+        if value is not _DROPPED:
+            found[key] = value
+    return found
+
+
+def _value(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
+    """`value` when it has the form that `hint` declares, else `_DROPPED` after a refusal."""
+    hint, later = _plain(hint)
+    if not known(value):
+        if later:
+            return value
+        refuse(
+            Problem(
+                code="KW101",
+                key=at,
+                got=show(value),
+                allowed=_words(hint),
+                because="it decides what is created and must be known before the deployment",
+                fix="pass a plain value",
+            )
+        )
+        return _DROPPED
+    if is_typeddict(hint):
+        before = _Counting(refuse)
+        made = read(value, hint, before, at)
+        return _DROPPED if before.count else made
+    origin = get_origin(hint)
+    if origin in (list, Sequence):
+        return _items(value, get_args(hint)[0], refuse, at)
+    if origin in (dict, Mapping):
+        return _entries(value, get_args(hint)[1], refuse, at)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return _member(value, hint, refuse, at)
+    if not _is(value, hint):
+        refuse(_wrong(at, value, _words(hint)))
+        return _DROPPED
+    return int(value) if hint is int and isinstance(value, float) and value.is_integer() else value
+
+
+class _Counting:
+    """Passes refusals on and counts those that leave a hole; an unknown name leaves none."""
+
+    def __init__(self, refuse: Refuse) -> None:
+        self.count = 0
+        self._refuse = refuse
+
+    def __call__(self, problem: Problem) -> None:
+        self.count += problem.code != "KW100"
+        self._refuse(problem)
+
+
+def _plain(hint: Any) -> tuple[Any, bool]:
+    """The type inside ``NotRequired`` and ``pulumi.Input``, and whether the value may still be an `Output`."""
+    while get_origin(hint) in (typing.NotRequired, typing.Required):
+        hint = get_args(hint)[0]
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        choices = get_args(hint)
+        awaited = [c for c in choices if get_origin(c) is pulumi.Output or c is pulumi.Output]
+        plain = [
+            c
+            for c in choices
+            if c is not types.NoneType
+            and c not in awaited
+            and not (inspect.isclass(get_origin(c) or c) and issubclass(get_origin(c) or c, typing.Awaitable))
+        ]
+        return plain[0] if plain else Any, bool(awaited)
+    return hint, False
+
+
+def _items(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
+        refuse(_wrong(at, value, f"a list, each item {_words(_plain(hint)[0])}"))
+        return _DROPPED
+    counting = _Counting(refuse)
+    made = []
+    for index, item in enumerate(value):
+        if item is None:
+            counting(_missing(f"{at}[{index}]"))
+        made.append(_value(item, hint, counting, f"{at}[{index}]") if item is not None else _DROPPED)
+    return _DROPPED if counting.count else made
+
+
+def _entries(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
+    if not isinstance(value, Mapping):
+        refuse(_wrong(at, value, f"a mapping of names, each to {_words(_plain(hint)[0])}"))
+        return _DROPPED
+    counting = _Counting(refuse)
+    made = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            counting(_wrong(f"{at}[{show(key)}]", key, "a name as text"))
+        elif item is None:
+            counting(_missing(f"{at}.{key}"))
+        else:
+            made[key] = _value(item, hint, counting, f"{at}.{key}")
+    return _DROPPED if counting.count else made
+
+
+def _member(value: Any, kind: type[StrEnum], refuse: Refuse, at: str) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(member.value for member in kind)
+        refuse(
+            Problem(
+                code="KW101",
+                key=at,
+                got=show(value),
+                allowed=allowed,
+                because="no other choice exists",
+                fix=f"use one of {allowed}",
+            )
+        )
+        return _DROPPED
+
+
+def _is(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    if hint in (int, float):
+        # Whether it is finite and whole is told with the range, by the component.
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) if inspect.isclass(hint) else True
+
+
+def _words(hint: Any) -> str:
+    origin = get_origin(hint)
+    if is_typeddict(hint):
+        return f"a mapping of {', '.join(sorted(_hints(hint)))}"
+    if origin in (list, Sequence):
+        return f"a list, each item {_words(_plain(get_args(hint)[0])[0])}"
+    if origin in (dict, Mapping):
+        return f"a mapping of names, each to {_words(_plain(get_args(hint)[1])[0])}"
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return ", ".join(member.value for member in hint)
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _wrong(at: str, value: object, allowed: str) -> Problem:
+    return Problem(
+        code="KW101",
+        key=at,
+        got=show(value),
+        allowed=allowed,
+        because="no other form of value means anything here",
+        fix=f"pass {allowed}",
+    )
+
+
+def _missing(at: str) -> Problem:
+    return Problem(
+        code="KW102",
+        key=at,
+        got="nothing",
+        allowed="a value",
+        because="there is no default for it",
+        fix=f"set {at}",
+    )
+
+
+def _unknown(prefix: str, key: object, allowed: list[str]) -> Problem:
+    close = difflib.get_close_matches(str(key), allowed, n=1)
+    return Problem(
+        code="KW100",
+        key=f"{prefix}{key}",
+        got="an unknown input",
+        allowed=f"one of {', '.join(allowed)}",
+        because="a misspelt input would be ignored in silence",
+        fix=f"did you mean '{close[0]}'?" if close else "remove it",
+    )
