@@ -7,27 +7,25 @@ The SDK calls these methods from the threads of its executor, so several resourc
 # ruff: noqa: D102
 
 import asyncio
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.mocks import MockMonitor, Mocks
 from pulumi.runtime.proto import resource_pb2, source_pb2
 
+from keepwarm_localcloud.engine.durations import seconds
+from keepwarm_localcloud.engine.lifecycle import Lifecycle
 from keepwarm_localcloud.engine.process_wide import ProcessWide
+from keepwarm_localcloud.engine.results import Failure
+from keepwarm_localcloud.engine.state import ResourceState
+from keepwarm_localcloud.engine.target import Target
 from keepwarm_localcloud.pulumi_types import invokes, table
-from keepwarm_localcloud.pulumi_types.assets import Blob
-from keepwarm_localcloud.pulumi_types.aws import Aws
-from keepwarm_localcloud.pulumi_types.base import DEFAULTS_KEY
-from keepwarm_localcloud.pulumi_types.compare import Difference, refuse
-from keepwarm_localcloud.pulumi_types.errors import PartiallyMade, ResourceError
+from keepwarm_localcloud.pulumi_types.compare import refuse
+from keepwarm_localcloud.pulumi_types.errors import ResourceError
 from keepwarm_localcloud.pulumi_types.fields import has_unknown
 from keepwarm_localcloud.pulumi_types.wire import read_struct, write_struct
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.engine.driver import Deployment, ResourceState
 
 _FEATURES: Final = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
@@ -73,17 +71,17 @@ class _NoMocks(Mocks):
 class Monitor(MockMonitor):
     """Decides for one run of one program."""
 
-    def __init__(self, deployment: "Deployment", *, dry_run: bool) -> None:
+    def __init__(self, target: Target, *, dry_run: bool) -> None:
         super().__init__(_NoMocks())
-        self.deployment = deployment
+        self._target = target
+        self._life = Lifecycle(target, dry_run=dry_run)
         self.dry_run = dry_run
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.changes: dict[str, str] = {}
-        self.failures: list[Any] = []
+        self.changes = self._life.changes
+        self.failures: list[Failure] = []
         self.stack_outputs: dict[str, Any] = {}
         self.secret_outputs: set[str] = set()
-        self._lock = threading.Lock()
-        self._seen: set[str] = set()
+        self._lock, self._seen = self._life.lock, self._life.seen
         self._failed: set[str] = set()
         self._was: dict[str, set[str]] = {}
         """New URN -> URNs it may have had before, by aliases of its own and of its parents."""
@@ -115,7 +113,7 @@ class Monitor(MockMonitor):
     def Invoke(self, request: Any) -> Any:
         args = read_struct(request.args).values
         if request.tok == "pulumi:pulumi:getResource":
-            found = self.deployment.state.resources.get(args["urn"])
+            found = self._target.state.resources.get(args["urn"])
             if found is None:
                 raise ResourceError(
                     "KW640", f"{args['urn']}: got a reference to a resource that does not exist"
@@ -129,14 +127,12 @@ class Monitor(MockMonitor):
             )
         if has_unknown(args):
             return resource_pb2.ResourceInvokeResponse(**{"return": struct_pb2.Struct()})
-        answer = invokes.invoke(request.tok, self.deployment.aws_of(request.provider), args)
+        answer = invokes.invoke(request.tok, self._target.aws_of(request.provider), args)
         return resource_pb2.ResourceInvokeResponse(**{"return": write_struct(answer)})
 
     def ReadResource(self, request: Any) -> Any:
-        from keepwarm_localcloud.engine.driver import ResourceState
-
         urn = self._urn(request.parent, request.type, request.name)
-        aws = self.deployment.aws_of(request.provider)
+        aws = self._target.aws_of(request.provider)
         found = table.read(request.type, urn, aws, request.id, {}, {})
         if found is None:
             raise ResourceError(
@@ -152,8 +148,8 @@ class Monitor(MockMonitor):
                 urn, request.type, True, id_, inputs, outputs, request.parent, external=True
             )
             state.dependencies = list(request.dependencies)
-            with self.deployment.state.lock:
-                self.deployment.state.resources[urn] = state
+            with self._target.state.lock:
+                self._target.state.resources[urn] = state
         return resource_pb2.ReadResourceResponse(urn=urn, properties=write_struct({**outputs, "id": id_}))
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
@@ -162,8 +158,8 @@ class Monitor(MockMonitor):
             self.stack_outputs = {k: v for k, v in properties.values.items() if v is not None}
             self.secret_outputs = properties.secrets
         elif not self.dry_run:
-            with self.deployment.state.lock:
-                kept = self.deployment.state.resources.get(request.urn)
+            with self._target.state.lock:
+                kept = self._target.state.resources.get(request.urn)
                 if kept is not None:
                     kept.outputs = properties.values
         return empty_pb2.Empty()
@@ -173,7 +169,7 @@ class Monitor(MockMonitor):
             self._stack_urn = self._urn("", request.type, request.name)
             return resource_pb2.RegisterResourceResponse(urn=self._stack_urn)
         urn = self._urn(request.parent, request.type, request.name)
-        if self.deployment.cancelled.is_set():
+        if self._target.cancelled.is_set():
             # `up` raises for the whole run; here every resource that would still start is let down gently.
             with self._lock:
                 self._failed.add(urn)
@@ -207,7 +203,7 @@ class Monitor(MockMonitor):
             parent_type = parent.split("::")[2]
             if parent_type != "pulumi:pulumi:Stack":
                 qualified = f"{parent_type}${kind}"
-        return f"urn:pulumi:{self.deployment.stack}::{self.deployment.project}::{qualified}::{name}"
+        return f"urn:pulumi:{self._target.stack}::{self._target.project}::{qualified}::{name}"
 
     def _aliases(self, request: Any, urn: str) -> set[str]:
         """Every URN that the resource may have had (the engine's rules for aliases and inherited aliases)."""
@@ -223,7 +219,7 @@ class Monitor(MockMonitor):
                 parent = ""
             elif spec.parentUrn:
                 parent = spec.parentUrn
-            head = f"urn:pulumi:{spec.stack or self.deployment.stack}::{spec.project or self.deployment.project}::"
+            head = f"urn:pulumi:{spec.stack or self._target.stack}::{spec.project or self._target.project}::"
             wanted.append((spec.name or request.name, spec.type or request.type, parent, head))
         parents = [request.parent, *sorted(self._was.get(request.parent, ()))]
         parent_name = request.parent.rpartition("::")[2]
@@ -245,9 +241,9 @@ class Monitor(MockMonitor):
         found.discard(urn)
         return found
 
-    def _adopt(self, urn: str) -> "ResourceState | None":
+    def _adopt(self, urn: str) -> ResourceState | None:
         """Find the old state under this URN or an alias, and give it the present URN."""
-        state = self.deployment.state
+        state = self._target.state
         with state.lock:
             if urn in state.resources:
                 return state.resources[urn]
@@ -268,9 +264,9 @@ class Monitor(MockMonitor):
                     return old
         return None
 
-    def unseen(self) -> "list[ResourceState]":
+    def unseen(self) -> list[ResourceState]:
         """Resources of the state that the program no longer has."""
-        return [r for r in self.deployment.state.resources.values() if r.urn not in self._seen]
+        return [r for r in self._target.state.resources.values() if r.urn not in self._seen]
 
     # Transforms run in the SDK; the monitor only hands the request round.
 
@@ -341,7 +337,7 @@ class Monitor(MockMonitor):
 
     # The life of one resource.
 
-    def _register(self, request: Any, urn: str, old: "ResourceState | None") -> Any:
+    def _register(self, request: Any, urn: str, old: ResourceState | None) -> Any:
         if request.remote:
             raise ResourceError(
                 "KW634",
@@ -366,7 +362,7 @@ class Monitor(MockMonitor):
             return self._component(fresh, properties.values, old, request)
         if request.type.startswith("pulumi:providers:"):
             return self._provider(fresh, properties.values, old)
-        aws = self.deployment.aws_of(request.provider)
+        aws = self._target.aws_of(request.provider)
         if old is not None and old.external:
             old = None
         inputs, failures = table.check(request.type, urn, properties.values, old.inputs if old else None)
@@ -377,10 +373,10 @@ class Monitor(MockMonitor):
                 self._failed.add(urn)
             return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
         if old is None and request.importId:
-            return self._import(request, fresh, inputs, aws)
+            return self._life.import_(request, fresh, inputs, aws)
         if old is None:
-            return self._create(request, fresh, inputs, aws, "create")
-        inputs = self._with_ignored(request, old, inputs)
+            return self._life.create(request, fresh, inputs, aws, "create")
+        inputs = _with_ignored(request, old, inputs)
         difference = table.diff(
             request.type,
             old.inputs,
@@ -390,14 +386,12 @@ class Monitor(MockMonitor):
             default_tags=aws.default_tags,
         )
         if not difference.changes and not old.init_errors:
-            return self._same(fresh, inputs, old)
+            return self._life.same(fresh, inputs, old)
         if difference.replaces:
-            return self._replace(request, fresh, inputs, old, aws, difference)
-        return self._update(request, fresh, inputs, old, aws, difference)
+            return self._life.replace(request, fresh, inputs, old, aws, difference)
+        return self._life.update(request, fresh, inputs, old, aws, difference)
 
-    def _state_of(self, request: Any, urn: str, secrets: set[str]) -> "ResourceState":
-        from keepwarm_localcloud.engine.driver import ResourceState, seconds
-
+    def _state_of(self, request: Any, urn: str, secrets: set[str]) -> ResourceState:
         kind_secrets: set[str] = set()
         if request.type.startswith("aws:") and request.custom:
             kind = table.find(request.type)
@@ -418,17 +412,17 @@ class Monitor(MockMonitor):
         )
 
     def _component(
-        self, fresh: "ResourceState", inputs: dict[str, Any], old: "ResourceState | None", request: Any
+        self, fresh: ResourceState, inputs: dict[str, Any], old: ResourceState | None, request: Any
     ) -> Any:
         with self._lock:
             self.changes[fresh.urn] = "same" if old else "create"
         if not self.dry_run:
             fresh.inputs = inputs
             fresh.outputs = old.outputs if old else {}
-            self._keep(fresh)
+            self._life.keep(fresh)
         return resource_pb2.RegisterResourceResponse(urn=fresh.urn, object=request.object)
 
-    def _provider(self, fresh: "ResourceState", inputs: dict[str, Any], old: "ResourceState | None") -> Any:
+    def _provider(self, fresh: ResourceState, inputs: dict[str, Any], old: ResourceState | None) -> Any:
         if fresh.type != "pulumi:providers:aws":
             raise ResourceError(
                 "KW630",
@@ -442,197 +436,32 @@ class Monitor(MockMonitor):
                 "same" if old and old.inputs == inputs else "update" if old else "create"
             )
         # Kept in previews too: the resources of the run look their provider up.
-        self._keep(fresh)
+        self._life.keep(fresh)
         return resource_pb2.RegisterResourceResponse(urn=fresh.urn, id=fresh.id, object=write_struct(inputs))
 
-    def _keep(self, fresh: "ResourceState") -> None:
-        with self.deployment.state.lock:
-            self.deployment.state.resources[fresh.urn] = fresh
-        if not self.dry_run:
-            self.deployment.state.save()
-
-    def _answer(self, fresh: "ResourceState", id_: str, outputs: Mapping[str, Any]) -> Any:
-        visible = {k: v for k, v in outputs.items() if k != DEFAULTS_KEY}
-        return resource_pb2.RegisterResourceResponse(
-            urn=fresh.urn, id=id_, object=write_struct(visible, set(fresh.secrets))
-        )
-
-    def _note(self, urn: str, op: str) -> None:
-        with self._lock:
-            self.changes[urn] = op
-
-    def _same(self, fresh: "ResourceState", inputs: dict[str, Any], old: "ResourceState") -> Any:
-        self._note(fresh.urn, "same")
-        # A state file keeps digests of files, not files: the program has them again.
-        outputs = {**old.outputs, **{k: v for k, v in inputs.items() if isinstance(v, Blob)}}
-        if not self.dry_run:
-            fresh.id, fresh.outputs, fresh.inputs = old.id, outputs, inputs
-            self._keep(fresh)
-        self.deployment.emit(fresh.urn, fresh.type, "same", "done")
-        return self._answer(fresh, old.id, outputs)
-
-    def _create(self, request: Any, fresh: "ResourceState", inputs: dict[str, Any], aws: Aws, op: str) -> Any:
-        from keepwarm_localcloud.engine.driver import seconds
-
-        if self.dry_run:
-            self._note(fresh.urn, op)
-            return self._answer(
-                fresh, "", table.preview_outputs(fresh.type, inputs, default_tags=aws.default_tags)
-            )
-        started = time.perf_counter()
-        self.deployment.emit(fresh.urn, fresh.type, op, "start")
-        timeout = seconds(request.customTimeouts.create)
-        fresh.inputs = inputs
-        try:
-            fresh.id, fresh.outputs = table.create(fresh.type, fresh.urn, aws, inputs, timeout_s=timeout)
-        except PartiallyMade as error:
-            fresh.id, fresh.outputs, fresh.init_errors = error.id, error.outputs, [error.message]
-            self._keep(fresh)
-            raise
-        self._keep(fresh)
-        self._note(fresh.urn, op)
-        self.deployment.emit(fresh.urn, fresh.type, op, "done", started)
-        return self._answer(fresh, fresh.id, fresh.outputs)
-
-    def _import(self, request: Any, fresh: "ResourceState", inputs: dict[str, Any], aws: Aws) -> Any:
-        found = table.read(fresh.type, fresh.urn, aws, request.importId, {}, {})
-        if found is None:
-            raise ResourceError(
-                "KW638",
-                f"{fresh.urn}: got import id {request.importId!r}, which does not exist; fix: check the id",
-            )
-        id_, actual, outputs = found
-        name = table.find(fresh.type).auto
-        if name is not None and name.property in (inputs.get(DEFAULTS_KEY) or []):
-            inputs[name.property] = actual.get(name.property) or outputs.get(name.property)
-        difference = table.diff(fresh.type, actual, outputs, inputs)
-        if difference.changes:
-            listed = ", ".join(c.path for c in difference.changes)
-            raise ResourceError(
-                "KW638",
-                f"{fresh.urn}: got inputs that differ from the imported resource in {listed}; allowed equal inputs; "
-                "fix: write what the resource has, import, then change it",
-            )
-        self._note(fresh.urn, "import")
-        if not self.dry_run:
-            fresh.id, fresh.inputs, fresh.outputs = id_, inputs, outputs
-            self._keep(fresh)
-        return self._answer(fresh, id_, outputs)
-
-    def _update(
-        self,
-        request: Any,
-        fresh: "ResourceState",
-        inputs: dict[str, Any],
-        old: "ResourceState",
-        aws: Aws,
-        difference: Difference,
-    ) -> Any:
-        from keepwarm_localcloud.engine.driver import seconds
-
-        if self.dry_run:
-            self._note(fresh.urn, "update")
-            outputs = table.preview_outputs(
-                fresh.type, inputs, old.outputs, difference.changed, aws.default_tags
-            )
-            return self._answer(fresh, old.id, outputs)
-        started = time.perf_counter()
-        self.deployment.emit(fresh.urn, fresh.type, "update", "start")
-        outputs = table.update(
-            fresh.type,
-            fresh.urn,
-            aws,
-            old.id,
-            old.inputs,
-            old.outputs,
-            inputs,
-            timeout_s=seconds(request.customTimeouts.update),
-        )
-        fresh.id = str(outputs.pop("id", old.id))
-        fresh.inputs, fresh.outputs = inputs, outputs
-        self._keep(fresh)
-        self._note(fresh.urn, "update")
-        self.deployment.emit(fresh.urn, fresh.type, "update", "done", started)
-        return self._answer(fresh, fresh.id, outputs)
-
-    def _replace(
-        self,
-        request: Any,
-        fresh: "ResourceState",
-        inputs: dict[str, Any],
-        old: "ResourceState",
-        aws: Aws,
-        difference: Difference,
-    ) -> Any:
-        if old.protect:
-            raise ResourceError(
-                "KW641",
-                f"{fresh.urn}: got a replacement because of {', '.join(difference.replaces)}; "
-                "allowed none; because it is "
-                "protected; fix: set protect to false and run up first",
-            )
-        auto = table.find(fresh.type).auto
-        if auto is not None and auto.property in (inputs.get(DEFAULTS_KEY) or []):
-            # The old one still has the old name.
-            inputs, failures = table.check(fresh.type, fresh.urn, read_struct(request.object).values, None)
-            refuse(fresh.urn, failures)
-        first = request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else difference.delete_first
-        if self.dry_run:
-            return self._create(request, fresh, inputs, aws, "replace")
-        if first:
-            self._delete_now(old)
-        else:
-            with self.deployment.state.lock:
-                self.deployment.state.doomed.append(old)
-        return self._create(request, fresh, inputs, aws, "replace")
-
-    def _delete_now(self, old: "ResourceState") -> None:
-        """Delete a resource that must go before its successor, and first what cannot live without it."""
-        state = self.deployment.state
-        for other in list(state.resources.values()):
-            if other.urn in self._seen or not other.custom or other.external:
-                continue
-            forced = [
-                name
-                for name, urns in other.property_dependencies.items()
-                if old.urn in urns
-                and (field := table.find(other.type).fields.get(name)) is not None
-                and field.new
-            ]
-            if forced:
-                self._delete_now(other)
-        table.delete(
-            old.type, old.urn, self.deployment.aws_of(old.provider), old.id, old.inputs, old.outputs,
-            timeout_s=old.delete_timeout_s,
-        )  # fmt: skip
-        with state.lock:
-            if state.resources.get(old.urn) is old:
-                del state.resources[old.urn]
-
-    def _with_ignored(self, request: Any, old: "ResourceState", inputs: dict[str, Any]) -> dict[str, Any]:
-        """Keep the old value of what `ignoreChanges` names (`a`, or `a.b` inside objects)."""
-        for path in request.ignoreChanges:
-            keys = path.split(".")
-            target: Any = inputs
-            source: Any = old.inputs
-            for key in keys[:-1]:
-                target = target.get(key) if isinstance(target, dict) else None
-                source = source.get(key) if isinstance(source, dict) else None
-            if not isinstance(target, dict):
-                continue
-            last = keys[-1].split("[")[0]
-            if isinstance(source, dict) and last in source:
-                target[last] = source[last]
-            else:
-                target.pop(last, None)
-        return inputs
-
     def _failure(self, request: Any, urn: str, error: ResourceError, started: float) -> Any:
-        from keepwarm_localcloud.engine.driver import Failure
-
         with self._lock:
             self._failed.add(urn)
             message = error.message if urn in error.message else f"{urn}: {error.message}"
             self.failures.append(Failure(urn, request.type, error.code, message))
-        self.deployment.emit(urn, request.type, "create", "failed", started, str(error))
+        self._target.emit(urn, request.type, "create", "failed", started, str(error))
         return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
+
+
+def _with_ignored(request: Any, old: ResourceState, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Keep the old value of what `ignoreChanges` names (`a`, or `a.b` inside objects)."""
+    for path in request.ignoreChanges:
+        keys = path.split(".")
+        target: Any = inputs
+        source: Any = old.inputs
+        for key in keys[:-1]:
+            target = target.get(key) if isinstance(target, dict) else None
+            source = source.get(key) if isinstance(source, dict) else None
+        if not isinstance(target, dict):
+            continue
+        last = keys[-1].split("[")[0]
+        if isinstance(source, dict) and last in source:
+            target[last] = source[last]
+        else:
+            target.pop(last, None)
+    return inputs

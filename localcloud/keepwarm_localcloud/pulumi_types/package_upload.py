@@ -10,14 +10,11 @@ says so, and gets the package.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import pybase64
 
 from keepwarm_localcloud.package_by_digest import DIGEST_HEADER, UNKNOWN_PACKAGE, PackageByDigest
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.pulumi_types.base import Call
 
 OPERATIONS: Final = ("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion")
 SMALL_BYTES: Final = 1 << 20
@@ -27,7 +24,32 @@ _KEPT = "keepwarm_package"
 _PLACE = b'"ZipFile": ""'
 
 
-def upload(call: "Call", send: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+class Packages(Protocol):
+    """Clients of a cloud, as far as packages go."""
+
+    packages: dict[str, str]
+    """Digest of the content -> digest that the cloud answered with."""
+
+
+class Operation(Protocol):
+    """The operation of a resource that sends a package."""
+
+    @property
+    def inputs(self) -> Any:
+        """The resource's inputs; `code` is the package."""
+        ...
+
+    @property
+    def aws(self) -> Packages:
+        """Clients of the cloud."""
+        ...
+
+    def content(self, name: str) -> bytes:
+        """The bytes of an input."""
+        ...
+
+
+def upload(call: Operation, send: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """Send the package of the input `code`, by its digest where the cloud is known to have it.
 
     Args:

@@ -4,11 +4,12 @@ from typing import Any
 
 from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.ecs.capacity import FARGATE
-from keepwarm_localcloud.services.ecs.core import NAME, EcsCore, invalid, page
+from keepwarm_localcloud.services.ecs.control import EcsControl
 from keepwarm_localcloud.services.ecs.model import STARTING, Cluster, Instance, Provider
+from keepwarm_localcloud.services.ecs.state import NAME, invalid, page
 
 
-class ClustersApi(EcsCore):
+class ClustersApi(EcsControl):
     """Operations on clusters, capacity providers and container instances."""
 
     # Clusters

@@ -5,8 +5,8 @@ from typing import Any
 from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.ecs.api_tasks import TasksApi
 from keepwarm_localcloud.services.ecs.capacity import FARGATE
-from keepwarm_localcloud.services.ecs.core import NAME, invalid, page
 from keepwarm_localcloud.services.ecs.model import STARTING, EcsServiceRecord
+from keepwarm_localcloud.services.ecs.state import NAME, invalid, page
 
 REPLICA_FIELDS = (
     "loadBalancers", "serviceRegistries", "launchType", "capacityProviderStrategy", "platformVersion",

@@ -3,12 +3,13 @@
 from typing import Any
 
 from keepwarm_localcloud.services.ecs import images
-from keepwarm_localcloud.services.ecs.core import EcsCore, invalid, page
+from keepwarm_localcloud.services.ecs.control import EcsControl
 from keepwarm_localcloud.services.ecs.definitions import check, needs
 from keepwarm_localcloud.services.ecs.model import Cluster, Definition, Task
+from keepwarm_localcloud.services.ecs.state import invalid, page
 
 
-class TasksApi(EcsCore):
+class TasksApi(EcsControl):
     """Operations on task definitions and tasks."""
 
     # Task definitions

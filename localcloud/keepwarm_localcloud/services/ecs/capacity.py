@@ -7,15 +7,13 @@ EC2 instances that cost nothing: they take `boot_s` of the clock to register (a 
 import secrets
 import urllib.parse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepwarm.limits import GPU_INSTANCES
 from keepwarm_localcloud.request import AwsError, Request
 from keepwarm_localcloud.services.ecs.definitions import Needs
 from keepwarm_localcloud.services.ecs.model import Instance, Provider, Task
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.services.ecs.core import EcsCore
+from keepwarm_localcloud.services.ecs.owner import Owner
 
 FARGATE = ("FARGATE", "FARGATE_SPOT")
 PLAIN_INSTANCE = (2, 8_192)
@@ -30,8 +28,8 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cluster-auto-scaling
 class Capacity:
     """Keeps the container instances of every cluster; called under the service's lock."""
 
-    def __init__(self, service: "EcsCore", boot_s: float) -> None:
-        self.service, self.boot_s = service, boot_s
+    def __init__(self, owner: Owner, boot_s: float) -> None:
+        self.owner, self.boot_s = owner, boot_s
         self.providers: dict[str, Provider] = {}
         self.instances: dict[str, Instance] = {}
         self._parted: list[Instance] = []
@@ -39,7 +37,7 @@ class Capacity:
 
     def guard(self, request: Request) -> None:
         """Refuse to delete an Auto Scaling group with instances unless forced; moto just deletes it."""
-        self.service.poke(after_moto=True)
+        self.owner.poke(after_moto=True)
         fields = dict(urllib.parse.parse_qsl(request.body.decode()))
         if fields.get("Action") != "DeleteAutoScalingGroup":
             return
@@ -57,7 +55,7 @@ class Capacity:
             state.protected_from_scale_in = False
 
     def _groups(self) -> dict[str, Any]:
-        backend = self.service.context.moto.existing_backend("autoscaling")
+        backend = self.owner.context.moto.existing_backend("autoscaling")
         return {} if backend is None else dict(backend.autoscaling_groups)
 
     def group(self, provider: Provider) -> Any | None:
@@ -69,7 +67,7 @@ class Capacity:
         known = GPU_INSTANCES.get(kind)
         if known is not None:
             return known.vcpus * 1024, known.memory_mib, known.gpus
-        backend = self.service.context.moto.backend("ec2")
+        backend = self.owner.context.moto.backend("ec2")
         offered = next((t for t in backend.instance_types if t["InstanceType"] == kind), None)
         if offered is not None:
             return offered["VCpuInfo"]["DefaultVCpus"] * 1024, offered["MemoryInfo"]["SizeInMiB"], 0
@@ -79,7 +77,7 @@ class Capacity:
         """ARNs of the clusters a provider is associated with."""
         return [
             c.arn
-            for c in self.service.clusters.values()
+            for c in self.owner.clusters.values()
             if provider.name in c.providers and c.status == "ACTIVE"
         ]
 
@@ -105,7 +103,7 @@ class Capacity:
                 self._lost(instance)
             elif instance.status == "REGISTERING" and now_s >= instance.ready_s:
                 instance.status = "ACTIVE"
-                self.service.note(
+                self.owner.note(
                     "instance", instance=identity, type=instance.kind, state="ACTIVE", gpus=instance.gpus
                 )
 
@@ -113,20 +111,20 @@ class Capacity:
         self, identity: str, kind: str, cluster: str, provider: str, now_s: float, boot_s: float
     ) -> None:
         size = MANAGED_INSTANCE if kind == "managed" else self.size_of(kind)
-        arn = self.service.arn("container-instance", f"{cluster.rpartition('/')[2]}/{secrets.token_hex(16)}")
+        arn = self.owner.arn("container-instance", f"{cluster.rpartition('/')[2]}/{secrets.token_hex(16)}")
         self.instances[identity] = Instance(
             arn, identity, kind, cluster, provider, *size, now_s, now_s + boot_s
         )  # fmt: skip
-        self.service.note("instance", instance=identity, type=kind, state="REGISTERING", gpus=size[2])
-        self.service.poke_at(now_s + boot_s)
+        self.owner.note("instance", instance=identity, type=kind, state="REGISTERING", gpus=size[2])
+        self.owner.poke_at(now_s + boot_s)
 
     def _lost(self, instance: Instance) -> None:
         del self.instances[instance.identity]
-        self.service.note(
+        self.owner.note(
             "instance", instance=instance.identity, type=instance.kind, state="TERMINATED", gpus=0
         )
         for task in self.tasks_on(instance):
-            self.service.stop_task(
+            self.owner.stop_task(
                 task, "TerminationNotice", "Host EC2 (instance " + instance.identity + ") terminated."
             )
         self._parted.append(instance)
@@ -141,21 +139,21 @@ class Capacity:
         kept = {s.instance.id for group in self._groups().values() for s in list(group.instance_states)}
         # By identity: one that left its cluster and came back is another container instance on the same disk.
         kept |= {
-            t.instance.identity for t in self.service.tasks.values() if t.instance and t.status != "STOPPED"
+            t.instance.identity for t in self.owner.tasks.values() if t.instance and t.status != "STOPPED"
         }
         ended: list[Path] = []
         for instance in list(self._parted):
             if instance.identity in kept:
                 continue
             self._parted.remove(instance)
-            disk = self.service.disk(instance)
+            disk = self.owner.disk(instance)
             if disk.exists():
                 ended.append(disk.rename(disk.with_name(f"{disk.name}.ended-{secrets.token_hex(4)}")))
         return ended
 
     def tasks_on(self, instance: Instance) -> list[Task]:
         """Tasks that hold resources of an instance."""
-        return [t for t in self.service.tasks.values() if t.instance is instance and t.status != "STOPPED"]
+        return [t for t in self.owner.tasks.values() if t.instance is instance and t.status != "STOPPED"]
 
     def place(self, task: Task) -> Instance | None:
         """Find room, fullest instance first (bin packing), or None."""
@@ -175,7 +173,7 @@ class Capacity:
             if not provider.scales or provider.status != "ACTIVE" or not self.clusters_of(provider):
                 continue
             waiting = [
-                t for t in self.service.tasks.values()
+                t for t in self.owner.tasks.values()
                 if t.provider == provider.name and t.status == "PROVISIONING" and t.desired == "RUNNING"
                 and t.instance is None
             ]  # fmt: skip
@@ -204,7 +202,7 @@ class Capacity:
                 continue
             if instance.idle_since_s is None:
                 instance.idle_since_s = now_s
-                self.service.poke_at(now_s + after_s)
+                self.owner.poke_at(now_s + after_s)
             if now_s >= instance.idle_since_s + after_s:
                 idle.append(instance)
         return idle
@@ -237,11 +235,11 @@ class Capacity:
             state = next((s for s in group.instance_states if s.instance.id == instance.identity), None)
             if state is None or (state.protected_from_scale_in and not provider.protects):
                 continue
-            with self.service.context.moto.lock("autoscaling"):
+            with self.owner.context.moto.lock("autoscaling"):
                 state.protected_from_scale_in = False
-                backend = self.service.context.moto.backend("autoscaling")
+                backend = self.owner.context.moto.backend("autoscaling")
                 backend.terminate_instance(instance.identity, True)
-            self.service.note(
+            self.owner.note(
                 "scaling", target=group.name, reason="instance idle", **{"from": desired, "to": desired - 1}
             )
             desired -= 1
@@ -269,10 +267,10 @@ class Capacity:
         before = int(group.desired_capacity or 0)
         if wanted <= before:
             return
-        with self.service.context.moto.lock("autoscaling"):
-            self.service.context.moto.backend("autoscaling").set_desired_capacity(group.name, wanted)
-        self.service.note(
+        with self.owner.context.moto.lock("autoscaling"):
+            self.owner.context.moto.backend("autoscaling").set_desired_capacity(group.name, wanted)
+        self.owner.note(
             "scaling", target=group.name, reason=f"capacity provider {provider.name}: {reason}",
             **{"from": before, "to": wanted},
         )  # fmt: skip
-        self.service.poke()
+        self.owner.poke()

@@ -4,12 +4,9 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.
 """
 
 import secrets
-from typing import TYPE_CHECKING
 
 from keepwarm_localcloud.services.ecs.model import STARTING, Definition, Deployment, EcsServiceRecord, Task
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.services.ecs.core import EcsCore
+from keepwarm_localcloud.services.ecs.owner import Owner
 
 SETTLE_S = 0.5
 """Seconds a task without a health check must run before it counts as started: a crash at start isn't a start."""
@@ -23,8 +20,8 @@ MAX_EVENTS = 100
 class Deployments:
     """Brings services towards what is desired; called under the service's lock."""
 
-    def __init__(self, service: "EcsCore") -> None:
-        self.service = service
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
 
     def event(self, record: EcsServiceRecord, message: str) -> None:
         """Add to the service's event list (newest first)."""
@@ -32,7 +29,7 @@ class Deployments:
             0,
             {
                 "id": secrets.token_hex(16),
-                "createdAt": self.service.context.clock.now_s(),
+                "createdAt": self.owner.context.clock.now_s(),
                 "message": f"(service {record.name}) {message}",
             },
         )
@@ -42,7 +39,7 @@ class Deployments:
         self, record: EcsServiceRecord, definition: Definition, *, rollback: bool = False
     ) -> Deployment:
         """Make a new primary deployment."""
-        now_s = self.service.context.clock.now_s()
+        now_s = self.owner.context.clock.now_s()
         for old in record.deployments:
             old.status = "ACTIVE"
         identity = f"ecs-svc/{secrets.randbelow(10**19):019d}"
@@ -62,7 +59,7 @@ class Deployments:
 
     def reconcile(self, record: EcsServiceRecord, now_s: float) -> None:
         """One look at one service."""
-        tasks = [t for t in self.service.tasks.values() if t.service == record.arn and t.status != "STOPPED"]
+        tasks = [t for t in self.owner.tasks.values() if t.service == record.arn and t.status != "STOPPED"]
         if record.status == "DRAINING":
             self._drain(record, tasks)
             return
@@ -71,7 +68,7 @@ class Deployments:
             if task.health == "UNHEALTHY":
                 self._unhealthy(record, task)
             elif task.status == "RUNNING" and not task.checked and task.started_s is not None:
-                self.service.poke_at(task.started_s + SETTLE_S)
+                self.owner.poke_at(task.started_s + SETTLE_S)
         live = [t for t in live if t.desired == "RUNNING"]
         primary = record.primary
         # A task on a draining instance is replaced within the same bounds as one of an old deployment.
@@ -90,7 +87,7 @@ class Deployments:
     def _drain(self, record: EcsServiceRecord, tasks: list[Task]) -> None:
         for task in tasks:
             if task.desired == "RUNNING":
-                self.service.stop_task(
+                self.owner.stop_task(
                     task,
                     "ServiceSchedulerInitiated",
                     f"Scaling activity initiated by deployment {task.deployment}",
@@ -98,22 +95,22 @@ class Deployments:
         if not tasks:
             record.status = "INACTIVE"
             record.deployments.clear()
-            self.service.note("service", service=record.name, state="INACTIVE")
+            self.owner.note("service", service=record.name, state="INACTIVE")
 
     def _unhealthy(self, record: EcsServiceRecord, task: Task) -> None:
         self.event(record, f"(task {task.identity}) failed container health checks.")
         self.failed(record, task)
-        self.service.stop_task(task, "ServiceSchedulerInitiated", "Task failed container health checks")
+        self.owner.stop_task(task, "ServiceSchedulerInitiated", "Task failed container health checks")
 
     def _start(self, record: EcsServiceRecord, new: int, live: int, now_s: float) -> None:
         if now_s < record.not_before_s:
-            self.service.poke_at(record.not_before_s)
+            self.owner.poke_at(record.not_before_s)
             return
         _, most = record.bounds
         count = max(0, min(record.desired - new, max(most, 1) - live if record.desired else 0))
         started = []
         for _ in range(count):
-            task = self.service.launch_for(record, record.primary)
+            task = self.owner.launch_for(record, record.primary)
             if task is not None:
                 started.append(task.identity)
         if started:
@@ -140,7 +137,7 @@ class Deployments:
             reason = f"Scaling activity initiated by deployment {record.primary.identity}"
             if task.draining:
                 reason = "Container instance is draining"
-            self.service.stop_task(task, "ServiceSchedulerInitiated", reason)
+            self.owner.stop_task(task, "ServiceSchedulerInitiated", reason)
         if stop:
             listed = " ".join(f"(task {t.identity})" for t in stop)
             self.event(record, f"has stopped {len(stop)} running tasks: {listed}.")
@@ -161,19 +158,19 @@ class Deployments:
             self.event(record, f"(deployment {primary.identity}) deployment completed.")
         if steady and not record.steady:
             self.event(record, "has reached a steady state.")
-            self.service.note("service", service=record.name, state="STEADY", running=len(good))
+            self.owner.note("service", service=record.name, state="STEADY", running=len(good))
         record.steady = steady
 
     def _trip(self, record: EcsServiceRecord, primary: Deployment, rolls_back: bool, now_s: float) -> None:
         primary.state, primary.updated_s = "FAILED", now_s
         primary.reason = "ECS deployment circuit breaker: tasks failed to start."
         self.event(record, f"(deployment {primary.identity}) deployment failed: tasks failed to start.")
-        self.service.note("service", service=record.name, state="DEPLOYMENT_FAILED", failed=primary.failed)
+        self.owner.note("service", service=record.name, state="DEPLOYMENT_FAILED", failed=primary.failed)
         if rolls_back and not primary.rollback and record.last_good is not None:
             fresh = self.begin(record, record.last_good, rollback=True)
             fresh.reason = f"ECS deployment circuit breaker: rolling back to deploymentId {fresh.identity}."
             self.event(record, f"rolling back to deployment {fresh.identity}.")
-            self.service.poke()
+            self.owner.poke()
             return
         # Without a rollback the failed deployment starts no more tasks.
         record.not_before_s = float("inf")
@@ -190,8 +187,8 @@ class Deployments:
         deployment.streak += 1
         pause_s = min(THROTTLE_FIRST_S * 2 ** (deployment.streak - 1), THROTTLE_MAX_S)
         if deployment is record.primary:
-            now_s = self.service.context.clock.now_s()
+            now_s = self.owner.context.clock.now_s()
             record.not_before_s = max(record.not_before_s, now_s + pause_s)
-            self.service.poke_at(record.not_before_s)
+            self.owner.poke_at(record.not_before_s)
         if deployment.streak == 3:
             self.event(record, "is unable to consistently start tasks successfully.")

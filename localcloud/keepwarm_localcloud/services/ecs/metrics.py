@@ -7,12 +7,9 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Container-Insight
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keepwarm_localcloud.services.ecs.model import STARTING, EcsServiceRecord, Task
-
-if TYPE_CHECKING:
-    from keepwarm_localcloud.services.ecs.core import EcsCore
+from keepwarm_localcloud.services.ecs.owner import Owner
 
 PERIOD_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,22 +44,22 @@ def usage_of(groups: set[int]) -> Usage:
 class ServiceMetrics:
     """Publishes utilisation and counts; called under the service's lock."""
 
-    def __init__(self, service: "EcsCore") -> None:
-        self._service = service
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._last: dict[str, tuple[float, dict[str, float]]] = {}
 
     def publish(self, now_s: float) -> None:
         """One minute's data of every active service."""
-        for record in self._service.services.values():
+        for record in self._owner.services.values():
             if record.status == "ACTIVE":
                 self._one(record, now_s)
 
     def _one(self, record: EcsServiceRecord, now_s: float) -> None:
-        tasks = [t for t in self._service.tasks.values() if t.service == record.arn and t.status != "STOPPED"]
+        tasks = [t for t in self._owner.tasks.values() if t.service == record.arn and t.status != "STOPPED"]
         running = [t for t in tasks if t.status == "RUNNING"]
-        cluster = self._service.clusters[record.cluster]
+        cluster = self._owner.clusters[record.cluster]
         dimensions = {"ClusterName": cluster.name, "ServiceName": record.name}
-        put = self._service.context.logs.metric
+        put = self._owner.context.logs.metric
         if any(s["name"] == "containerInsights" and s["value"] != "disabled" for s in cluster.settings):
             counts = {
                 "DesiredTaskCount": record.desired,

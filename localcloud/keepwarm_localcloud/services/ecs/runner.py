@@ -31,7 +31,7 @@ class StartError(Exception):
     """The task can't start; the text is its stoppedReason."""
 
 
-class Owner(Protocol):
+class TaskOwner(Protocol):
     """The service, as a runner sees it."""
 
     context: Context
@@ -81,7 +81,7 @@ class _Process:
 class Runner:
     """A thread that brings a task up, watches it and takes it down."""
 
-    def __init__(self, owner: Owner, task: Task) -> None:
+    def __init__(self, owner: TaskOwner, task: Task) -> None:
         self.owner, self.task = owner, task
         self.context = owner.context
         self.changed = threading.Condition()

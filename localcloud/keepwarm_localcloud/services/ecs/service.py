@@ -6,7 +6,7 @@ from keepwarm_localcloud.ports import TasksPort
 from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.ecs.api_clusters import ClustersApi
 from keepwarm_localcloud.services.ecs.api_services import ServicesApi
-from keepwarm_localcloud.services.ecs.core import CONTENT_TYPE
+from keepwarm_localcloud.services.ecs.state import CONTENT_TYPE
 
 
 class EcsService(ClustersApi, ServicesApi, TasksPort):

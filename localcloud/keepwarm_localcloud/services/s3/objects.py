@@ -517,9 +517,24 @@ def _legal_hold(call: Call) -> Response:
     return Response(200)
 
 
-def _acl(call: Call) -> Response:
-    from keepwarm_localcloud.services.s3.service import acl
+def acl(call: Call) -> Response:
+    """GetBucketAcl, GetObjectAcl and their counterparts; ACLs are off unless the bucket turned them on."""
+    if call.request.method == "GET":
+        grantee = (
+            '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
+            + listing.OWNER.removeprefix("<Owner>").removesuffix("</Owner>")
+            + "</Grantee>"
+        )
+        grant = f"<Grant>{grantee}<Permission>FULL_CONTROL</Permission></Grant>"
+        return listing.xml(
+            document("AccessControlPolicy", f"{listing.OWNER}<AccessControlList>{grant}</AccessControlList>")
+        )
+    check_acl(call)
+    call.document()
+    return Response(200)
 
+
+def _acl(call: Call) -> Response:
     with call.store.lock:
         call.version()
     return acl(call)

@@ -257,7 +257,7 @@ class S3Service(BucketsPort):
         return listing.xml(document("LocationConstraint", "" if region == "us-east-1" else region))
 
     def _acl(self, call: Call, name: str) -> Response:
-        return acl(call)
+        return objects.acl(call)
 
     def _versions(self, call: Call, name: str) -> Response:
         return listing.list_versions(call)
@@ -390,23 +390,6 @@ _SUBRESOURCES: Final[dict[str, Callable[[S3Service, Call, str], Response]]] = {
     "uploads": S3Service._uploads,
     "delete": S3Service._delete_many,
 }
-
-
-def acl(call: Call) -> Response:
-    """GetBucketAcl, GetObjectAcl and their counterparts; ACLs are off unless the bucket turned them on."""
-    if call.request.method == "GET":
-        grantee = (
-            '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
-            + listing.OWNER.removeprefix("<Owner>").removesuffix("</Owner>")
-            + "</Grantee>"
-        )
-        grant = f"<Grant>{grantee}<Permission>FULL_CONTROL</Permission></Grant>"
-        return listing.xml(
-            document("AccessControlPolicy", f"{listing.OWNER}<AccessControlList>{grant}</AccessControlList>")
-        )
-    objects.check_acl(call)
-    call.document()
-    return Response(200)
 
 
 def _of_upload(call: Call) -> bool:

@@ -20,8 +20,7 @@ from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.errors import coded
 from keepwarm_localcloud.services.roles import RoleCalls, botocore_error, client_error, trusts
-from keepwarm_localcloud.services.stepfunctions.failures import StateFailure
-from keepwarm_localcloud.services.stepfunctions.integrations import api
+from keepwarm_localcloud.services.sdk_calls import SdkFailure, call_api
 
 LOG = logging.getLogger(__name__)
 DEFAULT_ATTEMPTS = 185
@@ -299,7 +298,7 @@ class SchedulerService:
     def _attempt(self, run: Run) -> None:
         try:
             self._call(run)
-        except (client_error(), botocore_error(), AwsError, StateFailure) as error:
+        except (client_error(), botocore_error(), AwsError, SdkFailure) as error:
             self._failed(run, error)
         except Exception:
             LOG.exception("the target of schedule %s failed in the embedded cloud itself", run.name)
@@ -353,7 +352,7 @@ class SchedulerService:
             self._run_task(role, arn, target["EcsParameters"])
         else:
             name, action = parts[-2], parts[-1]
-            api(self.roles, role, name, action, True, json.loads(text))
+            call_api(self.roles, role, name, action, True, json.loads(text))
 
     def _run_task(self, role: str, cluster: str, given: dict[str, Any]) -> None:
         options: dict[str, Any] = {"taskDefinition": given["TaskDefinitionArn"], "cluster": cluster}

@@ -1,7 +1,6 @@
-"""The state of ECS and the thread that keeps it moving: placement, deployments, tasks, capacity."""
+"""The thread that keeps ECS moving: placement, deployments, tasks, capacity."""
 
 import logging
-import re
 import secrets
 import shutil
 import threading
@@ -18,7 +17,6 @@ from keepwarm_localcloud.services.ecs.deployments import Deployments
 from keepwarm_localcloud.services.ecs.metrics import PERIOD_S, ServiceMetrics
 from keepwarm_localcloud.services.ecs.model import (
     ORDER,
-    Cluster,
     Container,
     Definition,
     Deployment,
@@ -27,36 +25,26 @@ from keepwarm_localcloud.services.ecs.model import (
     Task,
 )
 from keepwarm_localcloud.services.ecs.runner import Runner, StartError, free_port
+from keepwarm_localcloud.services.ecs.state import EcsState
 from keepwarm_localcloud.services.roles import RoleCalls, client_error
 
 LOG = logging.getLogger(__name__)
-CONTENT_TYPE = "application/x-amz-json-1.1"
-NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 KEPT_STOPPED = 1000
 """Stopped tasks that are remembered; AWS shows them for an hour."""
 
 
-def invalid(message: str) -> AwsError:
-    """ECS's refusal of a parameter."""
-    return AwsError("InvalidParameterException", message)
-
-
-class EcsCore:
-    """What every group of ECS operations works on.
+class EcsControl(EcsState):
+    """The thread that keeps ECS moving, and the tasks it starts and ends.
 
     Args:
         boot_s: Seconds of the clock until a new instance takes tasks. Default 1.
     """
 
     def __init__(self, *, boot_s: float = 1.0) -> None:
-        self.clusters: dict[str, Cluster] = {}
-        self.definitions: dict[str, list[Definition]] = {}
-        self.services: dict[str, EcsServiceRecord] = {}
-        self.tasks: dict[str, Task] = {}
+        super().__init__()
         self.capacity = Capacity(self, boot_s)
         self.deployments = Deployments(self)
         self.metrics = ServiceMetrics(self)
-        self.lock = threading.RLock()
         self._runners: dict[str, Runner] = {}
         self._followers: dict[str, list[Callable[[dict[str, Any]], None]]] = {}
         self._ports: set[int] = set()
@@ -65,7 +53,6 @@ class EcsCore:
         self._after_moto = False
         self._stopping = False
         self._control: threading.Thread | None = None
-        self.context: Context
         self.timers: Timers
         self.roles: RoleCalls
 
@@ -199,10 +186,6 @@ class EcsCore:
             record.complained = False
         runner = self._runners[task.identity] = Runner(self, task)
         runner.start()
-
-    def note(self, kind: str, **facts: Any) -> None:
-        """Write to the journal."""
-        self.context.journal.write(kind, **facts)
 
     # What runners need
 
@@ -428,64 +411,6 @@ class EcsCore:
         for arn in stopped[: max(0, len(stopped) - KEPT_STOPPED)]:
             del self.tasks[arn]
 
-    # Looking up
-
-    def arn(self, kind: str, name: str) -> str:
-        """ARN of something of ECS."""
-        return f"arn:aws:ecs:{self.context.region}:{self.context.account_id}:{kind}/{name}"
-
-    def _cluster(self, body: dict[str, Any]) -> Cluster:
-        ref = body.get("cluster") or "default"
-        name = ref.rpartition("/")[2]
-        cluster = self.clusters.get(self.arn("cluster", name))
-        if cluster is None or cluster.status != "ACTIVE":
-            raise AwsError("ClusterNotFoundException", "Cluster not found.")
-        return cluster
-
-    def _definition(self, ref: str) -> Definition:
-        name = ref.rpartition("/")[2]
-        family, _, revision = name.partition(":")
-        found = [
-            d
-            for d in self.definitions.get(family, [])
-            if (str(d.revision) == revision if revision else d.status == "ACTIVE")
-        ]
-        if not found:
-            raise AwsError("ClientException", "Unable to describe task definition.")
-        return found[-1]
-
-    def _active(self, ref: str) -> Definition:
-        try:
-            definition = self._definition(ref)
-        except AwsError:
-            raise AwsError("ClientException", "TaskDefinition not found.") from None
-        if definition.status != "ACTIVE":
-            raise AwsError("ClientException", "TaskDefinition is inactive")
-        return definition
-
-    def _record(self, cluster: Cluster, ref: str) -> EcsServiceRecord | None:
-        return self.services.get(self.arn("service", f"{cluster.name}/{ref.rpartition('/')[2]}"))
-
-    def service_record(self, cluster: str, name: str) -> EcsServiceRecord:
-        """A service by cluster and name.
-
-        Raises:
-            AwsError: `ServiceNotFoundException`.
-        """
-        record = self.services.get(self.arn("service", f"{cluster}/{name}"))
-        if record is None or record.status != "ACTIVE":
-            raise AwsError("ServiceNotFoundException", "Service not found.")
-        return record
-
-    def running(self, record: EcsServiceRecord) -> int:
-        """Running tasks of a service."""
-        with self.lock:
-            return sum(t.service == record.arn and t.status == "RUNNING" for t in self.tasks.values())
-
-    def desired(self, cluster: str, name: str) -> int:
-        """Desired count of a service."""
-        return self.service_record(cluster, name).desired
-
     def set_desired(self, cluster: str, name: str, count: int) -> None:
         """Set the desired count, as autoscaling does."""
         with self.lock:
@@ -493,12 +418,3 @@ class EcsCore:
             record.desired, record.steady = count, False
             self.deployments.event(record, f"has set the desired count to {count}.")
         self.poke()
-
-
-def page(items: list[str], key: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One page of a list, with `nextToken` when there is more."""
-    start, size = int(body.get("nextToken") or 0), int(body.get("maxResults") or 100)
-    answer: dict[str, Any] = {key: items[start : start + size]}
-    if start + size < len(items):
-        answer["nextToken"] = str(start + size)
-    return answer
