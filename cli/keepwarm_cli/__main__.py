@@ -227,7 +227,7 @@ def _leave(status: int | str | None) -> NoReturn:
     engine = sys.modules.get("keepwarm_cli.engine")
     if engine is not None and engine.ABANDONED:
         print(
-            "keepwarm: the program's own code went on after its engine had ended; it was cut off",
+            "keepwarm: the Pulumi program kept running after the engine exited; it was terminated",
             file=sys.stderr,
         )
         sys.stdout.flush()

@@ -35,7 +35,10 @@ class CloudProcess:
     def __init__(self, *, port: int = 0, region: str = "us-east-1", code_cache: Path | None = None) -> None:
         if port and _taken(port):
             raise CliError(
-                "KW660", f"port {port}: got a port that is in use; choose another, or 0 for a free one"
+                "KW660",
+                f"port {port}",
+                got="a port that is in use",
+                fix="choose another, or 0 for a free one",
             )
         # Orphans of the cloud come to this process, so that none can hide from the count at the end.
         if sys.platform == "linux":
@@ -91,7 +94,7 @@ class CloudProcess:
         except (ValueError, KeyError, TypeError):
             code = self._process.poll()
             raise CliError(
-                "KW653", f"embedded cloud: did not start (exit {code}): {self._last_words()}"
+                "KW653", "embedded cloud", problem=f"did not start (exit {code}): {self._last_words()}"
             ) from None
 
     def _last_words(self) -> str:
@@ -122,7 +125,8 @@ class CloudProcess:
                 raise
             raise CliError(
                 "KW653",
-                f"embedded cloud: ended with {code} while it was in use: {self._last_words()}",
+                "embedded cloud",
+                problem=f"ended with {code} while it was in use: {self._last_words()}",
                 exit_code=1,
             ) from None
 

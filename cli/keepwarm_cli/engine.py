@@ -70,8 +70,10 @@ def find_cli(environment: Mapping[str, str]) -> Path:
     if not os.access(found, os.X_OK):
         raise CliError(
             "KW666",
-            f"pulumi: got no CLI ({found} is not there); allowed one on PATH, in KEEPWARM_PULUMI or in the cache; "
-            "fix: `make pulumi`, or install Pulumi",
+            "pulumi",
+            got=f"no CLI ({found} is not there)",
+            allowed="one on PATH, in KEEPWARM_PULUMI or in the cache",
+            fix="`make pulumi`, or install Pulumi",
         )
     version = _version_of(found, environment)
     if version < NEEDED_VERSION:
@@ -80,8 +82,10 @@ def find_cli(environment: Mapping[str, str]) -> Path:
         needed, got = (".".join(map(str, v)) for v in (NEEDED_VERSION, version))
         raise CliError(
             "KW667",
-            f"pulumi: got version {got} at {found}; allowed {needed} or newer; fix: upgrade it, or `make pulumi` and "
-            f"set KEEPWARM_PULUMI={cached}",
+            "pulumi",
+            got=f"version {got} at {found}",
+            allowed=f"{needed} or newer",
+            fix=f"upgrade it, or `make pulumi` and set KEEPWARM_PULUMI={cached}",
         )
     return found
 
@@ -104,14 +108,19 @@ def _version_of(cli: Path, environment: Mapping[str, str]) -> tuple[int, int, in
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CliError(
                 "KW667",
-                f"pulumi: got no answer of {cli}: {error}; allowed a Pulumi CLI; fix: install it anew",
+                "pulumi",
+                got=f"no answer of {cli}: {error}",
+                allowed="a Pulumi CLI",
+                fix="install it anew",
             ) from error
         match = re.search(r"v?(\d+)\.(\d+)\.(\d+)", answer.stdout)
         if match is None:
             raise CliError(
                 "KW667",
-                f"pulumi: got {answer.stdout.strip()!r} from {cli} version; allowed a version number; "
-                "fix: install the Pulumi CLI",
+                "pulumi",
+                got=f"{answer.stdout.strip()!r} from {cli} version",
+                allowed="a version number",
+                fix="install the Pulumi CLI",
             )
         _VERSIONS[key] = (int(match[1]), int(match[2]), int(match[3]))
     return _VERSIONS[key]
@@ -172,19 +181,25 @@ class Folder:
         except OSError as error:
             raise CliError(
                 "KW668",
-                f"state folder {self.root}: cannot be written: {error.strerror or error}; "
-                "fix: make it writable, or start in another copy of the project",
+                f"state folder {self.root}",
+                problem=f"cannot be written: {error.strerror or error}",
+                fix="make it writable, or start in another copy of the project",
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise CliError(
-                "KW668", f"state folder {self.root}: layout.json cannot be read; fix: `keepwarm local reset`"
+                "KW668",
+                f"state folder {self.root}",
+                problem="layout.json cannot be read",
+                fix="`keepwarm local reset`",
             ) from error
         if layout > LAYOUT:
             raise CliError(
                 "KW669",
-                f"state folder {self.root}: got layout {layout}; allowed up to {LAYOUT}; because a newer "
-                "keepwarm made it; "
-                "fix: use that version, or `keepwarm local reset`",
+                f"state folder {self.root}",
+                got=f"layout {layout}",
+                allowed=f"up to {LAYOUT}",
+                because="a newer keepwarm made it",
+                fix="use that version, or `keepwarm local reset`",
             )
 
 
@@ -207,8 +222,10 @@ def _refusing(path: Path, what: str, has: str) -> Iterator[None]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise CliError(
             "KW655",
-            f"{path}: is not {what}: {' '.join(str(error).split())}; allowed a YAML mapping with {has}; "
-            "fix: correct that file",
+            str(path),
+            problem=f"is not {what}: {' '.join(str(error).split())}",
+            allowed=f"a YAML mapping with {has}",
+            fix="correct that file",
         ) from error
 
 
@@ -247,9 +264,11 @@ def need_language_host(project: Path, environment: Mapping[str, str]) -> None:
     if shutil.which(f"pulumi-language-{name}", path=environment.get("PATH")) is None:
         raise CliError(
             "KW677",
-            f"project {project}: got a program in '{name}' and no pulumi-language-{name} on PATH; allowed python, or "
-            "a language whose host is installed; because only Python programs are served without one; "
-            "fix: install Pulumi, which brings its language hosts",
+            f"project {project}",
+            got=f"a program in '{name}' and no pulumi-language-{name} on PATH",
+            allowed="python, or a language whose host is installed",
+            because="only Python programs are served without one",
+            fix="install Pulumi, which brings its language hosts",
         )
 
 
@@ -359,7 +378,9 @@ def start_cloud(folder: Folder, environment: Mapping[str, str], region: str | No
     tail = " ".join(log.read_text(errors="replace").split())[-400:]
     raise CliError(
         "KW653",
-        f"embedded cloud: did not start: {tail}; fix: see the whole log in {log}, then run the command again",
+        "embedded cloud",
+        problem=f"did not start: {tail}",
+        fix=f"see the whole log in {log}, then run the command again",
     )
 
 
@@ -375,8 +396,10 @@ def owner_arguments(environment: Mapping[str, str]) -> list[str]:
     if not named.isdigit() or not alive(int(named)):
         raise CliError(
             "KW653",
-            f"embedded cloud: got {OWNER}={named!r}; allowed the id of a running process; "
-            f"fix: set it to one, or unset it",
+            "embedded cloud",
+            got=f"{OWNER}={named!r}",
+            allowed="the id of a running process",
+            fix="set it to one, or unset it",
         )
     return ["--owner", named]
 
@@ -456,8 +479,9 @@ class Provider:
             if not line.isdigit():
                 raise CliError(
                     "KW670",
-                    f"provider: ended with status {self.process.wait(10)} before it served; fix: see "
-                    f"{self._log.name if self._log else 'the lines above'}",
+                    "provider",
+                    problem=f"ended with status {self.process.wait(10)} before it served",
+                    fix=f"see {self._log.name if self._log else 'the lines above'}",
                 )
             self._port = int(line)
         return self._port
@@ -520,8 +544,10 @@ def program_of(project: Path) -> Callable[[], None]:
     if not script.is_file():
         raise CliError(
             "KW654",
-            f"project {project}: got no program at {script}; allowed a folder with __main__.py, "
-            "or a file; fix: `main` in Pulumi.yaml",
+            f"project {project}",
+            got=f"no program at {script}",
+            allowed="a folder with __main__.py, or a file",
+            fix="`main` in Pulumi.yaml",
         )
 
     def program() -> None:
@@ -573,9 +599,10 @@ def release_dead_locks(folder: Folder, project: str, stack: str, say: Callable[[
         if not holder.gone():
             raise CliError(
                 "KW671",
-                f"stack '{stack}': got a lock held by {holder.user}@{holder.host}, process {holder.pid}, since "
-                f"{holder.since}; allowed one change at a time; fix: wait for it, or end that process and run "
-                "`keepwarm pulumi -- cancel --yes`",
+                f"stack '{stack}'",
+                got=f"a lock held by {holder.user}@{holder.host}, process {holder.pid}, since {holder.since}",
+                allowed="one change at a time",
+                fix="wait for it, or end that process and run `keepwarm pulumi -- cancel --yes`",
             )
         holder.file.unlink(missing_ok=True)
         say(f"the lock of process {holder.pid}, which is gone, was cleared")
@@ -624,14 +651,19 @@ def checkpoint(folder: Folder, project: str, stack: str) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CliError(
             "KW673",
-            f"state {path}: cannot be read: {error}; allowed what the Pulumi CLI wrote; "
-            "fix: restore it from .pulumi/backups, or `keepwarm local reset`",
+            f"state {path}",
+            problem=f"cannot be read: {error}",
+            allowed="what the Pulumi CLI wrote",
+            fix="restore it from .pulumi/backups, or `keepwarm local reset`",
         ) from error
     if version > STATE_VERSION:
         raise CliError(
             "KW669",
-            f"state {path}: got version {version}; allowed up to {STATE_VERSION}; because a newer Pulumi CLI made it; "
-            "fix: use that version, or `keepwarm local reset`",
+            f"state {path}",
+            got=f"version {version}",
+            allowed=f"up to {STATE_VERSION}",
+            because="a newer Pulumi CLI made it",
+            fix="use that version, or `keepwarm local reset`",
         )
     return latest
 

@@ -31,16 +31,79 @@ CODES = {
 }
 
 
-class CliError(Exception):
-    """Bad input or a failed precondition, told in one line.
+def coded_line(
+    code: str,
+    who: str,
+    *,
+    got: str = "",
+    problem: str = "",
+    allowed: str = "",
+    because: str = "",
+    fix: str = "",
+) -> str:
+    """Format one line of contract C6: code, who, what is wrong with it, what is allowed, why, and the way out.
 
     Args:
         code: one of `CODES`.
-        message: who, what was got, what is allowed, what to do.
+        who: what is at fault, in the user's words.
+        got: what was found there. Either this or `problem`.
+        problem: what is wrong where nothing was given, e.g. "does not exist".
+        allowed: what would have been taken.
+        because: why that is so, where it is not plain.
+        fix: what to do.
+    """
+    text = f"{code} {who}: {f'got {got}' if got else problem}"
+    for word, said in (("allowed", allowed), ("because", because), ("fix:", fix)):
+        if said:
+            text += f"; {word} {said}"
+    return text
+
+
+def with_code(code: str | None, text: str) -> str:
+    """Put a code before a text that may have it already: a code is never printed twice."""
+    return f"{code or ''} {without_code(code, text)}".strip()
+
+
+def left_behind(what: str) -> str:
+    """Name something that a tear-down should have removed."""
+    return coded_line("KW657", "left behind", problem=what)
+
+
+def without_code(code: str | None, text: str) -> str:
+    """Take a code off the start of a text."""
+    return text.removeprefix(f"{code} ") if code else text
+
+
+class CliError(Exception):
+    """Bad input or a failed precondition, told in one line; see `coded_line` for the arguments.
+
+    Args:
         exit_code: 2 for bad input (default), 1 for a check that failed.
     """
 
-    def __init__(self, code: str, message: str, *, exit_code: int = 2) -> None:
-        super().__init__(f"{code} {message}")
+    def __init__(
+        self,
+        code: str,
+        who: str,
+        *,
+        got: str = "",
+        problem: str = "",
+        allowed: str = "",
+        because: str = "",
+        fix: str = "",
+        exit_code: int = 2,
+    ) -> None:
+        super().__init__(
+            coded_line(code, who, got=got, problem=problem, allowed=allowed, because=because, fix=fix)
+        )
+        self.code = code
+        self.exit_code = exit_code
+
+
+class Told(CliError):
+    """A refusal of another room, which words its own line; it is passed on as it is."""
+
+    def __init__(self, code: str, text: str, *, exit_code: int = 1) -> None:
+        Exception.__init__(self, with_code(code, text))
         self.code = code
         self.exit_code = exit_code

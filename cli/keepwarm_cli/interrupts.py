@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from keepwarm_cli.errors import left_behind
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM.
@@ -40,8 +42,8 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            for line in self.left:
-                print(f"KW657 left behind: {line}", file=sys.stderr)
+            for what in self.left:
+                print(left_behind(what), file=sys.stderr)
             print(
                 "interrupted; everything was stopped" + ("" if self.left else ", nothing is left"),
                 file=sys.stderr,

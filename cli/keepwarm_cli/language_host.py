@@ -9,6 +9,8 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from keepwarm_cli.errors import coded_line
+
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; print the port as a plugin does."""
@@ -17,7 +19,11 @@ def main() -> int:
     from pulumi.runtime.proto import language_pb2_grpc
 
     def program() -> None:
-        raise RuntimeError("KW674 this language host runs no program; fix: use `keepwarm pulumi`")
+        raise RuntimeError(
+            coded_line(
+                "KW674", "language host", problem="it runs no program", fix="use `keepwarm pulumi -- up`"
+            )
+        )
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

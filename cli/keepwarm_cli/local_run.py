@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keepwarm_cli.cloud_process import CloudProcess
-from keepwarm_cli.errors import CliError
+from keepwarm_cli.errors import CliError, coded_line, left_behind, with_code
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.interrupts import Interrupts
 from keepwarm_cli.project import find_project, import_program, stack_config
@@ -66,18 +66,31 @@ def collect_documents(folder: Path) -> list[Path]:
     """
     if not folder.exists():
         raise CliError(
-            "KW651", f"documents: got {folder}, which does not exist; needs a folder with at least one file"
+            "KW651",
+            "documents",
+            got=f"{folder}, which does not exist",
+            allowed="a folder with at least one file",
         )
     if not folder.is_dir():
         raise CliError(
-            "KW651", f"documents: got {folder}, which is not a folder; needs a folder with at least one file"
+            "KW651",
+            "documents",
+            got=f"{folder}, which is not a folder",
+            allowed="a folder with at least one file",
         )
     try:
         found = sorted(p for p in folder.iterdir() if p.is_file() and not _aside(p))
     except OSError as error:
-        raise CliError("KW651", f"documents: got {folder}, which can't be read ({error.strerror})") from None
+        raise CliError(
+            "KW651",
+            "documents",
+            got=f"{folder}, which can't be read ({error.strerror})",
+            allowed="a folder with at least one file",
+        ) from None
     if not found:
-        raise CliError("KW651", f"documents: got {folder}, which is empty; needs at least one file")
+        raise CliError(
+            "KW651", "documents", got=f"{folder}, which is empty", allowed="a folder with at least one file"
+        )
     return found
 
 
@@ -95,7 +108,10 @@ def _prepare_out(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise CliError(
-            "KW652", f"out: got {out}, which can't be written ({error.strerror}); choose another folder"
+            "KW652",
+            "out",
+            got=f"{out}, which can't be written ({error.strerror})",
+            fix="choose another folder",
         ) from None
 
 
@@ -180,11 +196,13 @@ class Stack:
                 return self.deployment.up(self.program.main)
         except DeploymentError as error:
             raise CliError(
-                "KW656", f"stack '{self.name}': could not be deployed:\n{error}", exit_code=1
+                "KW656", f"stack '{self.name}'", problem=f"could not be deployed:\n{error}", exit_code=1
             ) from None
         except RunError as refused:
             # What the program says about its own input: settings, arguments of a component, a bundle.
-            raise CliError("KW656", f"stack '{self.name}': could not be deployed:\n{refused}") from None
+            raise CliError(
+                "KW656", f"stack '{self.name}'", problem=f"could not be deployed:\n{refused}"
+            ) from None
         finally:
             self._progress = lambda _: None
 
@@ -396,8 +414,11 @@ def _upload(stack: Stack, outputs: dict[str, Any], document: Followed, path: Pat
 def _not_sent(document: Followed, what: str) -> None:
     """End a document that never reached the stack; the others go on."""
     document.outcome, document.code, document.stage = "failed", "KW662", "done"
-    document.reason = (
-        f"KW662 document: got {document.name}, which {what}; needs a readable file of up to 5 GB"
+    document.reason = coded_line(
+        "KW662",
+        "document",
+        got=f"{document.name}, which {what}",
+        allowed="a readable file of up to 5 GB",
     )
     document.finished = document.uploads
     document.ended_s = time.time()
@@ -466,11 +487,11 @@ def _conclude(
     (options.out / "report.html").write_text(render(report), encoding="utf-8")
     if options.as_json:
         print(json.dumps(report))
-    for line in left:
-        console.print(f"KW657 left behind: {line}", style="red", markup=False)
+    for what in left:
+        console.print(left_behind(what), style="red", markup=False)
     failed = [d for d in report["documents"] if d["outcome"] != "succeeded"]
     for d in failed:
-        console.print(f"{d['name']}: {d['code']} {d['reason']}", style="red", markup=False)
+        console.print(f"{d['name']}: {with_code(d['code'], d['reason'])}", style="red", markup=False)
     console.print(
         f"{summary['succeeded']} of {summary['documents']} documents succeeded, {summary['effects']} side effects,"
         f" {summary['duplicates']} duplicate{'' if summary['duplicates'] == 1 else 's'} prevented,"
@@ -504,8 +525,8 @@ def up(stack_name: str, port: int, as_json: bool) -> int:
                 _log_journal(stack.cloud, console)
             left = stack.tear_down()
         left += stack.stop()
-    for line in left:
-        console.print(f"KW657 left behind: {line}", style="red", markup=False)
+    for what in left:
+        console.print(left_behind(what), style="red", markup=False)
     return 1 if left else 0
 
 

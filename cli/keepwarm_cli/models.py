@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from keepwarm_cli.errors import CliError
+from keepwarm_cli.errors import CliError, Told
 from keepwarm_runtime.aws import S3, Aws
 from keepwarm_runtime.errors import RuntimeFault
 from keepwarm_runtime.models import manifest as manifests
@@ -35,7 +35,9 @@ def _environment(endpoint: str | None, *, operator: bool = False) -> dict[str, s
         if found is None:
             raise CliError(
                 "KW659",
-                "model: got no AWS credentials; needs a profile, or AWS_ACCESS_KEY_ID with its secret",
+                "model",
+                got="no AWS credentials",
+                allowed="a profile, or AWS_ACCESS_KEY_ID with its secret",
             )
         frozen = found.get_frozen_credentials()
         env |= {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
@@ -47,7 +49,9 @@ def _environment(endpoint: str | None, *, operator: bool = False) -> dict[str, s
 def _registry(bucket: str | None, endpoint: str | None) -> Registry:
     name = bucket or os.environ.get("KEEPWARM_MODEL_BUCKET")
     if not name:
-        raise CliError("KW659", "model: got no registry bucket; needs --bucket, or KEEPWARM_MODEL_BUCKET")
+        raise CliError(
+            "KW659", "model", got="no registry bucket", allowed="--bucket, or KEEPWARM_MODEL_BUCKET"
+        )
     return Registry(S3(Aws(env=_environment(endpoint))), name)
 
 
@@ -56,7 +60,7 @@ def _told(work: Callable[[], T]) -> T:
     try:
         return work()
     except RuntimeFault as fault:
-        raise CliError(fault.code, str(fault).removeprefix(f"{fault.code} "), exit_code=1) from None
+        raise Told(fault.code, str(fault)) from None
 
 
 def _pointer(pointer: manifests.Pointer | None) -> dict[str, str | None] | None:
@@ -83,7 +87,10 @@ def publish(
     """Publish a directory. Publishing the same again sends nothing; another content under a used version is refused."""
     if not directory.is_dir():
         raise CliError(
-            "KW659", f"model: got {directory}, which is not a folder; needs the folder of the model's files"
+            "KW659",
+            "model",
+            got=f"{directory}, which is not a folder",
+            allowed="the folder of the model's files",
         )
     registry = _registry(bucket, endpoint)
     console = Console(stderr=True)

@@ -20,8 +20,10 @@ def find_project(start: Path | None = None) -> Path:
             return folder
     raise CliError(
         "KW654",
-        f"keepwarm: got {here}, which is in no project; allowed a folder with Pulumi.yaml at or above; "
-        "fix: go to your project's folder",
+        "keepwarm",
+        got=f"{here}, which is in no project",
+        allowed="a folder with Pulumi.yaml at or above",
+        fix="go to your project's folder",
     )
 
 
@@ -33,7 +35,7 @@ def import_program(project: Path) -> Any:
     """
     if not (project / "infra" / "program.py").is_file():
         raise CliError(
-            "KW654", f"keepwarm: got {project} without infra/program.py; needs a program to deploy"
+            "KW654", "keepwarm", got=f"{project} without infra/program.py", allowed="a program to deploy"
         )
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
@@ -54,7 +56,7 @@ def stack_config(project: Path, stack: str) -> dict[str, str]:
     path = folder / f"Pulumi.{stack}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.name.split(".")[1] for p in folder.glob("Pulumi.*.yaml"))) or "none"
-        raise CliError("KW655", f"stack '{stack}': got no file {path.name} in {folder}; has {known}")
+        raise CliError("KW655", f"stack '{stack}'", got=f"no file {path.name} in {folder}", allowed=known)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         config = document.get("config") or {}
@@ -62,6 +64,9 @@ def stack_config(project: Path, stack: str) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
         said = " ".join(str(error).split())
         raise CliError(
-            "KW655", f"stack '{stack}': got {path.name} that can't be read as `config:` of YAML: {said}"
+            "KW655",
+            f"stack '{stack}'",
+            got=f"{path.name}, which can't be read: {said}",
+            allowed="YAML with a mapping under `config`",
         ) from None
     return {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in items.items()}

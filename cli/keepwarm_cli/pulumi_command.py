@@ -119,8 +119,11 @@ def run(
     if request.what[:2] in (("config", "set"), ("config", "rm"), ("config", "set-all")):
         raise CliError(
             "KW674",
-            f"config: got a change of the working copy; allowed a change of stacks/Pulumi.{request.stack}.yaml itself; "
-            "because the copy is made anew for every command; fix: edit that file, or run plain `pulumi config`",
+            "config",
+            got="a change of the working copy",
+            allowed=f"a change of stacks/Pulumi.{request.stack}.yaml itself",
+            because="the copy is made anew for every command",
+            fix="edit that file, or run plain `pulumi config`",
         )
     if request.command not in NEEDS_CLOUD:
         status = _call(cli, folder, list(request.arguments), base, output)
@@ -191,8 +194,9 @@ def _run_with_cloud(
         if not lived:
             raise CliError(
                 "KW670",
-                "provider: ended while the engine used it; what was done is in the state; fix: run the "
-                "same command again",
+                "provider",
+                problem="ended while the engine used it; what was done is in the state",
+                fix="run the same command again",
                 exit_code=1,
             )
         _explain(cli, folder, request, base)
@@ -293,8 +297,10 @@ def _held(folder: Folder, request: Request) -> Iterator[None]:
             holder = handle.read().strip() or "another process"
             raise CliError(
                 "KW671",
-                f"stack '{request.stack}': got a second change while {holder} is running; allowed one at a time; "
-                "fix: wait for it to end, or end that process; the lock goes with it",
+                f"stack '{request.stack}'",
+                got=f"a second change while {holder} is running",
+                allowed="one at a time",
+                fix="wait for it to end, or end that process; the lock goes with it",
             ) from None
         handle.truncate(0)
         handle.write(f"`keepwarm pulumi -- {request.command}` (process {os.getpid()})")
@@ -310,9 +316,11 @@ def _refuse_other_project(folder: Folder, name: str) -> None:
     if others and not (stacks / name).exists():
         raise CliError(
             "KW675",
-            f"state folder {folder.root}: got the state of project '{others[0]}'; allowed that of '{name}'; "
-            "because the project was renamed or the folder copied; fix: `keepwarm local reset`, or give Pulumi.yaml "
-            f"the name '{others[0]}' again",
+            f"state folder {folder.root}",
+            got=f"the state of project '{others[0]}'",
+            allowed=f"that of '{name}'",
+            because="the project was renamed or the folder copied",
+            fix=f"`keepwarm local reset`, or give Pulumi.yaml the name '{others[0]}' again",
         )
 
 
@@ -323,9 +331,11 @@ def _refuse_lost_cloud(folder: Folder, name: str, request: Request) -> None:
     if custom and request.command in ("up", "update", "preview", "pre", "import"):
         raise CliError(
             "KW678",
-            f"stack '{request.stack}': got a state with {len(custom)} resources and an embedded cloud that has ended; "
-            "allowed both or neither; because the cloud keeps its resources in memory; "
-            "fix: `keepwarm local reset`, or `keepwarm pulumi -- refresh --yes` to empty the state",
+            f"stack '{request.stack}'",
+            got=f"a state with {len(custom)} resources and an embedded cloud that has ended",
+            allowed="both or neither",
+            because="the cloud keeps its resources in memory",
+            fix="`keepwarm local reset`, or `keepwarm pulumi -- refresh --yes` to empty the state",
         )
 
 
@@ -342,13 +352,21 @@ def _ensure_stack(cli: Path, folder: Folder, name: str, request: Request, base: 
     if request.stack not in known:
         raise CliError(
             "KW674",
-            f"stack '{request.stack}': does not exist; allowed {', '.join(known) or 'none yet'}; "
-            f"fix: write stacks/Pulumi.{request.stack}.yaml, or `keepwarm pulumi -- stack init {request.stack}`",
+            f"stack '{request.stack}'",
+            problem="does not exist",
+            allowed=str(", ".join(known) or "none yet"),
+            fix=(
+                f"write stacks/Pulumi.{request.stack}.yaml, or `keepwarm pulumi -- stack init "
+                f"{request.stack}`"
+            ),
         )
     if request.command not in ("up", "update", "preview", "pre", "import"):
         raise CliError(
             "KW674",
-            f"stack '{request.stack}': has no state; allowed a stack that was deployed; fix: `keepwarm pulumi -- up`",
+            f"stack '{request.stack}'",
+            problem="has no state",
+            allowed="a stack that was deployed",
+            fix="`keepwarm pulumi -- up`",
         )
     done = subprocess.run(
         [str(cli), "stack", "init", request.stack, "--non-interactive", "--color=never"],
@@ -361,8 +379,9 @@ def _ensure_stack(cli: Path, folder: Folder, name: str, request: Request, base: 
     if done.returncode != 0:
         raise CliError(
             "KW674",
-            f"stack '{request.stack}': cannot be made: {' '.join(done.stderr.split())}; "
-            "fix: what Pulumi says there, or `keepwarm local reset`",
+            f"stack '{request.stack}'",
+            problem=f"cannot be made: {' '.join(done.stderr.split())}",
+            fix="what Pulumi says there, or `keepwarm local reset`",
         )
 
 
@@ -392,9 +411,12 @@ def _explain(cli: Path, folder: Folder, request: Request, base: dict[str, str]) 
     if asked.returncode != 0 and "incorrect passphrase" in asked.stderr:
         raise CliError(
             "KW676",
-            f"stack '{request.stack}': got a passphrase that does not open its secrets; allowed the one it "
-            "was made with; "
-            "fix: set PULUMI_CONFIG_PASSPHRASE to that (unset it if there was none), or `keepwarm local reset`",
+            f"stack '{request.stack}'",
+            got="a passphrase that does not open its secrets",
+            allowed="the one it was made with",
+            fix=(
+                "set PULUMI_CONFIG_PASSPHRASE to that (unset it if there was none), or `keepwarm local reset`"
+            ),
         )
 
 
@@ -445,7 +467,7 @@ def recover(
                     f"{creation.urn}: {found}, which a killed run or a lost answer left and no state knows, was removed"
                 )
     except ResourceError as error:
-        raise CliError("KW679", f"recovery after a killed run: {error}") from error
+        raise CliError("KW679", "recovery after a killed run", problem=str(error)) from error
     finally:
         aws.close()
     if unfinished:
@@ -492,8 +514,9 @@ def _clear_pending(
     if status != 0:
         raise CliError(
             "KW679",
-            f"recovery after a killed run: the refresh ended with status {status}; fix: see its lines above, then run "
-            "the command again",
+            "recovery after a killed run",
+            problem=f"the refresh ended with status {status}",
+            fix="see its lines above, then run the command again",
         )
 
 
@@ -568,7 +591,9 @@ def _provider_daemon(folder: Folder, endpoint: str, environment: Mapping[str, st
     if not line.isdigit():
         raise CliError(
             "KW670",
-            f"provider: ended before it served; fix: see its log in {folder.root / 'provider.log'}, then run it again",
+            "provider",
+            problem="ended before it served",
+            fix=f"see its log in {folder.root / 'provider.log'}, then run it again",
         )
     handle.write_text(json.dumps({"pid": process.pid, "port": int(line), "endpoint": endpoint}))
     engine.let_go(process)
@@ -598,8 +623,9 @@ def local_reset(project: Path) -> list[str]:
         except OSError as error:
             raise CliError(
                 "KW668",
-                f"state folder {folder.root}: cannot be removed: {error.strerror or error}; "
-                "fix: make it and what is in it writable",
+                f"state folder {folder.root}",
+                problem=f"cannot be removed: {error.strerror or error}",
+                fix="make it and what is in it writable",
             ) from error
     return [*done, f"{folder.root} was removed"]
 

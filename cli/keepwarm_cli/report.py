@@ -116,11 +116,15 @@ def redraw(source: Path, out: Path | None) -> Path:
     except (OSError, ValueError, KeyError, TypeError) as error:
         said = " ".join(str(error).split())
         raise CliError(
-            "KW661", f"report: got {source}, which is no report ({said}); needs a report.json of a run"
+            "KW661", "report", got=f"{source}, which is no report ({said})", allowed="a report.json of a run"
         ) from None
     if schema != SCHEMA:
         raise CliError(
-            "KW661", f"report: got schema {schema} in {source}; this version reads {SCHEMA}; run it again"
+            "KW661",
+            "report",
+            got=f"schema {schema} in {source}",
+            allowed=f"schema {SCHEMA}",
+            fix="run it again",
         )
     page = out or source.with_name("report.html")
     page.write_text(render(report), encoding="utf-8")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from keepwarm_cli.errors import without_code
+
 # Order of C1, so that a bar reads left to right as a start happens.
 _PHASES = (
     "scheduling",
@@ -124,7 +126,7 @@ def _documents(documents: Sequence[Mapping[str, Any]]) -> str:
         reason = (
             ""
             if good
-            else f" <code>{escape(str(d.get('code') or ''))}</code> {escape(str(d.get('reason') or ''))}"
+            else f" <code>{escape(str(d.get('code') or ''))}</code> {escape(without_code(d.get('code'), d.get('reason') or ''))}"
         )
         accuracy = d.get("character_accuracy")
         rows.append(

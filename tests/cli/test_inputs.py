@@ -35,7 +35,7 @@ def test_given_a_missing_folder_when_running_then_one_line_and_exit_2(tmp_path: 
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"KW651 documents: got {tmp_path / 'none'}, which does not exist; needs a folder with at least one file\n"
+        f"KW651 documents: got {tmp_path / 'none'}, which does not exist; allowed a folder with at least one file\n"
     )
 
 
@@ -43,7 +43,10 @@ def test_given_an_empty_folder_when_running_then_one_line_and_exit_2(tmp_path: P
     done = keepwarm("local", "run", "--documents", str(tmp_path))
 
     assert done.returncode == 2
-    assert done.stderr == f"KW651 documents: got {tmp_path}, which is empty; needs at least one file\n"
+    assert (
+        done.stderr
+        == f"KW651 documents: got {tmp_path}, which is empty; allowed a folder with at least one file\n"
+    )
 
 
 def test_given_an_output_folder_that_is_a_file_then_kw652(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_given_an_output_folder_that_is_a_file_then_kw652(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert (
         done.stderr
-        == f"KW652 out: got {tmp_path / 'out'}, which can't be written (File exists); choose another folder\n"
+        == f"KW652 out: got {tmp_path / 'out'}, which can't be written (File exists); fix: choose another folder\n"
     )
 
 
@@ -73,7 +76,7 @@ def test_given_an_unknown_stack_then_the_known_ones_are_named(tmp_path: Path) ->
     with pytest.raises(CliError) as caught:
         stack_config(root, "prodd")
     assert str(caught.value) == (
-        f"KW655 stack 'prodd': got no file Pulumi.prodd.yaml in {root / 'stacks'}; has local"
+        f"KW655 stack 'prodd': got no file Pulumi.prodd.yaml in {root / 'stacks'}; allowed local"
     )
 
 
@@ -83,7 +86,7 @@ def test_given_a_stack_file_that_is_no_mapping_then_kw655(tmp_path: Path, text: 
 
     with pytest.raises(CliError) as caught:
         stack_config(root, "local")
-    assert str(caught.value).startswith("KW655 stack 'local': got Pulumi.local.yaml that can't be read")
+    assert str(caught.value).startswith("KW655 stack 'local': got Pulumi.local.yaml, which can't be read")
     assert "\n" not in str(caught.value)
 
 

@@ -196,6 +196,6 @@ def test_given_a_port_in_use_when_kept_up_then_one_coded_line_and_nothing_is_sta
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"KW660 port {port}: got a port that is in use; choose another, or 0 for a free one\n"
+        f"KW660 port {port}: got a port that is in use; fix: choose another, or 0 for a free one\n"
     )
     assert project.left() == []

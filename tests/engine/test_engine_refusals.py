@@ -297,7 +297,7 @@ def test_given_a_change_when_it_is_to_end_then_the_engine_cancels_it_and_the_com
             os.close(began)
     assert command.returncode == 1, said
     assert "error: update canceled" in said
-    assert ("the program's own code went on after its engine had ended; it was cut off" in said) != terminal
+    assert ("the Pulumi program kept running after the engine exited; it was terminated" in said) != terminal
     assert "Traceback" not in said
     assert project.must("up", program=lambda: None).notes == [], "nothing was left to settle"
 
