@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keepwarm_planner import prices
-from keepwarm_planner.model.engine import Design, Workload, run
+from keepwarm_planner.model.design import Design, Downstream, Queue, System, Workload
+from keepwarm_planner.model.engine import run
 from keepwarm_planner.model.estimate import Estimate, mean_of, relative_half_width
 from keepwarm_planner.model.plain import PlainScenario, simulate_plain
 from keepwarm_planner.model.precise import simulate_to
-from keepwarm_planner.model.system import Downstream, Queue, System
 from keepwarm_planner.model.system import simulate as simulate_system
-from keepwarm_planner.traffic import law, traces
+from keepwarm_planner.traffic import generators, law
 
 HERE = Path(__file__).parent
 SIMFAAS = "simfaas==0.2.2"
@@ -218,7 +218,10 @@ def day_request_by_request() -> dict[str, object]:
 def sizing_search() -> dict[str, object]:
     """One day, a million requests, 200 designs."""
     workload = Workload(
-        traces.diurnal(11.6, 0.6, 86_400.0), law.lognormal(1.0, 0.5), law.lognormal_quantiles(1.5, 4.0), 3.0
+        generators.diurnal(11.6, 0.6, 86_400.0),
+        law.lognormal(1.0, 0.5),
+        law.lognormal_quantiles(1.5, 4.0),
+        3.0,
     )
     designs = [Design(f"{i}", environments=i) for i in range(200)]
     result = run(designs, workload, prices.load(), replications=1)
@@ -255,7 +258,7 @@ def cold_process(
 def full_model() -> dict[str, object]:
     """Requests per second of the model with queue, retries and downstream: its own figure, no bound."""
     workload = Workload(
-        traces.spike(1.0, 20.0, 3600.0, 600.0, 7200.0),
+        generators.spike(1.0, 20.0, 3600.0, 600.0, 7200.0),
         law.lognormal(0.3, 0.5),
         law.lognormal_quantiles(1.5, 4.0),
         300.0,

@@ -324,7 +324,7 @@ def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str
     """Answer the seven questions of a serverless AI design from this stack's settings and this run's own figures."""
     from keepwarm_planner import prices
     from keepwarm_planner.answers import checklist
-    from keepwarm_planner.answers.budget import calibrate
+    from keepwarm_planner.answers.calibration import calibrate
     from keepwarm_planner.errors import PlannerError
 
     events = out / "events.jsonl"

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
     from keepwarm_cli.plan_view import StackChange
     from keepwarm_planner.answers.checklist import Facts
-    from keepwarm_planner.model.engine import Workload
-    from keepwarm_planner.model.system import System
+    from keepwarm_planner.model.design import System, Workload
     from keepwarm_planner.prices import Prices
     from keepwarm_planner.traffic.law import Law
-    from keepwarm_planner.traffic.traces import Progress, Source
+    from keepwarm_planner.traffic.source import Progress, Source
 
 app = typer.Typer(
     name="plan",
@@ -173,7 +172,7 @@ def _source(
     progress: "Progress | None" = None,
 ) -> "Source":
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.traffic import traces
+    from keepwarm_planner.traffic import generators, traces
 
     if not max_requests > 0.0:
         raise PlannerError("KW500", "--max-requests", max_requests, "more than 0")
@@ -185,7 +184,7 @@ def _source(
             "one of the two",
         )
     if generate is not None:
-        source: Source = traces.generator(generate)
+        source: Source = generators.generator(generate)
         if source.expected() > max_requests:
             raise PlannerError(
                 "KW509",
@@ -215,12 +214,14 @@ def _workload(
     from math import inf
 
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.model.engine import Workload
+    from keepwarm_planner.model.design import Workload
 
     if latency_target_s is not None and not latency_target_s > 0.0:
         raise PlannerError("KW500", "--latency-target-s", latency_target_s, "more than 0 s")
     if events:
-        from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
+        from keepwarm_planner.answers.budget import estimate
+        from keepwarm_planner.answers.calibration import calibrate
+        from keepwarm_planner.answers.cold_path import ColdPath
 
         if cold is not None:
             raise PlannerError("KW500", "--cold", "a law together with --from-events", "one of the two")
@@ -411,8 +412,7 @@ def _designs(
     idle_timeout_s: float,
 ) -> "tuple[list[System], str | Law | None, str | Law | None, float | None]":
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.model.engine import Design
-    from keepwarm_planner.model.system import System
+    from keepwarm_planner.model.design import Design, System
 
     if file is None:
         name = f"{environments} provisioned" if environments else "on-demand"
@@ -424,9 +424,9 @@ def _designs(
         raise PlannerError(
             "KW500", "simulate", "--design with --environments or --max-concurrency", "one of the two"
         )
-    from keepwarm_planner.model import designs
+    from keepwarm_planner.model import design_file
 
-    loaded = designs.load(file)
+    loaded = design_file.load(file)
     return (
         loaded.systems,
         loaded.service if service is None else service,
@@ -575,7 +575,7 @@ def size(
     from keepwarm_planner.answers.size import Target
     from keepwarm_planner.answers.size import size as search
     from keepwarm_planner.errors import PlannerError
-    from keepwarm_planner.model.engine import Design
+    from keepwarm_planner.model.design import Design
 
     if plot is not None:
         from keepwarm_planner.answers.plots import checked_path
@@ -720,7 +720,9 @@ def budget(
 ) -> None:
     """Cold start by phase as a distribution, against a budget; calibrated from result events."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
+    from keepwarm_planner.answers.budget import estimate
+    from keepwarm_planner.answers.calibration import calibrate
+    from keepwarm_planner.answers.cold_path import ColdPath
     from keepwarm_planner.errors import PlannerError
 
     if plot is not None:
@@ -798,8 +800,8 @@ def fit(
 ) -> None:
     """Verdict per workload: which platform, decided by which numbers, and what would change it."""
     from keepwarm_cli import plan_view
-    from keepwarm_planner.answers.fit import PRESETS, load_workloads
     from keepwarm_planner.answers.fit import fit as judge
+    from keepwarm_planner.answers.workload import PRESETS, load_workloads
     from keepwarm_planner.errors import PlannerError
 
     known = {w.name: w for w in load_workloads(file)} if file is not None else PRESETS
@@ -960,7 +962,7 @@ def _facts(
             raise PlannerError("KW500", f"checklist {option}", value, "more than 0")
     calibration = None
     if events:
-        from keepwarm_planner.answers.budget import calibrate
+        from keepwarm_planner.answers.calibration import calibrate
 
         calibration = calibrate(events, prefer="classify")
     summary, resources = facts_from_report(report) if report is not None else ({}, ())

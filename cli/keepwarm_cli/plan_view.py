@@ -13,13 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from keepwarm_planner.answers.breakeven import BreakEven
-from keepwarm_planner.answers.budget import FOLDED, BudgetReport
+from keepwarm_planner.answers.budget import BudgetReport
+from keepwarm_planner.answers.calibration import FOLDED
 from keepwarm_planner.answers.checklist import Answer
 from keepwarm_planner.answers.explain import SIMULATED, Figure
 from keepwarm_planner.answers.fit import FitReport
 from keepwarm_planner.answers.size import SizeReport
 from keepwarm_planner.cost import price_name
-from keepwarm_planner.model.engine import Outcome, Run, Workload
+from keepwarm_planner.model.design import Workload
+from keepwarm_planner.model.engine import Outcome, Run
 from keepwarm_planner.model.estimate import Estimate
 from keepwarm_planner.model.plain import PlainFigures, PlainReport
 from keepwarm_planner.model.system import SystemOutcome
@@ -254,7 +256,7 @@ def price_names(outcomes: Sequence[Outcome | SystemOutcome]) -> list[str]:
 
 def front(results: Sequence[Outcome | SystemOutcome]) -> list[str]:
     """Names on the Pareto front of cost, p99, cold fraction and lost Goodput."""
-    from keepwarm_planner.model.designs import pareto
+    from keepwarm_planner.model.design_file import pareto
 
     points = {}
     for row in map(_row_of, results):
@@ -504,7 +506,7 @@ def size(
             style=style,
         )
     console.print(table)
-    from keepwarm_planner.answers.size import POOLED, settings_yaml
+    from keepwarm_planner.answers.settings import POOLED, settings_yaml
 
     if stack is None:
         console.print("[bold]stack settings[/bold] [dim](stacks/Pulumi.<stack>.yaml)[/dim]")

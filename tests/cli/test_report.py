@@ -19,7 +19,8 @@ from keepwarm_cli.report_html import render
 from keepwarm_planner import prices
 from keepwarm_planner.cost import Architecture, dashboard_rates
 from keepwarm_planner.kernel.shape import S
-from keepwarm_planner.model.engine import Design, cost_of
+from keepwarm_planner.model.design import Design
+from keepwarm_planner.model.engine import cost_of
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:documents"
 OUTPUTS = {

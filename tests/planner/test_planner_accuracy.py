@@ -12,7 +12,8 @@ from math import exp, inf
 import pytest
 
 from keepwarm_planner.model import theory
-from keepwarm_planner.model.engine import Design, Outcome, Workload, run
+from keepwarm_planner.model.design import Design, Workload
+from keepwarm_planner.model.engine import Outcome, run
 from keepwarm_planner.model.estimate import (
     Estimate,
     fraction_of,
@@ -23,7 +24,7 @@ from keepwarm_planner.model.estimate import (
 )
 from keepwarm_planner.model.plain import PlainFigures, PlainScenario, simulate_plain
 from keepwarm_planner.prices import load
-from keepwarm_planner.traffic import law, traces
+from keepwarm_planner.traffic import generators, law
 
 INSIDE: list[tuple[str, bool]] = []
 
@@ -44,7 +45,7 @@ def _core(
     rate: float, service: law.Law, hours: float, *, replications: int = 8, **options: float | int | None
 ) -> Outcome:
     workload = Workload(
-        traces.poisson(rate, hours * 3600.0), service, law.constant(0.0), latency_target_s=inf
+        generators.poisson(rate, hours * 3600.0), service, law.constant(0.0), latency_target_s=inf
     )
     design = Design("d", idle_timeout_s=inf, **options)  # type: ignore[arg-type]
     return run([design], workload, load(), seed=5, replications=replications).outcomes[0]
@@ -119,7 +120,7 @@ def test_given_no_cap_when_simulated_then_occupancy_is_mg_infinity(service: law.
 
 
 def test_given_no_cap_when_sampled_then_occupancy_is_poisson() -> None:
-    workload = Workload(traces.poisson(3.0, 120_000.0), law.lognormal(2.0, 1.0), law.constant(0.0))
+    workload = Workload(generators.poisson(3.0, 120_000.0), law.lognormal(2.0, 1.0), law.constant(0.0))
     outcome = run(
         [Design("d", idle_timeout_s=inf)],
         workload,

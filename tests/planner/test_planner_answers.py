@@ -20,23 +20,19 @@ import yaml
 from keepwarm import limits
 from keepwarm_planner import prices
 from keepwarm_planner.answers.breakeven import Comparison, breakeven
-from keepwarm_planner.answers.budget import ColdPath, calibrate, estimate
+from keepwarm_planner.answers.budget import estimate
+from keepwarm_planner.answers.calibration import calibrate
 from keepwarm_planner.answers.checklist import Facts, answer, as_html, as_text, stack_settings
-from keepwarm_planner.answers.fit import (
-    PRESETS,
-    FitWorkload,
-    Gpu,
-    SideEffects,
-    State,
-    _candidates,
-    fit,
-    load_workloads,
-)
-from keepwarm_planner.answers.size import Target, kind_of, settings_yaml, size
+from keepwarm_planner.answers.cold_path import ColdPath
+from keepwarm_planner.answers.fit import fit
+from keepwarm_planner.answers.platforms import candidates_of
+from keepwarm_planner.answers.settings import settings_yaml
+from keepwarm_planner.answers.size import Target, kind_of, size
+from keepwarm_planner.answers.workload import PRESETS, FitWorkload, Gpu, SideEffects, State, load_workloads
 from keepwarm_planner.errors import CODES, PlannerError
-from keepwarm_planner.model import designs
-from keepwarm_planner.model.engine import Design, Workload
-from keepwarm_planner.traffic import law, traces
+from keepwarm_planner.model import design_file
+from keepwarm_planner.model.design import Design, Workload
+from keepwarm_planner.traffic import generators, law
 from keepwarm_runtime.phases import PHASES
 
 P = prices.load()
@@ -69,7 +65,7 @@ def test_given_row_of_the_sources_table_when_judged_then_its_verdict(
 
 def _excluded(name: str, **changes: Any) -> str:
     workload = replace(PRESETS["small-event-classifier"], **changes)
-    return "; ".join(next(c for c in _candidates(workload, P) if c.name == name).excluded)
+    return "; ".join(next(c for c in candidates_of(workload, P) if c.name == name).excluded)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +114,7 @@ def test_given_deadline_when_service_sleeps_then_scale_to_zero_misses_it() -> No
     base = FitWorkload("ocr", 0.001, gpu=Gpu.REQUIRED, gpu_memory_gib=10, container_image=True, model_mb=500)
 
     def fits(name: str, **changes: Any) -> bool:
-        return next(c for c in _candidates(replace(base, **changes), P) if c.name == name).fits
+        return next(c for c in candidates_of(replace(base, **changes), P) if c.name == name).fits
 
     assert not fits("ecs-gpu-scale-to-zero")
     assert fits("ecs-gpu-scale-to-zero", asynchronous=True, latency_target_s=900.0)
@@ -319,7 +315,7 @@ def test_given_impossible_path_when_made_then_kw500(bad: dict[str, Any]) -> None
 # ---- size
 
 DAY = Workload(
-    traces.diurnal(0.3, 0.7, 43_200.0),
+    generators.diurnal(0.3, 0.7, 43_200.0),
     law.lognormal(0.8, 0.5),
     law.lognormal_quantiles(1.5, 4.0),
     latency_target_s=4.0,
@@ -363,7 +359,7 @@ def test_given_stricter_target_when_sized_then_never_cheaper(sized: Any) -> None
 @pytest.mark.parametrize("target", [Target(0.01, latency_s=0.5), Target(1e-9)])
 def test_given_impossible_target_when_sized_then_kw512_with_a_way_out(target: Target) -> None:
     with pytest.raises(PlannerError, match="KW512") as caught:
-        size(replace(DAY, source=traces.poisson(0.5, 3600.0)), P, target)
+        size(replace(DAY, source=generators.poisson(0.5, 3600.0)), P, target)
     assert "fix:" in str(caught.value)
 
 
@@ -644,14 +640,14 @@ designs:
     deadline_s: 600
 """
     )
-    loaded = designs.load(path)
+    loaded = design_file.load(path)
     assert loaded.latency_target_s == 3.0
     assert loaded.service is not None
     assert loaded.service.mean == 2.0
     a, b = loaded.systems
     assert a.design.schedule == ((30_600.0, 20), (68_400.0, 5))
-    assert designs.is_plain(a)
-    assert not designs.is_plain(b)
+    assert design_file.is_plain(a)
+    assert not design_file.is_plain(b)
     assert b.retry.attempts == 9
     assert b.deadline_s == 600.0
 
@@ -680,14 +676,14 @@ def test_given_bad_design_file_when_loaded_then_one_coded_line(tmp_path: Path, t
     path = tmp_path / "d.yaml"
     path.write_text(text)
     with pytest.raises(PlannerError, match="KW5") as caught:
-        designs.load(path)
+        design_file.load(path)
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_given_points_when_compared_then_the_front_is_what_nothing_beats() -> None:
     points = {"a": (1.0, 5.0), "b": (2.0, 4.0), "c": (2.0, 5.0), "d": (3.0, 1.0), "e": (3.0, 1.0)}
-    assert designs.pareto(points) == ["a", "b", "d", "e"]
+    assert design_file.pareto(points) == ["a", "b", "d", "e"]
 
 
 def test_given_codes_then_each_is_in_the_planners_block() -> None:

@@ -18,9 +18,9 @@ import pytest
 from keepwarm_planner import prices
 from keepwarm_planner.kernel import choose
 from keepwarm_planner.kernel.shape import CoreDesign, S
-from keepwarm_planner.model.engine import Design, Workload
-from keepwarm_planner.model.system import Queue, System, _Replication
-from keepwarm_planner.traffic import law, traces
+from keepwarm_planner.model.design import Design, Queue, System, Workload
+from keepwarm_planner.model.replication import Replication
+from keepwarm_planner.traffic import generators, law
 from tests.support.patience import PATIENCE_S
 
 lambdas = pytest.importorskip("tests.support.lambdas")
@@ -201,8 +201,8 @@ def test_given_a_burst_before_limited_concurrency_when_replayed_then_queue_ages_
         lambdas.eventually(lambda: len(_ages(it, name)) >= 2 + len(services))
         measured = sorted(a / 1000.0 for a in _ages(it, name)[2:])
     system = System(Design("d"), Queue(max_concurrency=2, visibility_s=60.0))
-    workload = Workload(traces.poisson(1.0, 1.0), law.constant(1.0), law.constant(0.0))
-    one = _Replication(system, workload, "1", 0.0)
+    workload = Workload(generators.poisson(1.0, 1.0), law.constant(1.0), law.constant(0.0))
+    one = Replication(system, workload, "1", 0.0)
     one.run(iter(zip(sent, services, strict=True)), 60.0)
     simulated = sorted(one.ages)
     assert len(measured) == len(simulated) == len(services)

@@ -17,18 +17,20 @@ from typer.testing import CliRunner
 
 from keepwarm_cli.plan import app
 from keepwarm_planner import prices
-from keepwarm_planner.answers.budget import ColdPath, estimate
+from keepwarm_planner.answers.budget import estimate
 from keepwarm_planner.answers.checklist import stack_settings
-from keepwarm_planner.answers.size import ROOM, derive, permits
+from keepwarm_planner.answers.cold_path import ColdPath
+from keepwarm_planner.answers.settings import ROOM, derive, permits
 from keepwarm_planner.answers.stack import merged, update, with_sections
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.model.engine import Design, Outcome, Tracking, Workload, run
-from keepwarm_planner.traffic import law, traces
+from keepwarm_planner.model.design import Design, Tracking, Workload
+from keepwarm_planner.model.engine import Outcome, run
+from keepwarm_planner.traffic import generators, law
 
 ROOT = Path(__file__).parents[2]
 STACKS = ("local", "dev", "prod")
 SERVICE = law.lognormal(0.8, 0.5)
-WORKLOAD = Workload(traces.poisson(2.0, 600.0), SERVICE, law.constant(1.5))
+WORKLOAD = Workload(generators.poisson(2.0, 600.0), SERVICE, law.constant(1.5))
 
 DESIGNS = [
     Design("on-demand"),
@@ -324,7 +326,7 @@ def test_given_a_merged_stack_when_the_program_runs_then_the_numbers_are_in_its_
 
 
 def test_given_yaml_of_the_answer_when_pasted_then_it_reads_as_the_same(observed: Outcome) -> None:
-    from keepwarm_planner.answers.size import settings_yaml
+    from keepwarm_planner.answers.settings import settings_yaml
 
     answer, _ = derive(
         replace(observed, design=DESIGNS[6]), WORKLOAD, function="classify", max_event_age_s=None

@@ -21,27 +21,21 @@ from keepwarm_planner import prices
 from keepwarm_planner.cost import Architecture
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel.shape import S
-from keepwarm_planner.model.engine import Design, Tracking, Workload, cost_of, run
-from keepwarm_planner.model.system import (
-    Downstream,
-    Queue,
-    Refusal,
-    Retry,
-    System,
-    SystemOutcome,
-    _Loop,
-    _Replication,
-    _Service,
-    backlog_steps,
-    simulate,
-)
-from keepwarm_planner.traffic import law, traces
+from keepwarm_planner.model.design import Design, Downstream, Queue, Retry, System, Tracking, Workload
+from keepwarm_planner.model.engine import cost_of, run
+from keepwarm_planner.model.events import Loop
+from keepwarm_planner.model.replication import Replication
+from keepwarm_planner.model.service import Refusal, Service, backlog_steps
+from keepwarm_planner.model.system import SystemOutcome, simulate
+from keepwarm_planner.traffic import generators, law
 from keepwarm_runtime import scaling
 from tests.support.deployed import DEFAULT_VPC, deploy
 from tests.support.samples import IMAGE
 
 P = prices.load()
-STEADY = Workload(traces.poisson(5.0, 2700.0), law.exponential(1.0), law.constant(0.5), latency_target_s=3.0)
+STEADY = Workload(
+    generators.poisson(5.0, 2700.0), law.exponential(1.0), law.constant(0.5), latency_target_s=3.0
+)
 NO_RETRY = Retry(attempts=0)
 
 
@@ -76,7 +70,7 @@ def test_given_no_queue_and_no_downstream_when_simulated_fully_then_the_core_say
 
 
 SPIKE = Workload(
-    traces.spike(0.5, 12.0, 1200.0, 300.0, 3000.0),
+    generators.spike(0.5, 12.0, 1200.0, 300.0, 3000.0),
     law.lognormal(0.3, 0.5),
     law.constant(1.5),
     latency_target_s=120.0,
@@ -115,7 +109,7 @@ def _fates(outcome: SystemOutcome) -> float:
     ids=["documents", "no queue", "batches", "tight", "from zero"],
 )
 def test_given_any_system_when_simulated_then_every_request_has_one_fate(system: System) -> None:
-    one = _Replication(system, SPIKE, "1/0", 120.0)
+    one = Replication(system, SPIKE, "1/0", 120.0)
     arrivals = [(0.3 * i, 0.2) for i in range(4000)]
     one.run(iter(arrivals), 2000.0)
     assert one.arrivals == 4000
@@ -141,7 +135,7 @@ def test_given_spike_when_service_wakes_then_demand_is_refused_and_retried_until
 
 def test_given_idle_minutes_when_nobody_calls_then_the_service_goes_back_to_zero() -> None:
     burst = Workload(
-        traces.spike(1e-9, 2.0, 600.0, 300.0, 2 * 3600.0), law.constant(0.1), law.constant(0.2), 600.0
+        generators.spike(1e-9, 2.0, 600.0, 300.0, 2 * 3600.0), law.constant(0.1), law.constant(0.2), 600.0
     )
     downstream = replace(SERVICE, min_tasks=0, idle_minutes=10)
     outcome = simulate(replace(DOCUMENTS, downstream=downstream), burst, P, replications=1)
@@ -154,8 +148,8 @@ def test_given_idle_minutes_when_nobody_calls_then_the_service_goes_back_to_zero
 def test_given_tasks_that_start_when_demand_falls_then_they_go_and_the_one_that_serves_stays() -> None:
     """The embedded cloud's service scheduler picks so (ecs/deployments.py): a running task is never given for one that
     is minutes from its first answer."""
-    loop = _Loop()
-    service = _Service(
+    loop = Loop()
+    service = Service(
         loop, replace(SERVICE, min_tasks=0, backlog_per_task=10, start=law.constant(300.0)), "1"
     )
 
@@ -173,12 +167,12 @@ def test_given_tasks_that_start_when_demand_falls_then_they_go_and_the_one_that_
     assert service.wakes == 1
 
 
-def _service(**changes: Any) -> tuple[_Loop, _Service]:
-    loop = _Loop()
-    return loop, _Service(loop, replace(SERVICE, service=law.constant(10.0), **changes), "1")
+def _service(**changes: Any) -> tuple[Loop, Service]:
+    loop = Loop()
+    return loop, Service(loop, replace(SERVICE, service=law.constant(10.0), **changes), "1")
 
 
-def _asked(service: _Service, times: int) -> list[Refusal | None]:
+def _asked(service: Service, times: int) -> list[Refusal | None]:
     """Answers to callers that all ask at once."""
     return [service.admit(0.0, lambda t: None) for _ in range(times)]
 
@@ -292,7 +286,7 @@ def test_given_queue_wider_than_the_function_when_spiked_then_throttles_and_dead
 
 
 def test_given_batch_window_when_alone_then_a_message_waits_for_it() -> None:
-    lonely = Workload(traces.poisson(0.01, 24 * 3600.0), law.constant(0.1), law.constant(0.0))
+    lonely = Workload(generators.poisson(0.01, 24 * 3600.0), law.constant(0.1), law.constant(0.0))
     outcome = simulate(
         System(Design("d"), Queue(batch_size=10, batch_window_s=20.0)), lonely, P, replications=1
     )
@@ -324,7 +318,7 @@ def test_given_designs_when_run_together_or_alone_then_each_sees_the_same_arriva
 
 def test_given_target_tracking_when_load_rises_then_the_pool_follows_after_its_lag() -> None:
     rising = Workload(
-        traces.spike(2.0, 20.0, 3600.0, 7200.0, 4 * 3600.0), law.exponential(1.0), law.constant(1.0)
+        generators.spike(2.0, 20.0, 3600.0, 7200.0, 4 * 3600.0), law.exponential(1.0), law.constant(1.0)
     )
     tracking = Design("t", environments=4, tracking=Tracking(0.7, 4, 60))
     outcome = run([tracking], rising, P, replications=1, timeline=True, lag_s=120.0).outcomes[0]
@@ -356,7 +350,7 @@ def test_given_known_use_when_costed_then_each_part_is_its_product() -> None:
 
 
 def test_given_queue_and_steady_service_when_costed_then_three_calls_a_message_and_the_tasks_hours() -> None:
-    calm = Workload(traces.poisson(0.5, 3600.0), law.constant(0.1), law.constant(0.0))
+    calm = Workload(generators.poisson(0.5, 3600.0), law.constant(0.1), law.constant(0.0))
     two = Downstream(law.constant(0.1), min_tasks=2, max_tasks=2, instance_type="g5.xlarge")
     outcome = simulate(System(Design("d"), Queue(), two), calm, P, replications=1)
     assert outcome.throttles_per_request.mean == outcome.refused_per_request.mean == 0.0
@@ -453,7 +447,7 @@ def test_given_any_service_when_stepped_then_the_steps_are_the_components(
 
 
 def test_given_trace_too_long_for_the_full_model_when_simulated_then_kw509() -> None:
-    long = Workload(traces.poisson(1000.0, 86_400.0), law.constant(0.1), law.constant(0.1))
+    long = Workload(generators.poisson(1000.0, 86_400.0), law.constant(0.1), law.constant(0.1))
     with pytest.raises(PlannerError, match="KW509"):
         simulate(DOCUMENTS, long, P)
 
@@ -475,4 +469,4 @@ def test_given_impossible_design_when_made_then_kw513(options: dict[str, object]
 
 def test_given_no_durations_when_run_then_kw500() -> None:
     with pytest.raises(PlannerError, match="KW500"):
-        run([Design("x")], Workload(traces.poisson(1.0, 10.0), None, law.constant(0.0)), P)
+        run([Design("x")], Workload(generators.poisson(1.0, 10.0), None, law.constant(0.0)), P)

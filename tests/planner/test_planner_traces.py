@@ -14,8 +14,9 @@ import pytest
 
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import PYTHON, Kernel, choose
-from keepwarm_planner.traffic import traces
-from keepwarm_planner.traffic.traces import ArrivalFile, Counts, Source
+from keepwarm_planner.traffic import generators, traces
+from keepwarm_planner.traffic.source import Source
+from keepwarm_planner.traffic.traces import ArrivalFile, Counts
 
 
 def _times(source: Source, seed: str = "1", kernel: Kernel = PYTHON) -> list[float]:
@@ -273,7 +274,7 @@ GENERATORS = [
 def test_given_generator_when_drawn_then_its_rate_seed_and_kernel_independence(
     text: str, rate: float
 ) -> None:
-    source = traces.generator(text)
+    source = generators.generator(text)
     times = _times(source)
     assert times == sorted(times)
     assert times[0] >= 0.0
@@ -289,7 +290,7 @@ def test_given_generator_when_drawn_then_its_rate_seed_and_kernel_independence(
 
 
 def test_given_diurnal_when_drawn_then_the_peak_is_where_it_should_be() -> None:
-    times = _times(traces.generator("diurnal:mean=3,swing=0.9,peak_hour=9"))
+    times = _times(generators.generator("diurnal:mean=3,swing=0.9,peak_hour=9"))
     hours = [sum(h * 3600 <= t < (h + 1) * 3600 for t in times) for h in range(24)]
     assert abs(hours.index(max(hours)) - 9) <= 1
     assert min(hours) < max(hours) / 5
@@ -312,7 +313,7 @@ def test_given_diurnal_when_drawn_then_the_peak_is_where_it_should_be() -> None:
 )
 def test_given_bad_generator_when_read_then_kw517(text: str) -> None:
     with pytest.raises(PlannerError, match="KW517"):
-        traces.generator(text)
+        generators.generator(text)
 
 
 def test_given_arrival_file_when_asked_then_estimate_is_near(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 from keepwarm import limits
 from keepwarm_planner import cost
 from keepwarm_planner.answers.breakeven import Comparison, breakeven
-from keepwarm_planner.answers.budget import Calibration, ColdPath, estimate
+from keepwarm_planner.answers.budget import estimate
+from keepwarm_planner.answers.calibration import Calibration
+from keepwarm_planner.answers.cold_path import ColdPath
 from keepwarm_planner.cost import Architecture, FunctionSize
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.prices import Prices

@@ -13,27 +13,24 @@ from math import ceil, inf
 
 from keepwarm import limits
 from keepwarm_planner.answers.explain import Figure
+from keepwarm_planner.answers.settings import POOLED, ROOM, derive, permits
+from keepwarm_planner.cost import SECONDS_PER_HOUR
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.model.engine import Design, Outcome, Run, Tracking, Workload, run
+from keepwarm_planner.model.design import Design, Tracking, Workload
+from keepwarm_planner.model.engine import Outcome, Run, run
 from keepwarm_planner.prices import Prices
-from keepwarm_planner.traffic.traces import DAY_S
+from keepwarm_planner.traffic.source import DAY_S
 
-HOUR_S = 3600.0
 SCREENED = 200
 CONFIRMED = 8
 REPLICATIONS = 5
-HEADROOM = 1.25
-"""Concurrency limit over the busiest moment that was simulated."""
 
 PRE_START_S = 300.0
 """How much earlier than the load a scheduled size is asked for: environments take a minute or two to be ready."""
 
-POOLED = "classify"
-"""The function that the stack has a warm pool and a queue for; of others only the function itself is set."""
 
 TRACKING_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SCHEDULE_STEPS = 8
-DOWNSTREAM_UTILIZATION = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,7 @@ def hourly_load(outcome: Outcome, service_mean: float) -> list[float]:
         bucket.setdefault(int((row["t_s"] - 1e-6) // 600.0), []).append(row["arrivals"])
     span = outcome.timeline[0]["t_s"]
     for index, arrivals in bucket.items():
-        hour = int(index * 600.0 % DAY_S // HOUR_S)
+        hour = int(index * 600.0 % DAY_S // SECONDS_PER_HOUR)
         rates[hour] = max(rates[hour], sum(arrivals) / (len(arrivals) * span))
     return rates
 
@@ -158,7 +155,7 @@ def _schedule(sizes: Sequence[int]) -> tuple[tuple[float, int], ...]:
     for first, _, size in steps:
         # a rise is asked for before its hour, a fall at it
         before = merged[-1][1] if merged else steps[-1][2]
-        start = first * HOUR_S - (PRE_START_S if size > before and first > 0 else 0.0)
+        start = first * SECONDS_PER_HOUR - (PRE_START_S if size > before and first > 0 else 0.0)
         merged.append((start, size))
     return tuple(merged)
 
@@ -320,10 +317,6 @@ def size(
     )
 
 
-ROOM = limits.LAMBDA_ACCOUNT_CONCURRENCY - limits.LAMBDA_UNRESERVED_CONCURRENCY_MIN
-"""Concurrency that a function can reserve in an account with AWS's default."""
-
-
 def _deployable(base: Design, max_event_age_s: float | None) -> None:
     """Refuses what no stack could have, before a search is paid for."""
     for option, value, least, most, why in (
@@ -431,134 +424,3 @@ def _would_change(answer: Outcome, outcomes: Sequence[Outcome], target: Target) 
     if not notes:
         notes.append("half to ten times the cold fraction gives the same answer")
     return notes
-
-
-def derive(
-    answer: Outcome, workload: Workload, *, function: str, max_event_age_s: float | None
-) -> tuple[dict[str, object], list[Figure]]:
-    """Stack settings of the `keepwarm` namespace that follow from the answer, and their formulas."""
-    d = answer.design
-    peak = int(answer.max_busy)
-    pool = max(d.peak_environments, 1)
-    concurrency = d.max_concurrency or max(ceil(peak * HEADROOM), pool, limits.ESM_CONCURRENCY_MIN)
-    concurrency = concurrency if d.max_concurrency else min(concurrency, ROOM)
-    service_top = workload.service.quantile(0.9999) if workload.service else answer.latency_s["p999"]
-    cold_top = workload.cold.quantile(0.999)
-    timeout = min(
-        max(ceil(2.0 * service_top + cold_top), limits.LAMBDA_TIMEOUT_DEFAULT_S), limits.LAMBDA_TIMEOUT_MAX_S
-    )
-    visibility = limits.ESM_VISIBILITY_TIMEOUTS * timeout
-    age = (
-        int(max_event_age_s) if max_event_age_s is not None else max(20 * timeout, limits.SQS_RETENTION_MIN_S)
-    )
-    batches = min(max(concurrency, limits.ESM_CONCURRENCY_MIN), limits.ESM_CONCURRENCY_MAX)
-    settings: dict[str, object] = {
-        "functions": {
-            function: {
-                "memory_mb": d.memory_mb,
-                "timeout_s": timeout,
-                "ephemeral_mb": d.ephemeral_mb,
-                "reserved_concurrency": concurrency,
-            }
-        }
-    }
-    if function == POOLED:
-        settings["warm_pool"] = _warm_pool(d)
-        settings["queue"] = {"max_concurrency": batches, "max_event_age_s": age}
-    figures = [
-        Figure(
-            "reserved_concurrency",
-            concurrency,
-            "requests in flight",
-            "as given, else max(ceil(busiest simulated moment x 1.25), pool), at most what an account can reserve",
-            {"busiest": peak, "pool": pool, "limit": ROOM},
-        ),
-        Figure(
-            "timeout_s",
-            timeout,
-            "s",
-            "ceil(2 x service at 99.99 % + cold start at 99.9 %)",
-            {"service_s": service_top, "cold_s": cold_top},
-        ),
-        Figure(
-            "visibility_s",
-            visibility,
-            "s",
-            "6 x timeout (+ batch window); the stack derives it from the function",
-            {"timeout_s": timeout},
-        ),
-        Figure(
-            "max_event_age_s",
-            age,
-            "s",
-            "as asked, else 20 x timeout, at least 60 s",
-            {"asked": max_event_age_s},
-        ),
-        Figure("queue.max_concurrency", batches, "batches", "reserved concurrency, within 2..1000", {}),
-    ]
-    return settings, figures
-
-
-def permits(peak_rate: float, call_s: float, concurrency_per_task: int) -> tuple[dict[str, object], Figure]:
-    """Tasks of the service behind for the busiest stretch, and what each is worth in permits."""
-    from keepwarm_runtime.scaling import offered_load
-
-    load = offered_load(peak_rate, call_s)
-    tasks = max(ceil(load / (concurrency_per_task * DOWNSTREAM_UTILIZATION)), 1)
-    figure = Figure(
-        "service.max_tasks",
-        tasks,
-        "tasks",
-        f"ceil(busiest requests/s x call s / (concurrency per task x {DOWNSTREAM_UTILIZATION:g})); permits = tasks x"
-        " concurrency per task",
-        {
-            "requests_per_s": peak_rate,
-            "call_s": call_s,
-            "concurrency_per_task": concurrency_per_task,
-            "permits": concurrency_per_task * tasks,
-        },
-    )
-    return {"max_tasks": tasks, "concurrency_per_task": concurrency_per_task}, figure
-
-
-def _warm_pool(d: Design) -> dict[str, object]:
-    if not d.peak_environments:
-        return {"enabled": False}
-    if not d.schedule:
-        if d.tracking is None:
-            return {"enabled": True, "environments": d.environments, "max_environments": d.environments}
-        return {
-            "enabled": True,
-            "environments": max(d.tracking.environments, 1),
-            "max_environments": max(d.tracking.max_environments, 1),
-            "target_utilization": d.tracking.target_utilization,
-        }
-    top = d.tracking.max_environments if d.tracking else None
-    least = max(min(size for _, size in d.schedule), 1)
-    pool: dict[str, object] = {
-        "enabled": True,
-        "environments": least,
-        "max_environments": max(top or 0, max(size for _, size in d.schedule)),
-    }
-    if d.tracking:
-        pool["target_utilization"] = d.tracking.target_utilization
-    pool["schedules"] = [
-        {
-            "name": f"at-{int(start // HOUR_S):02d}{int(start % HOUR_S // 60):02d}",
-            "schedule_expression": f"cron({int(start % HOUR_S // 60)} {int(start // HOUR_S)} ? * * *)",
-            "environments": size,
-            "max_environments": max(size, top or size),
-            "timezone": "UTC",
-        }
-        for start, size in d.schedule
-    ]
-    return pool
-
-
-def settings_yaml(settings: dict[str, object]) -> str:
-    """The settings as they go under `config:` of a stack file."""
-    import yaml
-
-    named = {f"keepwarm:{name}": value for name, value in settings.items()}
-    text = yaml.safe_dump({"config": named}, sort_keys=False, default_flow_style=None, width=110)
-    return str(text)

@@ -12,18 +12,18 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import ceil, fsum, inf
+from math import ceil, fsum
 
-from keepwarm import limits
 from keepwarm_planner import cost
-from keepwarm_planner.cost import FREE_EPHEMERAL_MB, MONTH_S, Architecture
+from keepwarm_planner.cost import MONTH_S
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import Kernel, choose
 from keepwarm_planner.kernel.shape import BINS, CoreDesign, S, quantile
+from keepwarm_planner.model.control import Control
+from keepwarm_planner.model.design import Design, Workload
 from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.prices import Prices
-from keepwarm_planner.traffic.law import Law
-from keepwarm_planner.traffic.traces import DAY_S, Chunk, Source
+from keepwarm_planner.traffic.source import Chunk
 
 TICK_S = 60.0
 """CloudWatch's resolution and with it that of schedules and target tracking."""
@@ -33,105 +33,9 @@ ALLOCATION_LAG_S = 120.0
 concurrency takes "a minute or two"
 (https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html)."""
 
-MEMORY_MB = 1769
-"""A whole vCPU (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
 
 ROWS = 1440
 """Rows of a timeline at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tracking:
-    """Target tracking of the provisioned pool's utilization (0..1)."""
-
-    target_utilization: float
-    environments: int
-    max_environments: int
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """One configuration of a function. Times in seconds.
-
-    `schedule` holds (second of the day, provisioned size), daily, in rising order; it overrides `environments`.
-    With `tracking` a schedule sets the pool's minimum, as scheduled actions do on AWS.
-    """
-
-    name: str
-    environments: int = 0
-    schedule: tuple[tuple[float, int], ...] = ()
-    tracking: Tracking | None = None
-    max_concurrency: int | None = None
-    idle_timeout_s: float = 600.0
-    queue_limit: int = 0
-    """0 refuses what cannot start at once, -1 queues without bound."""
-    max_event_age_s: float = inf
-    """A queued request older than this is dropped."""
-    burst_limit: float = float(limits.LAMBDA_BURST_ENVIRONMENTS)
-    """Environments created per `burst_window_s`: what AWS allows a function; 0 for no limit."""
-    burst_window_s: float = float(limits.LAMBDA_BURST_PERIOD_S)
-    memory_mb: int = MEMORY_MB
-    architecture: Architecture = Architecture.X86_64
-    ephemeral_mb: int = FREE_EPHEMERAL_MB
-
-    def __post_init__(self) -> None:
-        who = f"design {self.name!r}"
-        starts = [start for start, _ in self.schedule]
-        if starts != sorted(set(starts)) or (starts and not 0.0 <= starts[0] <= starts[-1] < DAY_S):
-            raise PlannerError("KW513", f"{who} schedule", starts, "rising seconds of the day, 0 to 86400")
-        if min([self.environments, *(size for _, size in self.schedule)]) < 0:
-            raise PlannerError("KW513", f"{who} environments", "a negative size", "0 or more")
-        if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise PlannerError("KW513", f"{who} max_concurrency", self.max_concurrency, "1 or more")
-        if not self.idle_timeout_s >= 0.0:
-            raise PlannerError(
-                "KW513", f"{who} idle_timeout_s", self.idle_timeout_s, "seconds, 0 or more, or inf"
-            )
-        if self.max_concurrency is not None and self.peak_environments > self.max_concurrency:
-            raise PlannerError(
-                "KW513",
-                f"{who} environments",
-                self.peak_environments,
-                f"at most max_concurrency {self.max_concurrency}",
-                because="the provisioned pool counts towards the function's concurrency",
-            )
-        if self.tracking is not None and not 0.0 < self.tracking.target_utilization <= 1.0:
-            raise PlannerError(
-                "KW513",
-                f"{who} target_utilization",
-                self.tracking.target_utilization,
-                "a utilization above 0 and up to 1",
-            )
-
-    @property
-    def priced_by(self) -> cost.FunctionSize:
-        """What its seconds are priced by."""
-        return cost.FunctionSize(self.memory_mb, self.architecture, self.ephemeral_mb)
-
-    @property
-    def peak_environments(self) -> int:
-        """Largest size that the settings name."""
-        sizes = [size for _, size in self.schedule] or [self.environments]
-        return max([*sizes, self.tracking.max_environments if self.tracking else 0])
-
-    def scheduled(self, now_s: float) -> int:
-        """Size that settings ask for at a second of the run, before target tracking."""
-        if not self.schedule:
-            return self.environments
-        from keepwarm_runtime.scaling import scheduled_size
-
-        return scheduled_size(self.schedule, now_s % DAY_S, default=self.schedule[-1][1])
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What arrives and how long it takes. `service` None: durations come with the trace."""
-
-    source: Source
-    service: Law | None
-    cold: Law
-    latency_target_s: float = inf
-    """Seconds; slower answers don't count as good (Goodput)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,59 +108,6 @@ class Run:
     replications: int
     cpu_s: float
     wall_s: float
-
-
-class _Control:
-    """Schedules and target tracking of one design in one replication."""
-
-    def __init__(self, design: Design, lag_s: float) -> None:
-        self.d = design
-        self.lag = lag_s
-        self.size = design.scheduled(0.0)
-        self.pending: list[tuple[float, int]] = []
-        self.points: list[float | None] = []
-        self.last_out: float | None = None
-        self.last_in: float | None = None
-        self.busy_before = 0.0
-        self.size_s_before = 0.0
-        self.acts = bool(design.schedule) or design.tracking is not None
-
-    def step(self, now: float, stats: Sequence[float]) -> int | None:
-        """New size from now on, or None. `stats` are the core's cumulative figures now."""
-        d = self.d
-        wanted = d.scheduled(now)
-        if d.tracking is not None:
-            from keepwarm_runtime.scaling import TargetTracking, track
-
-            held = stats[S.PROVISIONED_S] - self.size_s_before
-            used = stats[S.BUSY_PROVISIONED] - self.busy_before
-            self.busy_before, self.size_s_before = stats[S.BUSY_PROVISIONED], stats[S.PROVISIONED_S]
-            self.points.append(min(used / held, 1.0) if held > 0.0 else None)
-            del self.points[:-15]
-            minimum = max(d.tracking.environments, wanted)
-            policy = TargetTracking(
-                target=d.tracking.target_utilization,
-                minimum=minimum,
-                maximum=max(d.tracking.max_environments, minimum),
-            )
-            current = self.pending[-1][1] if self.pending else self.size
-            wanted = track(
-                policy, current, self.points, now_s=now, last_out_s=self.last_out, last_in_s=self.last_in
-            )
-            if wanted > current:
-                self.last_out = now
-            elif wanted < current:
-                self.last_in = now
-        newest = self.pending[-1][1] if self.pending else self.size
-        if wanted != newest:
-            # scaling in takes effect at once, scaling out when the environments are ready
-            self.pending.append((now if wanted < newest else now + self.lag, wanted))
-        due = [size for at, size in self.pending if at <= now]
-        if not due:
-            return None
-        self.pending = [(at, size) for at, size in self.pending if at > now]
-        self.size = due[-1]
-        return self.size
 
 
 Advance = Callable[[float], None]
@@ -427,7 +278,7 @@ class _Pass:
         self.tick = tick_s
         self.next_tick = tick_s
         self.timeline = timeline
-        self.controls = [_Control(d, lag_s) for d in designs]
+        self.controls = [Control(d, lag_s) for d in designs]
         self.cores = [kernel.core(core_design(d, workload), seed) for d in designs]
         self.acting = [i for i, c in enumerate(self.controls) if timeline or c.acts]
         self.plain = [core for i, core in enumerate(self.cores) if i not in set(self.acting)]

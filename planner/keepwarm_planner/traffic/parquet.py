@@ -8,18 +8,8 @@ from typing import Any
 
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import Kernel
-from keepwarm_planner.traffic.traces import (
-    CHUNK,
-    UNITS,
-    Chunk,
-    Counts,
-    Progress,
-    Source,
-    _checked_counts,
-    _Checker,
-    _Columns,
-    columns_of,
-)
+from keepwarm_planner.traffic.source import CHUNK, Chunk, Progress, Source
+from keepwarm_planner.traffic.traces import UNITS, Counts, _checked_counts, _Checker, _Columns, columns_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ from typing import Any, TypeVar
 from keepwarm_planner import cost
 from keepwarm_planner.cost import Architecture
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.model.engine import Design, Tracking
-from keepwarm_planner.model.system import Downstream, Queue, Retry, System
+from keepwarm_planner.model.design import Design, Downstream, Queue, Retry, System, Tracking
 from keepwarm_planner.traffic import law as laws
 from keepwarm_planner.traffic.law import Law
 
