@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -162,12 +163,18 @@ def execution_name(sha256: str, announced: S3Object) -> str:
     return f"{sha256[:40]}-{hashlib.sha256(event.encode()).hexdigest()[:16]}"
 
 
+def _timestamp(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def workflow_input(document: Document, deadline_epoch_s: float) -> str:
     """Put together the state a workflow starts with. The same delivery gives the same text."""
     return json.dumps(
         {
             "document": document.as_state(),
             "deadline_epoch_s": deadline_epoch_s,
+            # The same moment as Step Functions compares it.
+            "deadline_at": _timestamp(deadline_epoch_s),
             "idempotency_key": document.sha256,
         },
         sort_keys=True,

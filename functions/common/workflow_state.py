@@ -77,6 +77,12 @@ class Job:
         """Tell whether an earlier step ran."""
         return isinstance(self.parts.get(step), dict)
 
+    def wait(self, step: str) -> Mapping[str, Any] | None:
+        """Return the wait that the step answered with last time, None when this is its first call."""
+        found = self.parts.get(step)
+        wait = found.get("wait") if isinstance(found, dict) else None
+        return wait if isinstance(wait, dict) else None
+
     def part(self, step: str) -> Mapping[str, Any]:
         """Return what an earlier step answered. Raises BadEvent when it did not run."""
         found = self.parts.get(step)

@@ -97,12 +97,14 @@ class Admission:
         deadline: Deadline,
         hold_s: float | None = None,
         wait_s: float | None = None,
+        least_s: float | None = None,
         invocation: Invocation | None = None,
     ) -> Permit:
         """Take a permit: `with admission.permit(deadline=...) as permit: ...`.
 
         `hold_s` is the most the work takes; the lease ends with it or with the deadline, whichever is sooner.
-        `wait_s` bounds the waiting. Both in seconds. Default: those of this object, which come from the settings.
+        `wait_s` bounds the waiting. Default: those of this object, which come from the settings. `least_s` is the least
+        time in which the work makes sense, `hold_s` unless told otherwise. All in seconds.
 
         Raises:
             Overloaded: no permit can be had while the work would still fit the deadline; refused without waiting
@@ -111,11 +113,12 @@ class Admission:
         """
         hold_s = self.hold_s if hold_s is None else hold_s
         wait_s = self.wait_s if wait_s is None else wait_s
+        least_s = hold_s if least_s is None else min(least_s, hold_s)
         started_s = time.monotonic()
         owner = self._new_owner()
         outcome = "served"
         try:
-            permit = self._acquire(owner, deadline, hold_s, wait_s, started_s)
+            permit = self._acquire(owner, deadline, hold_s, wait_s, least_s, started_s)
         except Overloaded:
             outcome = "refused"
             raise
@@ -125,7 +128,13 @@ class Admission:
         return permit
 
     def _acquire(
-        self, owner: str, deadline: Deadline, hold_s: float, wait_s: float, started_s: float
+        self,
+        owner: str,
+        deadline: Deadline,
+        hold_s: float,
+        wait_s: float,
+        least_s: float,
+        started_s: float,
     ) -> Permit:
         give_up = deadline.sooner(wait_s)
         tries = 0
@@ -138,15 +147,15 @@ class Admission:
             first = int(self._draw() * len(free)) if free else 0
             for number in free[first:] + free[:first]:
                 left_s = deadline.remaining_s()
-                if left_s < hold_s:
-                    raise self._refusal("too late to start", hold_s, left_s, retry_after_s=hold_s)
+                if left_s < least_s:
+                    raise self._too_late(least_s, left_s)
                 taken = self._take(number, slots.get(number), owner, now_s, min(hold_s, left_s), deadline)
                 if taken is not None:
                     epoch, lease_until = taken
                     return Permit(self, number, epoch, owner, lease_until, time.monotonic() - started_s)
             expected_s = self._expected_wait(slots, now_s, hold_s)
             left_s = deadline.remaining_s()
-            if expected_s + hold_s > left_s:
+            if expected_s + least_s > left_s:
                 raise self._refusal("a wait that leaves no time for the work", hold_s, left_s, expected_s)
             if expected_s > wait_s and tries == 1:
                 raise self._refusal("a wait longer than allowed", hold_s, left_s, expected_s)
@@ -156,6 +165,16 @@ class Admission:
             if pause_s >= give_up.remaining_s():
                 raise self._refusal("no permit in the time allowed", hold_s, left_s, expected_s)
             self._sleep(pause_s)
+
+    def _too_late(self, least_s: float, left_s: float) -> Overloaded:
+        return Overloaded(
+            f"permit pool {self.pool}",
+            f"{left_s:.1f} s left, but a permit is held for up to {least_s:.1f} s",
+            retry_after_s=POLL_S,
+            allowed=f"at least {least_s:.1f} s",
+            because="a call that is cut off halfway has used the service for nothing",
+            fix=f"raise the function's timeout_s above {least_s:.0f} s, or lower its permit_hold_s",
+        )
 
     def _refusal(self, what: str, hold_s: float, left_s: float, retry_after_s: float) -> Overloaded:
         return Overloaded(

@@ -227,9 +227,19 @@ class Overloaded(RuntimeFault):
     allowed = "work within the downstream's capacity"
     because = "queueing more would only turn waiting into timeouts"
 
-    def __init__(self, who: str, got: str, *, retry_after_s: float = 1.0, fix: str | None = None) -> None:
+    def __init__(
+        self,
+        who: str,
+        got: str,
+        *,
+        retry_after_s: float = 1.0,
+        allowed: str | None = None,
+        because: str | None = None,
+        fix: str | None = None,
+    ) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(who, got, fix=fix or f"retry after {retry_after_s:.1f} s")
+        fix = fix or f"retry after {retry_after_s:.1f} s"
+        super().__init__(who, got, allowed=allowed, because=because, fix=fix)
 
 
 class NotReady(RuntimeFault):

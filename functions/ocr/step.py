@@ -1,4 +1,7 @@
-"""The OCR step: every page that is still a picture goes to the GPU service, within its capacity and its deadline."""
+"""The OCR step: every page that is still a picture goes to the GPU service, within its capacity and its deadline.
+
+What the service or its permits refuse for now is waited for in the workflow, not here: the step answers with a `wait`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import workflow_state
 from keepwarm_runtime.errors import (
     BadDocument,
     CorruptDocument,
+    DeadlineExceeded,
     DownstreamFault,
     EmptyDocument,
     TooLargeDocument,
     UnsupportedDocument,
 )
+from keepwarm_runtime.waiting import CAPACITY, go_on, require, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 PATH = "/v1/ocr"
 PAGE_TIME_S = 1.0
-"""A page is not sent with less time than this."""
+"""A page is not sent with less time than this: the service reads one in about a second."""
 
 _FAULTS = {
     fault.__name__: fault
@@ -48,24 +53,48 @@ def run(
 ) -> dict[str, Any]:
     """Read the pages and answer with `{ref, pages, read, text_chars, mean_score, service_ms, model}`.
 
-    Pages that an earlier attempt has read are not sent again.
+    Pages that an earlier attempt has read are not sent again. Where the service has no capacity now, or this invocation
+    no time for another page, the answer is `{wait}` (keepwarm_runtime.waiting) and the workflow comes back.
 
     Raises:
-        Overloaded, NotReady: the service has no capacity now; Step Functions retries.
         CorruptDocument, TooLargeDocument, UnsupportedDocument: the service can't decode the picture.
         EmptyDocument: no page has any text.
-        BadEvent, DeadlineExceeded: as for every step.
+        DeadlineExceeded: the document can't be on time any more.
+        BadEvent: as for every step.
     """
+    started_s = time.monotonic()
     job = workflow_state.parse(state)
-    document = job.document
-    invocation.document, invocation.key, invocation.attempt = (
-        document.as_event(),
-        job.idempotency_key,
-        job.attempt,
-    )
+    document, earlier = job.document, job.wait("ocr")
+    who = f"document '{document.name}'"
+    invocation.document, invocation.key = document.as_event(), job.idempotency_key
+    invocation.attempt = job.attempt + (earlier or {}).get("waits", 0)
+    end = {"earlier": earlier, "deadline_epoch_s": job.deadline_epoch_s, "needs_s": PAGE_TIME_S}
+    require(who, now_epoch_s=now_epoch_s, **end)
     deadline = job.deadline(invocation.deadline, now_epoch_s=now_epoch_s)
-    extracted = workflow_state.get_json(s3, job.part("extract"), deadline=deadline)
     reader = _Reader(job, s3, service, admission, results_bucket, invocation, deadline)
+    try:
+        return _read(reader, job, s3, results_bucket)
+    except _NoTimeLeft as pause:
+        now_s = now_epoch_s + time.monotonic() - started_s
+        answer = go_on(earlier, now_epoch_s=now_s, reason=str(pause))
+    except (*CAPACITY, DeadlineExceeded) as fault:
+        # The invocation's own end is no reason to give up a document that has time left.
+        now_s = now_epoch_s + time.monotonic() - started_s
+        answer = wait_for(fault, who=who, now_epoch_s=now_s, moved=reader.sent > 0, **end)
+    wait = answer["wait"]
+    invocation.outcome = "waiting"
+    invocation.count("waits")
+    invocation.downstream("wait", seconds=wait["seconds"], waits=wait["waits"], code=wait["code"])
+    return answer
+
+
+class _NoTimeLeft(Exception):
+    """Pages were read, and the rest of this invocation is too short for the next one."""
+
+
+def _read(reader: _Reader, job: workflow_state.Job, s3: S3, results_bucket: str) -> dict[str, Any]:
+    document, deadline = job.document, reader.deadline
+    extracted = workflow_state.get_json(s3, job.part("extract"), deadline=deadline)
     pages = [reader.read(page) if page["image"] is not None else page for page in extracted["pages"]]
     text = "\n\f".join(page["text"] for page in pages)
     if not text.strip():
@@ -110,7 +139,7 @@ class _Reader:
         self._admission = admission
         self._bucket = bucket
         self._invocation = invocation
-        self._deadline = deadline
+        self.deadline = deadline
         self._kept: set[str] | None = None
         self.sent = 0
         self.service_ms = 0.0
@@ -121,7 +150,7 @@ class _Reader:
         sha256 = self._job.document.sha256
         key = workflow_state.work_key(sha256, f"ocr-{page['number']:04d}.json")
         if key in self._earlier():
-            kept: dict[str, Any] = json.loads(self._s3.get(self._bucket, key, deadline=self._deadline).body)
+            kept: dict[str, Any] = json.loads(self._s3.get(self._bucket, key, deadline=self.deadline).body)
             return kept
         answer = self._ask(page)
         found = {
@@ -130,28 +159,32 @@ class _Reader:
             "lines": answer["lines"],
             "image": page["image"],
         }
-        workflow_state.put_json(self._s3, self._bucket, key, found, deadline=self._deadline)
+        workflow_state.put_json(self._s3, self._bucket, key, found, deadline=self.deadline)
         return found
 
     def _earlier(self) -> set[str]:
         """Keys of the pages that earlier attempts of this document have read."""
         if self._kept is None:
             prefix = workflow_state.work_key(self._job.document.sha256, "ocr-")
-            self._kept = {entry.key for entry in self._s3.list(self._bucket, prefix, deadline=self._deadline)}
+            self._kept = {entry.key for entry in self._s3.list(self._bucket, prefix, deadline=self.deadline)}
         return self._kept
 
     def _ask(self, page: dict[str, Any]) -> dict[str, Any]:
         image = page["image"]
         request = {"s3": f"s3://{image['bucket']}/{image['key']}", "version_id": image["version_id"]}
         who = f"document '{self._job.document.name}', page {page['number']}"
-        self._deadline.require(PAGE_TIME_S, who)
-        with self._admission.permit(deadline=self._deadline, invocation=self._invocation):
+        left_s = self._invocation.remaining_s()
+        if self.sent and left_s < self._admission.hold_s + self._admission.wait_s:
+            # A call cut off halfway has used the service for nothing; the next invocation has all its time.
+            raise _NoTimeLeft(f"{who}: {left_s:.1f} s left of an invocation that read {self.sent} pages")
+        self.deadline.require(PAGE_TIME_S, who)
+        with self._admission.permit(deadline=self.deadline, least_s=PAGE_TIME_S, invocation=self._invocation):
             started_s = time.monotonic()
             try:
                 answer = self._service.post(
                     PATH,
                     json.dumps(request).encode(),
-                    deadline=self._deadline.sooner(self._admission.hold_s),
+                    deadline=self.deadline.sooner(self._admission.hold_s),
                     idempotency_key=f"{self._job.document.sha256}-{page['number']}",
                 )
             except DownstreamFault as fault:

@@ -27,8 +27,10 @@ from keepwarm_runtime.errors import (
     DownstreamFault,
     EmptyDocument,
     NotFound,
+    NotReady,
     Overloaded,
     TooLargeDocument,
+    Unreachable,
 )
 from keepwarm_runtime.invocation import Invocation
 from keepwarm_runtime.ledger import DynamoStore
@@ -45,8 +47,8 @@ NOW_S = 1_000.0
 ARN = "arn:aws:states:eu-central-1:111122223333:stateMachine:documents"
 
 
-def invocation() -> Invocation:
-    return Invocation({}, None, "r-1", 0.0, time.monotonic() + 30.0, False, "on-demand")
+def invocation(seconds: float = 30.0) -> Invocation:
+    return Invocation({}, None, "r-1", 0.0, time.monotonic() + seconds, False, "on-demand")
 
 
 def put(fake: FakeAws, s3: S3, key: str, data: bytes) -> str | None:
@@ -120,6 +122,7 @@ def test_given_new_object_when_classified_then_its_workflow_starts(fake: FakeAws
             "version_id": version,
         },
         "deadline_epoch_s": NOW_S + 900,
+        "deadline_at": "1970-01-01T00:31:40Z",
         "idempotency_key": sha,
     }
     assert workflow_state().parse(state_).document.as_state() == state_["document"]
@@ -343,7 +346,8 @@ class Pages:
 class Permits:
     """Counts the permits that are out."""
 
-    hold_s = 45.0
+    hold_s = 12.0
+    wait_s = 3.0
 
     def __init__(self) -> None:
         self.out = self.taken = 0
@@ -358,10 +362,10 @@ class Permits:
             self.out -= 1
 
 
-def read_pages(before: dict[str, Any], s3: S3, service: Any, permits: Any = None) -> Any:
+def read_pages(before: dict[str, Any], s3: S3, service: Any, permits: Any = None, call: Any = None) -> Any:
     return ocr_step.run(
         before, s3=s3, service=service, admission=permits or Permits(), results_bucket="results",
-        invocation=invocation(), now_epoch_s=NOW_S,
+        invocation=call or invocation(), now_epoch_s=NOW_S,
     )  # fmt: skip
 
 
@@ -385,18 +389,74 @@ def test_given_two_pages_when_read_then_in_order_with_one_permit_each(fake: Fake
     assert stored(s3, part["ref"]["key"])["text"] == "page-0001.jpg\n\fpage-0002.png"
 
 
-def test_given_service_full_at_the_second_page_when_retried_then_only_that_page_is_sent(
+def test_given_service_full_at_the_second_page_when_called_again_then_only_that_page_is_sent(
     fake: FakeAws, s3: S3
 ) -> None:
     before, _ = extracted(fake, s3, "pump-invoice-scan.pdf", "pdf")
     service, permits = Pages(None, Overloaded("service", "HTTP 429", retry_after_s=2)), Permits()
-    with pytest.raises(Overloaded):
-        read_pages(before, s3, service, permits)
+    waits = read_pages(before, s3, service, permits)
     assert permits.out == 0
-    part = read_pages(before, s3, service, permits)
+    part = read_pages(before | {"ocr": waits}, s3, service, permits)
     assert [key[-2:] for _, key in service.asked] == ["-1", "-2"]
     assert part["read"] == 1
     assert stored(s3, part["ref"]["key"])["text"] == "page-0001.jpg\n\fpage-0002.png"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Overloaded("permit pool reader", "no permit in the time allowed", retry_after_s=0.4),
+        NotReady("service space/reader", "no healthy instance", retry_after_s=5.0),
+        Unreachable("service reader", "POST", "NoAnswer", 0, "connection refused"),
+        DeadlineExceeded("service reader", "0 ms left"),
+    ],
+)
+def test_given_no_capacity_when_read_then_the_step_answers_with_a_wait(
+    fake: FakeAws, s3: S3, fault: Any
+) -> None:
+    before, _ = extracted(fake, s3, "delivery-note.png", "png", "image")
+    call = invocation()
+    answer = read_pages(before, s3, Pages(fault), call=call)
+    wait = answer["wait"]
+    assert 4 <= wait["seconds"] <= 10
+    assert wait["since_epoch_s"] == pytest.approx(NOW_S, abs=5)
+    assert wait | {"seconds": 0, "since_epoch_s": 0} == {
+        "seconds": 0, "waits": 1, "in_a_row": 1, "since_epoch_s": 0, "code": fault.code, "reason": str(fault),
+    }  # fmt: skip
+    assert call.outcome == "waiting"
+
+
+def test_given_a_document_that_can_be_late_only_when_refused_then_it_fails_and_says_what_it_waited_for(
+    fake: FakeAws, s3: S3
+) -> None:
+    before, _ = extracted(fake, s3, "delivery-note.png", "png", "image")
+    earlier = {
+        "wait": {"seconds": 9, "waits": 7, "in_a_row": 7, "since_epoch_s": NOW_S - 100, "reason": "KW321 x"}
+    }
+    late = before | {"ocr": earlier, "deadline_epoch_s": NOW_S + 1.9}
+    with pytest.raises(DeadlineExceeded) as raised:
+        read_pages(late, s3, Pages(NotReady("service space/reader", "no healthy instance")))
+    assert str(raised.value) == (
+        "KW322 document 'delivery-note.png': got 1.9 s left after 100 s in 7 waits for capacity, the last one for "
+        "KW321 service space/reader, no healthy instance; allowed at least 1 s for the work; because its deadline lasts "
+        "no longer; fix: allow more time (deadline_s), or keep more capacity ready (min_tasks, max_tasks)"
+    )
+    with pytest.raises(
+        DeadlineExceeded, match=r"got 0.5 s left after 100 s in 7 waits .* for KW321 x; allowed"
+    ):
+        read_pages(late | {"deadline_epoch_s": NOW_S + 0.5}, s3, Pages())
+
+
+def test_given_pages_left_when_the_invocation_is_too_short_for_another_then_it_goes_on_in_the_next(
+    fake: FakeAws, s3: S3
+) -> None:
+    before, _ = extracted(fake, s3, "pump-invoice-scan.pdf", "pdf")
+    service = Pages()
+    short = invocation(seconds=14.9)
+    answer = read_pages(before, s3, service, call=short)
+    assert (answer["wait"]["seconds"], answer["wait"]["in_a_row"], len(service.asked)) == (1, 0, 1)
+    part = read_pages(before | {"ocr": answer}, s3, service)
+    assert (part["pages"], part["read"], len(service.asked)) == (2, 1, 2)
 
 
 def refusal(kind: str) -> DownstreamFault:
