@@ -21,6 +21,7 @@ from keepwarm import (
     CostRates,
     DataBucket,
     DurableWorkflow,
+    DurableWorkflowArgs,
     EffectLedger,
     GpuService,
     GpuServiceArgs,
@@ -176,15 +177,15 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
     )
 
     steps = {"extract": extract, "ocr": ocr, "enrich": enrich, "publish": publish}
-    workflow = DurableWorkflow(
-        "documents",
-        {
-            "functions": {label: step.arn for label, step in steps.items() if step is not None},
-            "dead_letters": queue.binding(),
-            "timeout_s": settings.workflow.deadline_s,
-            "log_days": days,
-        },
-    )
+    flow: DurableWorkflowArgs = {
+        "functions": {label: step.arn for label, step in steps.items() if step is not None},
+        "dead_letters": queue.binding(),
+        "deadline_s": settings.workflow.deadline_s,
+        "log_retention_days": days,
+    }
+    if reader:
+        flow["service"] = reader.binding()
+    workflow = DurableWorkflow("documents", flow)
 
     classify = PreprocessingFunction(
         "classify",

@@ -1,6 +1,8 @@
 """A workflow whose progress outlives every function: a Step Functions state machine from a template."""
 
 import json
+import math
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -10,23 +12,29 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, sfn
 
 from keepwarm import limits
-from keepwarm._values import concat, plain
-from keepwarm.checks import asl
+from keepwarm._values import concat, derive, plain
+from keepwarm.checks import asl, wake
 from keepwarm.checks.grants import check_grants
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
 from keepwarm.checks.problems import show
 from keepwarm.errors import InvalidArgs
 from keepwarm.iam import documents, grants
-from keepwarm.iam.bindings import QueueBinding, WorkflowBinding
+from keepwarm.iam.bindings import QueueBinding, ServiceBinding, WorkflowBinding
 from keepwarm.iam.grants import Statement
 
-TIMEOUT_S = 900
+DEADLINE_S = 900
 STEP_TIMEOUT_S = 120
+END_S = 60
+"""Time the machine keeps after the deadline and the last attempt, to park what came too late in up to five tries."""
+BUSY_WAIT_S = 30
+"""Least pause between two rounds of retries of a step that nobody took (Lambda's throttling names no time)."""
+HISTORY_EVENTS = 20_000
+"""Events that a whole deadline of such rounds may add to an execution's history, which ends at 25,000."""
 RETRY_ATTEMPTS = 6
 RETRY_INTERVAL_S = 2
 RETRY_MAX_DELAY_S = 30
-LOG_DAYS = 30
+LOG_RETENTION_DAYS = 30
 DOCUMENT_WORKFLOW = Path(__file__).parent / "templates" / "document_workflow.asl.json.j2"
 PLACEHOLDER_ACCOUNT = "000000000000"
 ALIAS_ARN = r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+"
@@ -52,9 +60,11 @@ class DurableWorkflowArgs(TypedDict):
     functions: dict[str, pulumi.Input[str]]
     """ARN of the alias that does each step, by the step's name in the template; never an unqualified ARN."""
     template: NotRequired[str]
-    """Amazon States Language as a jinja2 template with the values `functions`, `step_timeouts_s`, `timeout_s`,
-    `retry_attempts`, `retry_interval_s`, `retry_max_delay_s`, `dead_letter_url`, `partition` and `parameters`. Default:
-    the document workflow (extract, ocr, enrich, publish; what fails for good is parked)."""
+    """Amazon States Language as a jinja2 template with the values `functions`, `step_timeouts_s`, `deadline_s`,
+    `execution_s` (the deadline and the time to park after it), `retry_attempts`, `retry_interval_s`,
+    `retry_max_delay_s`, `busy_wait_s`, `dead_letter_url`, `partition` and `parameters`. Default: the document workflow
+    (extract, ocr, enrich, publish). It waits for capacity until the deadline: at the time that the `ocr` step names, or
+    every `busy_wait_s` for a step that fails as overloaded. What fails for good, or too late, is parked."""
     parameters: NotRequired[dict[str, pulumi.Input[str]]]
     """Further values of the template. Default: none."""
     dead_letters: NotRequired[QueueBinding]
@@ -63,19 +73,23 @@ class DurableWorkflowArgs(TypedDict):
     """What the machine's role may do beside invoking the functions and parking. Default: nothing."""
     kind: NotRequired[WorkflowKind]
     """Standard machines keep every step for a year; express ones run for five minutes at most. Default: standard."""
-    timeout_s: NotRequired[pulumi.Input[int]]
-    """Longest execution in seconds. Default: 900."""
+    service: NotRequired[ServiceBinding]
+    """Model service that a step calls: when it sleeps, the deadline must outlast its wake-up and every step once.
+    Default: not checked."""
+    deadline_s: NotRequired[pulumi.Input[int]]
+    """Time a document gets from start to authoritative result, in seconds. The machine itself ends later by the longest
+    step and a minute, in which what came too late is parked. Default: 900; express: 300, all included."""
     step_timeouts_s: NotRequired[dict[str, pulumi.Input[int]]]
     """Longest attempt of each step in seconds, by the step's name. Default: 120 each."""
     retry_attempts: NotRequired[pulumi.Input[int]]
-    """Retries of an overloaded or throttled step. Default: 6."""
+    """Retries of an overloaded or throttled step in a row, before the workflow pauses and begins anew. Default: 6."""
     retry_interval_s: NotRequired[pulumi.Input[int]]
     """Wait before the first retry in seconds, doubled each time, with full jitter. Default: 2."""
     retry_max_delay_s: NotRequired[pulumi.Input[int]]
     """Longest wait between two attempts in seconds. Default: 30."""
     log: NotRequired[WorkflowLog]
     """Which events are logged; execution data never is. Default: all."""
-    log_days: NotRequired[pulumi.Input[int]]
+    log_retention_days: NotRequired[pulumi.Input[int]]
     """Days the logs are kept. Default: 30."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key of definition, history and logs. Default: keys owned by AWS."""
@@ -110,7 +124,7 @@ class DurableWorkflow(pulumi.ComponentResource):
             # Step Functions writes to groups of this prefix without growing the account's one log resource policy:
             # https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
             name_prefix=f"/aws/vendedlogs/states/{name}-",
-            retention_in_days=spec["log_days"],
+            retention_in_days=spec.log_retention_days,
             kms_key_id=kms,
             opts=child,
         )
@@ -119,11 +133,11 @@ class DurableWorkflow(pulumi.ComponentResource):
             assume_role_policy=documents.trust("states.amazonaws.com", documents.account(self)),
             opts=child,
         )
-        values = {**spec["values"], "partition": documents.partition(self)}
+        values = {**spec.values, "partition": documents.partition(self)}
         definition = pulumi.Output.all(**values).apply(
-            lambda resolved: render(checks.owner, spec["template"], resolved, express=spec["express"])
+            lambda resolved: render(checks.owner, spec.template, resolved, express=spec.express)
         )
-        granted: list[Any] = [_log_delivery(), _tracing(), *spec["grants"]]
+        granted: list[Any] = [_log_delivery(), _tracing(), *spec.grants]
         if "dead_letters" in args:
             granted.append(grants.send_messages(args["dead_letters"]["parked_arn"]))
             if "kms_key_arn" in args["dead_letters"]:
@@ -138,11 +152,11 @@ class DurableWorkflow(pulumi.ComponentResource):
         )
         machine = sfn.StateMachine(
             f"{name}-machine",
-            type=spec["kind"].value.upper(),
+            type=spec.kind.value.upper(),
             definition=definition,
             role_arn=role.arn,
             logging_configuration={
-                "level": spec["log"].value.upper(),
+                "level": spec.log.value.upper(),
                 "include_execution_data": False,
                 "log_destination": concat(logs.arn, ":*"),
             },
@@ -155,7 +169,7 @@ class DurableWorkflow(pulumi.ComponentResource):
         )
 
         self.arn = machine.arn
-        self._deadline_s = spec["values"]["timeout_s"]
+        self._deadline_s = spec.values["deadline_s"]
         self.machine_name = machine.name
         self.role_arn = role.arn
         self.log_group = logs.name
@@ -250,11 +264,93 @@ def function_arns(definition: str) -> list[str]:
     return sorted(found)
 
 
-def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Spec:
+    """The checked inputs."""
+
+    kind: WorkflowKind
+    template: str
+    values: dict[str, Any]
+    """What the template is rendered with, beside the partition."""
+    grants: list[Statement]
+    log: WorkflowLog
+    log_retention_days: pulumi.Input[int]
+
+    @property
+    def express(self) -> bool:
+        """Whether executions end after five minutes and keep no history."""
+        return self.kind is WorkflowKind.EXPRESS
+
+
+def execution_s(deadline_s: float, *step_timeouts_s: float) -> int:
+    """Seconds after which the machine ends: the deadline, an attempt that began before it, and the parking."""
+    return int(deadline_s) + int(max(step_timeouts_s, default=0)) + END_S
+
+
+def busy_wait_s(deadline_s: float, retry_attempts: float) -> int:
+    """Seconds between two rounds of retries, so that a whole deadline of them stays within the history of an execution.
+
+    One round is `retry_attempts` + 1 attempts of three events each, and six of the task's, the choice's and the wait's
+    states (https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html).
+    """
+    events = 3 * (retry_attempts + 1) + 6
+    return min(limits.SFN_TIMEOUT_MAX_S, max(BUSY_WAIT_S, math.ceil(deadline_s * events / HISTORY_EVENTS)))
+
+
+def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> Spec:
     kind = checks.choice("kind", WorkflowKind.STANDARD)
     express = kind is WorkflowKind.EXPRESS
     functions = args.get("functions", {})
-    timeouts = args.get("step_timeouts_s", {})
+    _check_steps(checks, functions, args.get("step_timeouts_s", {}))
+    longest = limits.SFN_EXPRESS_MAX_S if express else limits.SFN_STANDARD_MAX_S
+    deadline = checks.number(
+        "deadline_s",
+        min(DEADLINE_S, longest),
+        1,
+        longest,
+        code="KW129",
+        unit="seconds",
+        because=f"a {kind.value} execution ends there",
+    )
+    timeouts = _step_timeouts(checks, functions, args.get("step_timeouts_s", {}))
+    if "service" in args:
+        deadline = wake.outlasts(checks, deadline, args["service"].get("wake_s", 0), list(timeouts.values()))
+    retries = _retries(checks)
+    values: dict[str, Any] = {
+        "functions": {step: _alias(checks, step, arn) for step, arn in functions.items()},
+        "deadline_s": deadline,
+        "execution_s": deadline if express else _when_sound(execution_s, deadline, *timeouts.values()),
+        "step_timeouts_s": timeouts,
+        **retries,
+        "busy_wait_s": _when_sound(busy_wait_s, deadline, retries["retry_attempts"]),
+        "dead_letter_url": args["dead_letters"]["parked_url"] if "dead_letters" in args else "",
+        "parameters": dict(args.get("parameters", {})),
+    }
+    spec = Spec(
+        kind=kind,
+        template=args.get("template") or DOCUMENT_WORKFLOW.read_text(),
+        values=values,
+        grants=check_grants(checks, "grants", args.get("grants", [])),
+        log=checks.choice("log", WorkflowLog.ALL),
+        log_retention_days=checks.retention("log_retention_days", LOG_RETENTION_DAYS),
+    )
+    if not checks.refused:
+        _preview(checks.owner, spec)
+    return spec
+
+
+def _when_sound(compute: Any, *numbers: Any) -> Any:
+    """Derive a number from numbers, leaving alone what another check has refused already."""
+
+    def sound(*values: Any) -> Any:
+        if any(isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in values):
+            return None
+        return compute(*values)
+
+    return derive(sound, *numbers)
+
+
+def _check_steps(checks: Checks[Any], functions: dict[str, Any], timeouts: dict[str, Any]) -> None:
     for step in timeouts:
         if step not in functions:
             checks.add(
@@ -265,42 +361,42 @@ def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> dict[str, Any]:
                 because="a timeout belongs to a step",
                 fix="remove it, or name the step in functions",
             )
-    seconds: dict[str, Any] = {"code": "KW123", "unit": "seconds"}
-    longest = limits.SFN_EXPRESS_MAX_S if express else limits.SFN_STANDARD_MAX_S
-    values: dict[str, Any] = {
-        "functions": {
-            step: checks.text(
-                f"functions.{step}",
-                arn,
-                ALIAS_ARN,
-                code="KW140",
-                allowed="the ARN of a Lambda alias or version",
-                because="an unqualified ARN runs unpublished code and misses the warm pool",
-                fix="pass the arn output of a RuntimeFunction",
-            )
-            for step, arn in functions.items()
-        },
-        "timeout_s": checks.number(
-            "timeout_s",
-            min(TIMEOUT_S, longest),
+
+
+def _alias(checks: Checks[Any], step: str, arn: pulumi.Input[str]) -> pulumi.Input[str]:
+    checked: pulumi.Input[str] = checks.text(
+        f"functions.{step}",
+        arn,
+        ALIAS_ARN,
+        code="KW140",
+        allowed="the ARN of a Lambda alias or version",
+        because="an unqualified ARN runs unpublished code and misses the warm pool",
+        fix="pass the arn output of a RuntimeFunction",
+    )
+    return checked
+
+
+def _step_timeouts(
+    checks: Checks[Any], functions: dict[str, Any], timeouts: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        step: checks.number(
+            step,
+            STEP_TIMEOUT_S,
             1,
-            longest,
-            **{**seconds, "code": "KW129"},
-            because=f"a {kind.value} execution ends there",
-        ),
-        "step_timeouts_s": {
-            step: checks.number(
-                step,
-                STEP_TIMEOUT_S,
-                1,
-                limits.SFN_STANDARD_MAX_S,
-                **seconds,
-                because="a lost answer must be given up",
-                args=timeouts,
-                at="step_timeouts_s",
-            )
-            for step in functions
-        },
+            limits.SFN_STANDARD_MAX_S,
+            code="KW123",
+            unit="seconds",
+            because="a lost answer must be given up",
+            args=timeouts,
+            at="step_timeouts_s",
+        )
+        for step in functions
+    }
+
+
+def _retries(checks: Checks) -> dict[str, Any]:
+    return {
         "retry_attempts": checks.number(
             "retry_attempts",
             RETRY_ATTEMPTS,
@@ -311,40 +407,35 @@ def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> dict[str, Any]:
             because="AWS takes no other count",
         ),
         "retry_interval_s": checks.number(
-            "retry_interval_s", RETRY_INTERVAL_S, 1, 99_999_999, **seconds, because="AWS takes no other wait"
+            "retry_interval_s",
+            RETRY_INTERVAL_S,
+            1,
+            99_999_999,
+            code="KW123",
+            unit="seconds",
+            because="AWS takes no other wait",
         ),
         "retry_max_delay_s": checks.number(
             "retry_max_delay_s",
             RETRY_MAX_DELAY_S,
             1,
             31_622_399,
-            **seconds,
+            code="KW123",
+            unit="seconds",
             because="AWS takes no other wait",
         ),
-        "dead_letter_url": args["dead_letters"]["parked_url"] if "dead_letters" in args else "",
-        "parameters": dict(args.get("parameters", {})),
     }
-    spec: dict[str, Any] = {
-        "kind": kind,
-        "express": express,
-        "values": values,
-        "template": args.get("template") or DOCUMENT_WORKFLOW.read_text(),
-        "log": checks.choice("log", WorkflowLog.ALL),
-        "log_days": checks.retention("log_days", LOG_DAYS),
-        "grants": check_grants(checks, "grants", args.get("grants", [])),
-    }
-    if not checks.refused:
-        _preview(checks.owner, spec)
-    return spec
 
 
-def _preview(owner: str, spec: dict[str, Any]) -> None:
+def _preview(owner: str, spec: Spec) -> None:
     """Render with stand-ins for what is still unknown, so that a bad template fails before anything exists."""
-    values = spec["values"]
+    values = spec.values
     stand_ins = {
         key: plain(value) if plain(value) is not None else fallback
         for key, value, fallback in (
-            ("timeout_s", values["timeout_s"], TIMEOUT_S),
+            ("deadline_s", values["deadline_s"], DEADLINE_S),
+            ("execution_s", values["execution_s"], DEADLINE_S + STEP_TIMEOUT_S + END_S),
+            ("busy_wait_s", values["busy_wait_s"], BUSY_WAIT_S),
             ("retry_attempts", values["retry_attempts"], RETRY_ATTEMPTS),
             ("retry_interval_s", values["retry_interval_s"], RETRY_INTERVAL_S),
             ("retry_max_delay_s", values["retry_max_delay_s"], RETRY_MAX_DELAY_S),
@@ -353,7 +444,7 @@ def _preview(owner: str, spec: dict[str, Any]) -> None:
     }
     render(
         owner,
-        spec["template"],
+        spec.template,
         {
             **stand_ins,
             "partition": "aws",
@@ -366,7 +457,7 @@ def _preview(owner: str, spec: dict[str, Any]) -> None:
             },
             "parameters": {key: plain(value) or "unknown" for key, value in values["parameters"].items()},
         },
-        express=spec["express"],
+        express=spec.express,
     )
 
 

@@ -61,6 +61,7 @@ CODES: dict[str, str] = {
     "KW153": "A workflow template that does not render.",
     "KW154": "A VPC from which AWS services may not be reached (a warning).",
     "KW155": "Permit times that do not fit the function's timeout.",
+    "KW156": "A deadline that ends before a sleeping service is awake and the work done.",
 }
 """Every code of the components with its meaning in one line."""
 

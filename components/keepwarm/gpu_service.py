@@ -8,7 +8,8 @@ import pulumi_aws as aws
 from pulumi_aws import appautoscaling, cloudwatch, ec2, ecs, iam, servicediscovery, vpc
 
 from keepwarm import _gpu_hosts, _gpu_size, _gpu_task, limits
-from keepwarm._values import concat
+from keepwarm._values import concat, derive
+from keepwarm.checks import wake
 from keepwarm.checks.function import Architecture
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
@@ -182,6 +183,7 @@ class GpuService(pulumi.ComponentResource):
         self.log_group = logs.name
         self._subnet_ids = spec["subnet_ids"]
         self._path = args.get("network_path")
+        self._wake_s = _wake_s(spec)
         self._permits = limits.service_permits(spec["max_tasks"], spec["concurrency_per_task"])
         self.register_outputs(
             {
@@ -198,7 +200,7 @@ class GpuService(pulumi.ComponentResource):
 
     def binding(self) -> ServiceBinding:
         """What a function needs to find this service."""
-        return {"namespace": self.namespace, "name": self.discovery_name}
+        return {"namespace": self.namespace, "name": self.discovery_name, "wake_s": self._wake_s}
 
     def permits(self) -> int:
         """Requests the service really takes at a time when it is scaled out: the size of its Admission pool."""
@@ -458,6 +460,20 @@ class GpuService(pulumi.ComponentResource):
             alarm_actions=args.get("alarm_topic_arns"),
             **{**signal, "threshold": spec["backlog_per_task"] * max(spec["max_tasks"], 1)},
         )
+
+
+def _wake_s(spec: dict[str, Any]) -> pulumi.Input[float]:
+    """Seconds from the first demand to the first answer; 0 when a task is kept running."""
+    if spec["min_tasks"] > 0:
+        return 0.0
+
+    def total(start_s: float) -> float:
+        if spec["capacity"] is Capacity.FARGATE:
+            return wake.task_wake_s(spec["signal_period_s"], start_s)
+        warm = bool(spec["warm_instances"])
+        return wake.instance_wake_s(spec["signal_period_s"], start_s, warm_instances=warm)
+
+    return derive(total, spec["start_s"])
 
 
 def _locate(owner: pulumi.Resource, spec: dict[str, Any]) -> None:

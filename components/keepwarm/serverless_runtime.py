@@ -341,10 +341,12 @@ class ServerlessRuntime(pulumi.ComponentResource):
         inputs: Any = {
             "functions": {stage: function.arn for stage, function in stages.items()},
             "dead_letters": self._queue.binding(),
-            "timeout_s": self._args.get("deadline_s", DEADLINE_S),
+            "deadline_s": self._args.get("deadline_s", DEADLINE_S),
             **self._shared,
         }
-        for key, given in (("template", "workflow_template"), ("log_days", "log_days")):
+        if self._service is not None:
+            inputs["service"] = self._service.binding()
+        for key, given in (("template", "workflow_template"), ("log_retention_days", "log_days")):
             if given in self._args:
                 inputs[key] = self._args[given]  # type: ignore[literal-required]
         return DurableWorkflow(f"{self._name}-workflow", inputs, self._child)

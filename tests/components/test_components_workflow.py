@@ -194,11 +194,10 @@ REFUSED = [
     ),
     (
         {"template": "{{ nothing }}"},
-        "KW153 DurableWorkflow 'd' template: got \"'nothing' is undefined\"; allowed values dead_letter_url, "
-        "functions, "
-        "parameters, partition, retry_attempts, retry_interval_s, retry_max_delay_s, step_timeouts_s, "
-        "timeout_s; because "
-        "the definition is made from it; fix: correct the template or pass the value",
+        "KW153 DurableWorkflow 'd' template: got \"'nothing' is undefined\"; allowed values busy_wait_s, "
+        "dead_letter_url, deadline_s, execution_s, functions, parameters, partition, retry_attempts, retry_interval_s, "
+        "retry_max_delay_s, step_timeouts_s; because the definition is made from it; fix: correct the "
+        "template or pass the value",
     ),
     (
         {"template": '{"a": 1, "a": 2}'},
@@ -211,14 +210,27 @@ REFUSED = [
         "publish; because a timeout belongs to a step; fix: remove it, or name the step in functions",
     ),
     (
-        {"timeout_s": 60},
+        {"deadline_s": 60, "retry_attempts": 12},
         "\n".join(
-            f"KW123 DurableWorkflow 'd' {state}.Retry: got 2 + 4 + 8 + 16 + 30 + 30 = 90 s; allowed up to the "
-            f"machine's "
-            "TimeoutSeconds, 60 s; because the execution ends before the last attempt; fix: lower MaxAttempts or "
-            "MaxDelaySeconds"
+            f"KW123 DurableWorkflow 'd' {state}.Retry: got 2 + 4 + 8 + 16 + 30 + 30 + 30 + 30 + 30 + 30 + 30 + 30 = "
+            "270 s; allowed up to the machine's TimeoutSeconds, 240 s; because the execution ends before the last "
+            "attempt; fix: lower MaxAttempts or MaxDelaySeconds"
             for state in ("Extract", "Ocr", "Enrich", "Publish")
         ),
+    ),
+    (
+        {"deadline_s": 900, "service": {"namespace": "n", "name": "reader", "wake_s": 750.0}},
+        "KW156 DurableWorkflow 'd' deadline_s: got 900 s; allowed more than 1230 s; because the service sleeps and "
+        "takes up to 750 s to wake, and the steps take up to 480 s: the document that wakes it would be parked; fix: "
+        "raise deadline_s to 1231, keep one task running (min_tasks 1) or instances warm (warm_instances), or lower "
+        "step_timeouts_s",
+    ),
+    (
+        {"service": {"name": "reader", "wake": 3}},
+        "KW100 DurableWorkflow 'd' service.wake: got an unknown input; allowed one of name, namespace, wake_s; because "
+        "a misspelt input would be ignored in silence; fix: did you mean 'wake_s'?\n"
+        "KW102 DurableWorkflow 'd' service.namespace: got nothing; allowed a value; because there is no default for "
+        "it; fix: set service.namespace",
     ),
 ]
 
@@ -228,6 +240,35 @@ def test_given_a_bad_workflow_when_declared_then_it_is_refused_before_anything_e
     args: dict[str, Any], text: str
 ) -> None:
     assert refusal(workflow(**args)) == text
+
+
+@pytest.mark.parametrize("wake_s", [0, 419.0])
+def test_given_a_deadline_that_outlasts_the_wake_when_declared_then_taken(wake_s: float) -> None:
+    reader = {"namespace": "n", "name": "reader", "wake_s": wake_s}
+    assert definition(deadline_s=900, service=reader)["TimeoutSeconds"] == 900 + 120 + 60
+
+
+def test_given_a_wake_known_late_when_resolved_then_refused_in_the_same_words() -> None:
+    late = {"namespace": "n", "name": "reader", "wake_s": pulumi.Output.from_input(421.0)}
+    assert "KW156 DurableWorkflow 'd' deadline_s: got 900 s; allowed more than 901 s" in refusal(
+        workflow(deadline_s=900, service=late)
+    )
+
+
+def test_given_an_express_workflow_when_declared_then_everything_ends_after_five_minutes() -> None:
+    assert definition(kind="express")["TimeoutSeconds"] == 300
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "attempts", "pause_s"), [(900, 6, 30), (86_400, 6, 117), (86_400, 0, 39)]
+)
+def test_given_a_long_deadline_when_nobody_takes_a_step_then_the_history_lasts(
+    deadline_s: int, attempts: int, pause_s: int
+) -> None:
+    states = definition(deadline_s=deadline_s, retry_attempts=attempts)["States"]
+    assert states["PublishPause"] == {"Type": "Wait", "Seconds": pause_s, "Next": "Publish"}
+    rounds = deadline_s / pause_s
+    assert rounds * (3 * (attempts + 1) + 6) <= 20_000
 
 
 def test_given_a_step_the_template_lacks_when_declared_then_the_template_names_it() -> None:
@@ -430,7 +471,9 @@ def test_given_the_shipped_template_when_rendered_then_it_is_json_with_every_ste
         {
             "functions": steps(),
             "step_timeouts_s": dict.fromkeys(steps(), 60),
-            "timeout_s": 900,
+            "deadline_s": 900,
+            "execution_s": 1020,
+            "busy_wait_s": 30,
             "retry_attempts": 3,
             "retry_interval_s": 1,
             "retry_max_delay_s": 10,

@@ -438,8 +438,8 @@ def test_given_a_document_that_can_be_late_only_when_refused_then_it_fails_and_s
         read_pages(late, s3, Pages(NotReady("service space/reader", "no healthy instance")))
     assert str(raised.value) == (
         "KW322 document 'delivery-note.png': got 1.9 s left after 100 s in 7 waits for capacity, the last one for "
-        "KW321 service space/reader, no healthy instance; allowed at least 1 s for the work; because its deadline lasts "
-        "no longer; fix: allow more time (deadline_s), or keep more capacity ready (min_tasks, max_tasks)"
+        "KW321 service space/reader, no healthy instance; allowed at least 1 s for the work; because its deadline "
+        "lasts no longer; fix: allow more time (deadline_s), or keep more capacity ready (min_tasks, max_tasks)"
     )
     with pytest.raises(
         DeadlineExceeded, match=r"got 0.5 s left after 100 s in 7 waits .* for KW321 x; allowed"

@@ -92,6 +92,9 @@ class ServiceBinding(TypedDict):
     """Cloud Map namespace."""
     name: pulumi.Input[str]
     """Cloud Map service; also the `Service` dimension of the `Backlog` metric."""
+    wake_s: NotRequired[pulumi.Input[float]]
+    """Longest time from the first demand to the first answer of a service that sleeps, in seconds; 0 for one that never
+    does. Default: 0."""
 
 
 class CallerNetwork(TypedDict):
