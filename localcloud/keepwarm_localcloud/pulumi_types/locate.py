@@ -168,10 +168,6 @@ def _scaling(tail: str = "") -> Callable[[Aws, Mapping[str, Any]], Candidates]:
     return find
 
 
-def _group_part(aws: Aws, inputs: Mapping[str, Any]) -> Candidates:
-    return [f"{inputs['autoscalingGroupName']}/{inputs['name']}"]
-
-
 def _namespace(aws: Aws, inputs: Mapping[str, Any]) -> Candidates:
     answer = aws.client("servicediscovery").list_namespaces()
     return [n["Id"] for n in answer["Namespaces"] if n["Name"] == inputs["name"]]
@@ -267,8 +263,6 @@ _FINDERS: dict[str, Callable[[Aws, Mapping[str, Any]], Candidates]] = {
     "aws:appautoscaling/target:Target": _scaling(),
     "aws:appautoscaling/policy:Policy": _scaling("name"),
     "aws:appautoscaling/scheduledAction:ScheduledAction": _scaling("name"),
-    "aws:autoscaling/policy:Policy": _group_part,
-    "aws:autoscaling/lifecycleHook:LifecycleHook": _group_part,
     "aws:ecs/cluster:Cluster": _arn("ecs", "cluster/"),
     "aws:ecs/capacityProvider:CapacityProvider": _arn("ecs", "capacity-provider/"),
     "aws:ecs/clusterCapacityProviders:ClusterCapacityProviders": _cluster_providers,

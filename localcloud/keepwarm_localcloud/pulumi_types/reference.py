@@ -12,6 +12,7 @@ from keepwarm_localcloud.pulumi_types.base import ResourceType
 from keepwarm_localcloud.pulumi_types.errors import CODES
 from keepwarm_localcloud.pulumi_types.fields import Field
 from keepwarm_localcloud.pulumi_types.invokes import INVOKES
+from keepwarm_localcloud.pulumi_types.tokens import OWN_USE
 
 _HEAD = """# The engine: real Pulumi against the embedded cloud
 
@@ -82,6 +83,8 @@ def _mark(name: str, of: Field) -> str:
 def _section(kind: ResourceType) -> str:
     known = ", ".join(_mark(name, of) for name, of in sorted(kind.fields.items()))
     lines = [f"### `{kind.token}`", "", f"Import id: {kind.import_id}.", "", f"Properties: {known}."]
+    if kind.token in OWN_USE:
+        lines += ["", f"For a program's own use beside the components: {OWN_USE[kind.token]}."]
     if kind.unsupported:
         lines += [
             "",

@@ -13,7 +13,6 @@ from keepwarm_localcloud.pulumi_types.ec2.security import (
     SecurityGroup,
     SecurityGroupEgressRule,
     SecurityGroupIngressRule,
-    SecurityGroupRule,
 )
 from keepwarm_localcloud.pulumi_types.ec2.template import LaunchTemplate
 
@@ -22,7 +21,6 @@ TYPES: tuple[type[ResourceType], ...] = (
     SecurityGroup,
     SecurityGroupIngressRule,
     SecurityGroupEgressRule,
-    SecurityGroupRule,
     Vpc,
     Subnet,
     RouteTable,

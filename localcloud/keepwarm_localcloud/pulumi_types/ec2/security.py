@@ -3,7 +3,6 @@
 # ruff: noqa: D102, S105
 
 import json
-import zlib
 from typing import Any
 
 from keepwarm_localcloud.pulumi_types.answers import unless_gone
@@ -287,58 +286,3 @@ class SecurityGroupEgressRule(_GroupRule):
     token = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
     spec = _RULE_SPEC
     side = "egress"
-
-
-class SecurityGroupRule(ResourceType):
-    """`aws:ec2/securityGroupRule:SecurityGroupRule`, the older rule resource; the id is made of its content."""
-
-    token = "aws:ec2/securityGroupRule:SecurityGroupRule"
-    spec = """type! securityGroupId! protocol! fromPort! toPort! cidrBlocks! ipv6CidrBlocks! prefixListIds!
-        self!=false sourceSecurityGroupId!? description"""
-    import_id = "group_type_protocol_from_to_source"
-
-    def _permission(self, source: dict[str, Any]) -> dict[str, Any]:
-        groups = [source["sourceSecurityGroupId"]] if source.get("sourceSecurityGroupId") else []
-        return _permission({**source, "securityGroups": groups}, source["securityGroupId"])
-
-    def create(self, call: Call) -> Made:
-        side = call.inputs["type"]
-        getattr(call.client("ec2"), f"authorize_security_group_{side}")(
-            GroupId=call.inputs["securityGroupId"], IpPermissions=[self._permission(call.inputs)]
-        )
-        text = json.dumps(self._permission(call.inputs), sort_keys=True) + side
-        id_ = f"sgrule-{zlib.crc32(text.encode())}"
-        return id_, {"region": call.region, "securityGroupRuleId": ""}
-
-    def read(self, call: Call) -> dict[str, Any] | None:
-        if not call.old.get("securityGroupId"):
-            return None
-        group = first(
-            call, "describe_security_groups", "SecurityGroups", GroupIds=[call.old["securityGroupId"]]
-        )
-        key = "IpPermissions" if call.old["type"] == "ingress" else "IpPermissionsEgress"
-        wanted = self._permission(call.old)
-        for permission in (group or {}).get(key, []):
-            same_ports = all(permission.get(k) == wanted.get(k) for k in ("IpProtocol", "FromPort", "ToPort"))
-            ranges = {r["CidrIp"] for r in permission.get("IpRanges", [])}
-            pairs = {p["GroupId"] for p in permission.get("UserIdGroupPairs", [])}
-            if (
-                same_ports
-                and {r["CidrIp"] for r in wanted.get("IpRanges", [])} <= ranges
-                and {p["GroupId"] for p in wanted.get("UserIdGroupPairs", [])} <= pairs
-            ):
-                return {**call.old, "region": call.region}
-        return None
-
-    def update(self, call: Call) -> dict[str, Any]:
-        self.delete(call)
-        self.create(call)
-        return {}
-
-    def delete(self, call: Call) -> None:
-        side = call.old["type"]
-        unless_gone(
-            lambda: getattr(call.client("ec2"), f"revoke_security_group_{side}")(
-                GroupId=call.old["securityGroupId"], IpPermissions=[self._permission(call.old)]
-            )
-        )

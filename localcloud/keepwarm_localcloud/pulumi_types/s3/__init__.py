@@ -14,7 +14,7 @@ from keepwarm_localcloud.pulumi_types.s3.configurations import (
     BucketServerSideEncryptionConfiguration,
     BucketVersioning,
 )
-from keepwarm_localcloud.pulumi_types.s3.objects import BucketObject, BucketObjectv2
+from keepwarm_localcloud.pulumi_types.s3.objects import BucketObjectv2
 
 TYPES: tuple[type[ResourceType], ...] = (
     Bucket,
@@ -29,5 +29,4 @@ TYPES: tuple[type[ResourceType], ...] = (
     BucketObjectLockConfiguration,
     BucketNotification,
     BucketObjectv2,
-    BucketObject,
 )

@@ -158,10 +158,3 @@ class BucketObjectv2(ResourceType):
             return True
 
         unless_gone(remove)
-
-
-class BucketObject(BucketObjectv2):
-    """`aws:s3/bucketObject:BucketObject`, the older name of the same thing."""
-
-    token = "aws:s3/bucketObject:BucketObject"
-    spec = BucketObjectv2.spec.replace("checksumAlgorithm ", "")
