@@ -1,4 +1,4 @@
-"""Builds the C kernel into the wheel where there is a compiler, and goes on without it where there is none."""
+"""Builds the C kernel into the wheel where there is a compiler, and continues without it where there is none."""
 
 import importlib.util
 import sysconfig
@@ -11,7 +11,7 @@ KERNEL = Path(__file__).parent / "keepwarm_planner" / "kernel"
 
 
 class KernelHook(BuildHookInterface):
-    """The simulator runs without the kernel, only slower: a failed compilation is said, never an error."""
+    """The simulator also runs without the kernel, more slowly: a failed compilation is a warning, never an error."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compiles, and marks a wheel that carries the library as one for this platform."""

@@ -439,7 +439,7 @@ def _merge(stack: Path, answer: "Mapping[str, Any]", write: bool) -> "StackChang
     """An answer's settings laid into a stack, checked by the program's reader, and written if asked."""
     from keepwarm_cli import plan_view
     from keepwarm_planner.answers import stack as stacks
-    from keepwarm_planner.answers.checklist import stack_settings
+    from keepwarm_planner.answers.stack import stack_settings
 
     written = stack_settings(stack)
     sections = stacks.merged(written, answer)

@@ -811,7 +811,7 @@ def resolved_settings(stack: Path) -> dict[str, Any]:
 
     Raises KW513 with everything that the program refuses.
     """
-    from keepwarm_planner.answers.checklist import stack_settings
+    from keepwarm_planner.answers.stack import stack_settings
 
     written = stack_settings(stack)
     resolved = _resolved(stack, written)
@@ -866,7 +866,7 @@ def accepted(stack: Path, written: dict[str, Any]) -> bool:
 
 def stack_of(stack: Path) -> tuple[dict[str, Any], str | None]:
     """A stack's settings with their defaults, and its region."""
-    from keepwarm_planner.answers.checklist import own_settings, stack_config
+    from keepwarm_planner.answers.stack import own_settings, stack_config
 
     config = stack_config(stack)
     written, region = own_settings(config), config.get("aws:region")

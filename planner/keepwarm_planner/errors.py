@@ -8,7 +8,7 @@ CODES: dict[str, str] = {
     "KW504": "A trace is empty.",
     "KW505": "A trace has a value that is not a number, is infinite or negative.",
     "KW506": "A trace is not in time order.",
-    "KW507": "A trace mixes units or its unit can't be told.",
+    "KW507": "A trace mixes units, or its unit is not stated.",
     "KW508": "A trace lacks a column, or a line has the wrong number of columns.",
     "KW509": "A trace or run is larger than the bound that was set.",
     "KW510": "The region is not in the price file.",

@@ -1,10 +1,10 @@
 """Prices from a dated data file: per region, with the pages they come from, overridable, no network.
 
 The file is `data/prices.json`. An override file is JSON of the same shape and may hold any part of it; its
-own `dated` is required, so that nobody takes a stale figure for the shipped one.
+own `dated` is required, so that a stale figure is not taken for a shipped one.
 
 Its `checks` say which prices were read against which source. A price that no check covers is unchecked: it is used,
-but whoever shows a figure made of it says so.
+but every answer that uses it names it.
 """
 
 import json

@@ -22,12 +22,13 @@ from keepwarm_planner import prices
 from keepwarm_planner.answers.breakeven import Comparison, breakeven
 from keepwarm_planner.answers.budget import estimate
 from keepwarm_planner.answers.calibration import calibrate
-from keepwarm_planner.answers.checklist import Facts, answer, as_html, as_text, stack_settings
+from keepwarm_planner.answers.checklist import Facts, answer, as_html, as_text
 from keepwarm_planner.answers.cold_path import ColdPath
 from keepwarm_planner.answers.fit import fit
 from keepwarm_planner.answers.platforms import candidates_of
 from keepwarm_planner.answers.settings import settings_yaml
 from keepwarm_planner.answers.size import Target, kind_of, size
+from keepwarm_planner.answers.stack import stack_settings
 from keepwarm_planner.answers.workload import PRESETS, FitWorkload, Gpu, SideEffects, State, load_workloads
 from keepwarm_planner.errors import CODES, PlannerError
 from keepwarm_planner.model import design_file
@@ -227,8 +228,8 @@ def test_given_starts_of_several_functions_when_calibrated_then_one_must_be_name
     with pytest.raises(PlannerError) as caught:
         calibrate([path])
     assert str(caught.value) == (
-        f"KW514 {path}: got starts of 2 functions (classify 3, ocr 9); allowed one function; because starts of"
-        " different functions are no one distribution; fix: --function classify"
+        f"KW514 {path}: got starts of 2 functions (classify 3, ocr 9); allowed one function; because"
+        " different functions' starts don't come from one distribution; fix: --function classify"
     )
     for name in ("classify", "classify-function-4f"):
         assert calibrate([path], function=name).laws["imports"].mean == pytest.approx(0.201)

@@ -18,10 +18,9 @@ from typer.testing import CliRunner
 from keepwarm_cli.plan import app
 from keepwarm_planner import prices
 from keepwarm_planner.answers.budget import estimate
-from keepwarm_planner.answers.checklist import stack_settings
 from keepwarm_planner.answers.cold_path import ColdPath
 from keepwarm_planner.answers.settings import ROOM, derive, permits
-from keepwarm_planner.answers.stack import merged, update, with_sections
+from keepwarm_planner.answers.stack import merged, stack_settings, update, with_sections
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.model.design import Design, Tracking, Workload
 from keepwarm_planner.model.engine import Outcome, run

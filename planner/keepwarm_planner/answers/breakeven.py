@@ -36,7 +36,7 @@ class Comparison:
     cold_s: float = 30.0
     """Mean time of a cold start: paid for and waited for."""
     idle_s: float = 900.0
-    """Idle time until the sleeping side lets go."""
+    """Idle seconds before the side that sleeps is released."""
     session_s: float = 3600.0
     """Length of a stretch of work (`service` only)."""
     cold_cost: float = 0.0
@@ -210,7 +210,7 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
     if crossing is not None:
         note = f"above a duty cycle of {crossing:.2%} always on is cheaper"
     elif all(p.zero <= p.always for p in points):
-        note = "scale to zero is never dearer"
+        note = "scale to zero never costs more"
     else:
         note = "always on is cheaper at every duty cycle"
     if c.kind == "service" and crossing is not None and crossing < 0.05:
@@ -220,14 +220,14 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
         )
     sensitivity: list[tuple[str, float | None]] = []
     for label, factor in (("-20 %", 0.8), ("+20 %", 1.2), ("x2", 2.0)):
-        dearer = _Rates(
+        changed_rates = _Rates(
             rates.busy_zero,
             rates.idle_zero,
             rates.fixed_always * factor,
             rates.busy_always * factor,
             rates.request,
         )
-        sensitivity.append((f"always-on price {label}", _crossing(c, dearer)))
+        sensitivity.append((f"always-on price {label}", _crossing(c, changed_rates)))
     moved = [("cold_s", "cold start"), ("idle_s", "idle time"), ("service_s", "service time")]
     if c.kind == "service":
         moved.append(("session_s", "session"))

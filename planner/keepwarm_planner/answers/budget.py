@@ -21,7 +21,7 @@ BUDGETED = ("runtime_init", "imports", "fetch", "verify", "load", "warmup")
 """Phases that a stack budgets, beside the total."""
 
 HEADROOM = 1.25
-"""Of a stack's budget over the estimated 99th percentile."""
+"""A stack's budget over the estimated 99th percentile."""
 
 MITIGATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "provisioned concurrency": (
@@ -133,7 +133,7 @@ def estimate(
     measured: set[str] = set()
     if calibration is not None:
         starts = calibration.samples
-        # what the caller states himself stands above what was measured elsewhere
+        # a law that the caller gives takes precedence over a measured one
         measured = set(calibration.laws) - set(path.given)
         for name in measured:
             law = laws[name] = calibration.laws[name]
@@ -189,6 +189,3 @@ def _ceiling(ms: float) -> int:
         return max(ceil(ms), 1)
     step = int(10 ** (len(str(int(ms))) - 2))
     return ceil(ms / step - 1e-9) * step
-
-
-# ---- calibration ------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Calibration:
     skipped_lines: int
 
     def assumed_total(self, path: ColdPath, seed: int = 1) -> dict[str, float]:
-        """What the assumptions alone say of the very phases that were measured."""
+        """What the assumptions alone predict for the phases that were measured."""
         laws, _ = phase_laws(path)
         return quantiles_of(sample(laws, [p for p in PHASES if p in self.laws], seed))
 
@@ -134,7 +134,7 @@ def calibrate(
                     who,
                     f"starts of {len(begun)} functions ({counts})",
                     "one function",
-                    because="starts of different functions are no one distribution",
+                    because="different functions' starts don't come from one distribution",
                     fix=f"{option} {begun[0]}",
                 )
             wanted = prefer
@@ -213,7 +213,7 @@ def _phases(event: Mapping[str, object], file: Path, line: int) -> dict[str, flo
         if name not in PHASES:
             raise PlannerError("KW514", str(file), f"phase {name!r}", ", ".join(PHASES), line=line)
         if value is None:
-            # the runtime would have timed its own phases: null says there was none, not that nobody looked
+            # the runtime would have timed its own phases: null means that there was none, not that it was not timed
             if name not in OUTSIDE:
                 nothing[name] = 0.0
             continue

@@ -254,7 +254,7 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
         return _missing(
             7,
             [],
-            "say what arrives: --requests-per-s and --service-s (the saving depends on the duty cycle)",
+            "give the load: --requests-per-s and --service-s (the saving depends on the duty cycle)",
         )
     classify = _section(_section(settings, "functions"), "classify")
     pool = _section(settings, "warm_pool")
@@ -330,7 +330,7 @@ def as_text(answers: list[Answer]) -> str:
 
 
 def as_html(answers: list[Answer]) -> str:
-    """A section for the report; no styles of its own but classes `ok`, `fail`, `open`."""
+    """A section for the report, with the classes `ok`, `fail` and `open` and no styles."""
     from html import escape
 
     items = []
@@ -342,35 +342,6 @@ def as_html(answers: list[Answer]) -> str:
             f'<li class="{kind}"><h3>{escape(a.question)}</h3><p>{escape(a.text)}</p><ul>{evidence}</ul>{fix}</li>'
         )
     return f'<section id="checklist"><h2>Checklist</h2><ol>{"".join(items)}</ol></section>'
-
-
-def stack_settings(path: Path) -> dict[str, Any]:
-    """The `keepwarm:` settings of a stack file as they are written, without defaults. Raises KW503 or KW513."""
-    return own_settings(stack_config(path))
-
-
-def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The `keepwarm:` settings of a configuration, by their names without that."""
-    return {k.removeprefix("keepwarm:"): v for k, v in config.items() if k.startswith("keepwarm:")}
-
-
-def stack_config(path: Path) -> dict[str, Any]:
-    """The whole configuration of a stack file as it is written. Raises KW503 or KW513."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise PlannerError("KW503", str(path), e.strerror or str(e), "a stack file") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        mark = getattr(e, "problem_mark", None)
-        raise PlannerError(
-            "KW513", str(path), str(e).splitlines()[0], "YAML", line=mark.line + 1 if mark else None
-        ) from e
-    config = document.get("config") if isinstance(document, dict) else None
-    if not isinstance(config, dict):
-        raise PlannerError("KW513", str(path), "no config", "a stack file with `config:`")
-    return config
 
 
 def facts_from_report(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:

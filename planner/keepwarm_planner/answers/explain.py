@@ -1,4 +1,4 @@
-"""Figures that can say where they come from."""
+"""Figures with their formulas and inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

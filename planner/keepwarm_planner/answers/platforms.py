@@ -58,7 +58,7 @@ class Candidate:
     misses: list[str]
     """What it does not meet."""
     cold_p99_s: float | None
-    """Start-up of a cold request at its 99th percentile; 0 where nobody waits for one."""
+    """Start-up of a cold request at its 99th percentile; 0 where no request waits for one."""
     cold_share: float
     """Requests that meet it."""
     cost_month: float | None

@@ -1,4 +1,4 @@
-"""A stack file and what the planner found: the sections as they must read, and the file with only those changed.
+"""A stack file: read, and written with only those sections changed that an answer changes.
 
 A stack file is written by people and has comments; only the sections that change are written anew, the other lines
 stay as they are.
@@ -9,14 +9,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keepwarm_planner.answers.checklist import stack_settings
+from keepwarm_planner import yaml_file
 from keepwarm_planner.errors import PlannerError
 
 NAMESPACE = "keepwarm:"
 WHOLE = {"warm_pool"}
-"""Sections that an answer replaces: a schedule of the old pool is none of the new one."""
+"""Sections that an answer replaces: the old pool's schedules don't carry over to the new one."""
 
 _KEY = re.compile(r"^( +)(['\"]?)([A-Za-z0-9_.:-]+?)\2\s*:(?:\s|$)")
+
+
+def stack_settings(path: Path) -> dict[str, Any]:
+    """The `keepwarm:` settings of a stack file as they are written, without defaults. Raises KW503 or KW513."""
+    return own_settings(stack_config(path))
+
+
+def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The `keepwarm:` settings of a configuration, by their names without that."""
+    return {k.removeprefix(NAMESPACE): v for k, v in config.items() if k.startswith(NAMESPACE)}
+
+
+def stack_config(path: Path) -> dict[str, Any]:
+    """The whole configuration of a stack file as it is written. Raises KW503 or KW513."""
+    document = yaml_file.read(path, "a stack file")
+    config = document.get("config") if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise PlannerError("KW513", str(path), "no config", "a stack file with `config:`")
+    return config
 
 
 def merged(written: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +180,4 @@ def _settings_in(text: str) -> dict[str, Any] | None:
     except yaml.YAMLError:
         return None
     config = document.get("config") if isinstance(document, dict) else None
-    if not isinstance(config, dict):
-        return None
-    return {k.removeprefix(NAMESPACE): v for k, v in config.items() if k.startswith(NAMESPACE)}
+    return own_settings(config) if isinstance(config, dict) else None

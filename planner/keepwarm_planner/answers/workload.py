@@ -5,6 +5,7 @@ from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 
+from keepwarm_planner import yaml_file
 from keepwarm_planner.cost import Architecture, FunctionSize
 from keepwarm_planner.errors import PlannerError
 
@@ -183,17 +184,7 @@ PRESETS: dict[str, FitWorkload] = {
 
 def load_workloads(path: Path) -> list[FitWorkload]:
     """Workloads of a YAML file: a list, or `workloads:` with one. Raises KW513 with a suggestion for a wrong key."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise PlannerError("KW503", str(path), e.strerror or str(e), "a readable file") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        mark = getattr(e, "problem_mark", None)
-        raise PlannerError(
-            "KW513", str(path), str(e).splitlines()[0], "YAML", line=mark.line + 1 if mark else None
-        ) from e
+    document = yaml_file.read(path)
     if isinstance(document, dict) and set(document) == {"workloads"}:
         document = document["workloads"]
     if not isinstance(document, list) or not document:

@@ -25,7 +25,7 @@ VARIABLE = "KEEPWARM_KERNEL"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One of the two kernels. `note` says why the C kernel is not the one, where that was not chosen."""
+    """One of the two kernels. `note` says why the C kernel does not run, unless that was asked for."""
 
     name: str
     note: str = ""
@@ -102,3 +102,12 @@ def choose(requests: float, wanted: str | None = None) -> Kernel:
             ) from e
         return Kernel("python", note=f"C kernel not used: {e}")
     return Kernel("c", native=native)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    import os
+
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -19,7 +19,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keepwarm_planner import cost
+from keepwarm_planner import cost, yaml_file
 from keepwarm_planner.cost import Architecture
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.model.design import Design, Downstream, Queue, Retry, System, Tracking
@@ -165,17 +165,7 @@ def system_from(values: object, who: str) -> System:
 
 def load(path: Path) -> DesignFile:
     """Reads a design file. Raises KW503 or KW513 with the line or the key at fault."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise PlannerError("KW503", str(path), e.strerror or str(e), "a readable file") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        mark = getattr(e, "problem_mark", None)
-        raise PlannerError(
-            "KW513", str(path), str(e).splitlines()[0], "YAML", line=mark.line + 1 if mark else None
-        ) from e
+    document = yaml_file.read(path)
     if not isinstance(document, dict):
         raise PlannerError("KW513", str(path), type(document).__name__, "a mapping with `designs`")
     unknown = set(document) - {"workload", "designs"}

@@ -17,7 +17,7 @@ from math import ceil, fsum
 from keepwarm_planner import cost
 from keepwarm_planner.cost import MONTH_S
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.kernel import Kernel, choose
+from keepwarm_planner.kernel import Kernel, choose, cores
 from keepwarm_planner.kernel.shape import BINS, CoreDesign, S, quantile
 from keepwarm_planner.model.control import Control
 from keepwarm_planner.model.design import Design, Workload
@@ -140,7 +140,7 @@ def run(
             "a trace with duration_s or duration_ms, or --service",
         )
     chosen = choose(workload.source.expected() * len(designs) * replications, kernel)
-    workers = min(_cores(), len(designs) * replications) if chosen.name == "c" else 1
+    workers = min(cores(), len(designs) * replications) if chosen.name == "c" else 1
     passes = [
         _Pass(designs, workload, chosen, f"{seed}/{r}", tick_s, timeline and r == 0, lag_s)
         for r in range(replications)
@@ -197,14 +197,6 @@ class _Workers:
             return
         for future in [self._pool.submit(job) for job in jobs]:
             future.result()
-
-
-def _cores() -> int:
-    import os
-
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _part(progress: Advance, i: int, n: int) -> Advance:

@@ -6,7 +6,6 @@ figures of the whole horizon contain the first cold starts. `warmup_s` cuts a be
 from the same runs.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,9 +13,10 @@ from dataclasses import dataclass
 from math import fsum, isfinite
 
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.kernel import Kernel, choose
+from keepwarm_planner.kernel import Kernel, choose, cores
 from keepwarm_planner.kernel.plain import Row
-from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of
+from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
+from keepwarm_planner.traffic.source import DAY_S, MAX_REQUESTS
 
 IDLE_TIMEOUT_S = 600.0
 REPLICATIONS = 20
@@ -24,10 +24,8 @@ BATCHES = 32
 """Batches of one long replication when there is only one: their means give the interval."""
 
 NO_LIMIT = 2**62
-MAX_REQUESTS = 2e10
-DAY_S = 86_400.0
 AUTO_REQUESTS = 5e6
-"""Requests per replication that a horizon nobody named aims at."""
+"""Requests per replication that the default horizon aims at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +223,7 @@ def run_replications(
             except BaseException as e:  # carried to the caller below
                 failures.append(e)
 
-    count = min(workers or _cores(), s.replications) if kernel.name == "c" else 1
+    count = min(workers or cores(), s.replications) if kernel.name == "c" else 1
     if count == 1:
         work()
     else:
@@ -237,12 +235,6 @@ def run_replications(
     if failures:
         raise failures[0]
     return [rows for rows in results if rows is not None]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def figures_between(
@@ -269,19 +261,13 @@ def figures_between(
         provisioned_fraction=fraction_of([row[5] for row, _ in samples], arrivals),
         instances=mean_of([provisioned + row[4] / span for row, span in samples])
         if len(set(spans)) == 1
-        else _weighted([provisioned * span + row[4] for row, span in samples], spans),
+        else ratio_of([provisioned * span + row[4] for row, span in samples], spans),
         busy=mean_of([row[3] / span for row, span in samples])
         if len(set(spans)) == 1
-        else _weighted([row[3] for row, _ in samples], spans),
+        else ratio_of([row[3] for row, _ in samples], spans),
         requests=int(fsum(arrivals)),
         from_s=from_s,
     )
-
-
-def _weighted(parts: list[float], spans: list[float]) -> Estimate:
-    from keepwarm_planner.model.estimate import ratio_of
-
-    return ratio_of(parts, spans)
 
 
 def _minus(row: Row, before: Row) -> Row:

@@ -13,7 +13,7 @@ from math import exp, fsum, isfinite, sqrt
 from random import Random
 
 from keepwarm_planner.errors import PlannerError
-from keepwarm_planner.kernel import Kernel, choose
+from keepwarm_planner.kernel import Kernel, choose, cores
 from keepwarm_planner.kernel.plain import Row
 from keepwarm_planner.kernel.tail import TailRow
 from keepwarm_planner.model.estimate import Estimate, mean_of, ratio_of, relative_half_width
@@ -22,7 +22,6 @@ from keepwarm_planner.model.plain import (
     PlainFigures,
     PlainReport,
     PlainScenario,
-    _cores,
     run_replications,
     simulate_plain,
 )
@@ -152,7 +151,7 @@ def _steady(
                 return
             results[i] = _stretch(s, law, kernel, f"{s.seed}/{first + i}", ends)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_cores(), count) - 1)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(cores(), count) - 1)]
     if kernel.native is None:
         threads = []
     for thread in threads:

@@ -8,7 +8,7 @@ has durations. Files come in two shapes:
 * counts: `minute,count` lines, or a line per function with columns `1`..`1440` as the public Azure Functions
   traces have (https://github.com/Azure/AzurePublicDataset, AzureFunctionsDataset2019).
 
-The unit stands in the column's name, so that it can't be guessed wrong.
+The unit is part of the column's name, so that it need not be guessed.
 """
 
 import csv
@@ -314,7 +314,7 @@ def _number(cell: bytes | str, path: Path, line: int) -> float:
                 str(path),
                 repr(text),
                 "numbers alone",
-                because="the unit stands in the column's name",
+                because="the unit is part of the column's name",
                 line=line,
             ) from None
         raise PlannerError("KW505", str(path), repr(text[:40]), "a number", line=line) from None
