@@ -27,7 +27,7 @@ MAY_USE = {
     "engine": {"pulumi_types"},
 }
 """Folder or module -> what else of the embedded cloud it may import, `BASE` apart."""
-SHARED_BY_SERVICES = {"context", "errors", "roles", "sdk_calls"}
+SHARED_BY_SERVICES = {"context", "dispatch", "errors", "roles", "sdk_calls"}
 """Modules of `services/` that the folders in it may use; one service's folder never imports another's."""
 
 

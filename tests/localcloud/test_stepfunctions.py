@@ -17,10 +17,12 @@ from botocore.exceptions import ClientError
 
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
-from keepwarm_localcloud.services.stepfunctions import StepFunctionsService, execution, service
+from keepwarm_localcloud.services.stepfunctions import StepFunctionsService, execution, host, lifecycle, model
 from keepwarm_localcloud.services.stepfunctions.execution import MAX_EVENTS, Execution
 from keepwarm_localcloud.services.stepfunctions.failures import Aborted, StateFailure
-from keepwarm_localcloud.services.stepfunctions.interpreter import Interpreter, Stay, timestamp
+from keepwarm_localcloud.services.stepfunctions.interpreter import Interpreter
+from keepwarm_localcloud.services.stepfunctions.values import timestamp
+from keepwarm_localcloud.services.stepfunctions.visit import Stay
 from tests.support.patience import PATIENCE_S, until
 
 ROLE = "arn:aws:iam::123456789021:role/flow"
@@ -932,8 +934,8 @@ def test_given_a_synchronous_child_when_the_parent_gives_up_then_the_child_is_st
 def test_given_as_many_executions_as_are_kept_when_another_starts_then_the_oldest_closed_one_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert service.KEPT_EXECUTIONS == 50_000
-    monkeypatch.setattr(service, "KEPT_EXECUTIONS", 3)
+    assert model.KEPT_EXECUTIONS == 50_000
+    monkeypatch.setattr(lifecycle, "KEPT_EXECUTIONS", 3)
     kept = StepFunctionsService()
     for name, status in (("old", "RUNNING"), ("closed", "FAILED"), ("late", "SUCCEEDED")):
         kept.executions[name] = Execution(name, name, "m", {}, "STANDARD", ROLE, "{}", 0.0, status=status)
@@ -1053,7 +1055,7 @@ def test_given_a_call_under_way_when_its_sibling_fails_then_what_comes_of_it_is_
 
         return call
 
-    monkeypatch.setattr(service._Run, "task", slow)
+    monkeypatch.setattr(host.RunHost, "task", slow)
     task = {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage", "Parameters": {}, "Next": "After"}
     fails = {
         "StartAt": "H",

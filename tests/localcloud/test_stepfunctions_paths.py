@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepwarm_localcloud.services.stepfunctions import intrinsics, paths
+from keepwarm_localcloud.services.stepfunctions.choice_rules import like
 from keepwarm_localcloud.services.stepfunctions.failures import StateFailure
-from keepwarm_localcloud.services.stepfunctions.interpreter import _like
 from keepwarm_localcloud.services.stepfunctions.validation import validate
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -211,9 +211,9 @@ def test_given_any_arguments_when_formatted_then_they_appear_in_order(values: li
 @given(text=st.text(max_size=8))
 def test_given_any_text_when_matched_then_itself_and_a_star_match(text: str) -> None:
     literal = text.replace("\\", "\\\\").replace("*", "\\*")
-    assert _like(text, "*")
-    assert _like(text, literal)
-    assert not _like(text + "x", literal)
+    assert like(text, "*")
+    assert like(text, literal)
+    assert not like(text + "x", literal)
 
 
 @settings(max_examples=200)

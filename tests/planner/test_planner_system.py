@@ -424,7 +424,7 @@ def test_given_another_decision_in_the_runtime_when_asked_then_planner_and_cloud
         ("keepwarm_localcloud.services.lambda_.pools", ("expired", "newest_idle", "Placement")),
         ("keepwarm_localcloud.services.lambda_.model", ("BurstRate",)),
         (
-            "keepwarm_localcloud.services.autoscaling.service",
+            "keepwarm_localcloud.services.autoscaling.scaling",
             ("track", "step_capacity", "TargetTracking", "Step"),
         ),
     ],

@@ -1,9 +1,8 @@
 """The API of ECS. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html"""
 
-import re
-
 from keepwarm_localcloud.ports import TasksPort
 from keepwarm_localcloud.request import AwsError, Request, Response
+from keepwarm_localcloud.services.dispatch import operation_named
 from keepwarm_localcloud.services.ecs.api_clusters import ClustersApi
 from keepwarm_localcloud.services.ecs.api_services import ServicesApi
 from keepwarm_localcloud.services.ecs.state import CONTENT_TYPE
@@ -20,8 +19,7 @@ class EcsService(ClustersApi, ServicesApi, TasksPort):
 
     def handle(self, request: Request) -> Response | None:
         """Answer an operation of `AmazonEC2ContainerServiceV20141113`."""
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", request.target()).lower()
-        method = getattr(self, f"_do_{name}", None)
+        method = operation_named(self, request.target())
         if method is None:
             raise AwsError("UnsupportedFeatureException", f"ECS has no operation '{request.target()}' here")
         body = request.json()

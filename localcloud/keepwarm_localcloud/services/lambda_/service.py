@@ -1,7 +1,6 @@
 """The service: takes requests of the REST API apart, hands them to the operations, and writes the answers."""
 
 import json
-import re
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Any
 from keepwarm_localcloud.ports import FunctionsPort
 from keepwarm_localcloud.request import AwsError, Caller, Request, Response
 from keepwarm_localcloud.services.context import Context
+from keepwarm_localcloud.services.dispatch import snake
 from keepwarm_localcloud.services.lambda_.aliases import Aliases
 from keepwarm_localcloud.services.lambda_.capacity import CapacityProviders
 from keepwarm_localcloud.services.lambda_.code import CodeStore
@@ -161,7 +161,7 @@ class LambdaService(FunctionsPort):
         return Response(operation.status, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
     def _operation(self, name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        method = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        method = snake(name)
         for part in (
             self.functions,
             self._aliases,

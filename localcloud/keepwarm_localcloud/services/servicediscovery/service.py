@@ -13,6 +13,7 @@ from typing import Any
 from keepwarm_localcloud.ports import RegistryPort
 from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.context import Context
+from keepwarm_localcloud.services.dispatch import operation_named
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 HTTP_NAME = re.compile(r"[!-~]{1,1024}")
@@ -90,8 +91,7 @@ class ServiceDiscoveryService(RegistryPort):
 
     def handle(self, request: Request) -> Response | None:
         """Answer an operation of `Route53AutoNaming`."""
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", request.target()).lower()
-        method = getattr(self, f"_do_{name}", None)
+        method = operation_named(self, request.target())
         if method is None:
             raise AwsError(
                 "UnknownOperationException", f"Cloud Map has no operation '{request.target()}' here"

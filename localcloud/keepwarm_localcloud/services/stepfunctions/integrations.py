@@ -10,7 +10,7 @@ from typing import Any
 from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.sdk_calls import Roles, SdkFailure, call_api
 from keepwarm_localcloud.services.stepfunctions.failures import StateFailure
-from keepwarm_localcloud.services.stepfunctions.interpreter import compact
+from keepwarm_localcloud.services.stepfunctions.values import compact
 
 
 def split(resource: str) -> tuple[str, str, bool]:

@@ -4,19 +4,12 @@ https://states-language.net/spec.html; history events as
 https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html
 """
 
-import json
-import random
-import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from keepwarm_localcloud.clockwork.clock import Clock
-from keepwarm_localcloud.services.stepfunctions import intrinsics, paths
-from keepwarm_localcloud.services.stepfunctions.failures import TIMEOUTS, Aborted, PathError, StateFailure
+from keepwarm_localcloud.services.stepfunctions import paths
+from keepwarm_localcloud.services.stepfunctions.choice_rules import holds
+from keepwarm_localcloud.services.stepfunctions.failures import Aborted, PathError, StateFailure
 from keepwarm_localcloud.services.stepfunctions.fibers import (
     FAILED,
     Call,
@@ -26,195 +19,21 @@ from keepwarm_localcloud.services.stepfunctions.fibers import (
     Sleep,
     Steps,
 )
+from keepwarm_localcloud.services.stepfunctions.task_log import TaskLog
+from keepwarm_localcloud.services.stepfunctions.values import (
+    MAX_PAYLOAD_BYTES,
+    check_size,
+    compact,
+    parsed_time,
+    timestamp,
+)
+from keepwarm_localcloud.services.stepfunctions.visit import Host, Scope, Stay, Visit
 
-MAX_PAYLOAD_BYTES = 262_144
-"""Largest input or result of a state. https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
 DEFAULT_TASK_TIMEOUT_S = 99_999_999.0
-
-Scope = dict[str, Any]
-
-
-class Host(Protocol):
-    """What a running state machine needs from the service."""
-
-    clock: Clock
-    random: random.Random
-
-    def event(self, kind: str, previous: int, **details: Any) -> int:
-        """Append a history event and give its id.
-
-        Raises:
-            StateFailure: the history is full (`States.Runtime`).
-        """
-        ...
-
-    def aborted(self, stays: "list[Stay]") -> None:
-        """Append the history events of what was cut short."""
-        ...
-
-    def task(self, resource: str, parameters: Any) -> Callable[[], Any]:
-        """Give the blocking call of a task."""
-        ...
-
-    def job(self, resource: str, parameters: Any, signal: Signal) -> Callable[[], Any]:
-        """Give the call that starts a `.sync` job; the signal is settled when the job ends."""
-        ...
-
-    def abandon(self, signal: Signal) -> None:
-        """Nobody waits any more: stop the job of the signal and forget its token."""
-        ...
-
-    def new_token(self) -> str:
-        """Make a task token."""
-        ...
-
-    def expect(self, token: str, signal: Signal) -> None:
-        """Route SendTask* for this token to the signal."""
-        ...
-
-
-def timestamp(at_s: float) -> str:
-    """Time as the context object and Timestamp fields write it."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _parsed_time(value: Any) -> datetime | None:
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt]", value):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
-
-
-def compact(value: Any) -> str:
-    """JSON as Step Functions stores it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _check_size(name: str, value: Any) -> None:
-    """Refuse what no state may give on; by its own name, but not by States.ALL, that can be caught."""
-    if len(compact(value).encode()) > MAX_PAYLOAD_BYTES:
-        raise StateFailure(
-            "States.DataLimitExceeded",
-            f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes"
-            " service limit.",
-        )
 
 
 ABORTABLE = frozenset({"Task", "Wait", "Parallel", "Map"})
 """Types of states that have an event for being cut short; the others are over at once."""
-
-
-@dataclass(slots=True, eq=False)
-class Stay:
-    """What is under way and may be cut short: a state, an item of a Map, a branch, or all of an execution.
-
-    History events of it are written under its lock and only while it is not cut: nothing comes after its abort.
-    """
-
-    event: str = ""
-    """History event of its being cut short; none for branches and executions."""
-    previous: Callable[[], int] = lambda: 0
-    """Id of its last event so far."""
-    details: dict[str, Any] = field(default_factory=dict)
-    inside: dict["Stay", None] = field(default_factory=dict)
-    cut: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """The same for everything in one execution."""
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the lock for an event.
-
-        Raises:
-            Aborted: this was cut short.
-        """
-        with self.lock:
-            if self.cut:
-                raise Aborted
-            yield
-
-    def begin(self, event: str, previous: Callable[[], int], **details: Any) -> "Stay":
-        """Begin something inside; under the lock."""
-        stay = Stay(event, previous, details, lock=self.lock)
-        self.inside[stay] = None
-        return stay
-
-    def end(self, stay: "Stay") -> None:
-        """End something inside; under the lock.
-
-        Raises:
-            Aborted: it was cut short before.
-        """
-        if stay.cut:
-            raise Aborted
-        if stay is not self:
-            del self.inside[stay]
-
-    def cut_inside(self) -> "list[Stay]":
-        """Cut everything inside short; under the lock. Gives what needs an event for that, innermost first."""
-        found: list[Stay] = []
-        for stay in self.inside:
-            stay.cut = True
-            found += [*stay.cut_inside(), *([stay] if stay.event else [])]
-        self.inside.clear()
-        return found
-
-
-@dataclass(slots=True)
-class _Visit:
-    """One stay in one state."""
-
-    name: str
-    state: dict[str, Any]
-    raw: Any
-    context: dict[str, Any]
-    scope: Scope
-    event_id: int
-    entered_s: float
-    """Before the history says so: who reads the history and moves the clock must not move this."""
-    stay: Stay
-    """Its own, or that around it for a state that is over at once."""
-    failed_s: float = 0.0
-    """Likewise, of the last failure."""
-    input: Any = None
-    attempts: dict[int, int] = field(default_factory=dict)
-
-    def last(self) -> int:
-        """Id of the last event so far."""
-        return self.event_id
-
-    def read(self, text: str, data: Any = None) -> Any:
-        """Read a path from the effective input, or from `data`."""
-        return paths.read(text, self.input if data is None else data, self.context, self.scope)
-
-    def fill(self, template: Any, data: Any) -> Any:
-        """Evaluate a payload template."""
-        if isinstance(template, list):
-            return [self.fill(item, data) for item in template]
-        if not isinstance(template, dict):
-            return template
-        out: dict[str, Any] = {}
-        for key, item in template.items():
-            if not key.endswith(".$"):
-                out[key] = self.fill(item, data)
-            else:
-                out[key[:-2]] = self.value(item, data)
-        return out
-
-    def value(self, text: str, data: Any) -> Any:
-        """Evaluate a path or an intrinsic function call."""
-        try:
-            if intrinsics.is_call(text):
-                return intrinsics.evaluate(text, lambda p: paths.read(p, data, self.context, self.scope))
-            return paths.read(text, data, self.context, self.scope)
-        except PathError as error:
-            # A template that can't be filled fails as ParameterPathFailure, which can be caught.
-            raise StateFailure(
-                "States.ParameterPathFailure", f"{error.cause} (state '{self.name}')"
-            ) from error
 
 
 class Interpreter:
@@ -241,7 +60,7 @@ class Interpreter:
             entered_s = self.host.clock.now_s()
             context["State"] = {"Name": name, "EnteredTime": timestamp(entered_s), "RetryCount": 0}
             kind = state["Type"]
-            visit = _Visit(name, state, value, context, scope, previous, entered_s, around)
+            visit = Visit(name, state, value, context, scope, previous, entered_s, around)
             with around.writing():
                 visit.event_id = self.host.event(
                     f"{kind}StateEntered",
@@ -276,15 +95,15 @@ class Interpreter:
                 return value, previous
             name = following
 
-    def _state(self, visit: _Visit) -> Steps:
+    def _state(self, visit: Visit) -> Steps:
         state = visit.state
         while True:
             visit.failed_s = 0.0
             try:
                 visit.input = self._narrow(visit, state.get("InputPath", "$"), visit.raw)
-                handler: Callable[[_Visit], Steps] = getattr(self, f"_{state['Type'].lower()}")
+                handler: Callable[[Visit], Steps] = getattr(self, f"_{state['Type'].lower()}")
                 value, following = yield from handler(visit)
-                _check_size(visit.name, value)
+                check_size(visit.name, value)
                 return value, following
             except StateFailure as failure:
                 pause_s = self._retry(visit, failure)
@@ -294,10 +113,10 @@ class Interpreter:
             visit.context["State"]["RetryCount"] += 1
 
     @staticmethod
-    def _narrow(visit: _Visit, path: str | None, data: Any) -> Any:
+    def _narrow(visit: Visit, path: str | None, data: Any) -> Any:
         return {} if path is None else paths.read(path, data, visit.context, visit.scope)
 
-    def _retry(self, visit: _Visit, failure: StateFailure) -> float | None:
+    def _retry(self, visit: Visit, failure: StateFailure) -> float | None:
         for index, rule in enumerate(visit.state.get("Retry", [])):
             if not failure.matches(rule["ErrorEquals"]):
                 continue
@@ -310,7 +129,7 @@ class Interpreter:
             return self.host.random.uniform(0, pause_s) if rule.get("JitterStrategy") == "FULL" else pause_s
         return None
 
-    def _catch(self, visit: _Visit, failure: StateFailure) -> tuple[Any, str | None]:
+    def _catch(self, visit: Visit, failure: StateFailure) -> tuple[Any, str | None]:
         for rule in visit.state.get("Catch", []):
             if failure.matches(rule["ErrorEquals"]):
                 error = {"Error": failure.error, "Cause": failure.cause}
@@ -320,11 +139,11 @@ class Interpreter:
         raise failure
 
     @staticmethod
-    def _assign(visit: _Visit, holder: dict[str, Any], data: Any) -> None:
+    def _assign(visit: Visit, holder: dict[str, Any], data: Any) -> None:
         if "Assign" in holder:
             visit.scope.update(visit.fill(holder["Assign"], data))
 
-    def _output(self, visit: _Visit, result: Any) -> tuple[Any, str | None]:
+    def _output(self, visit: Visit, result: Any) -> tuple[Any, str | None]:
         """Apply ResultSelector, ResultPath, OutputPath; give the output and the next state."""
         state = visit.state
         if "ResultSelector" in state:
@@ -337,21 +156,21 @@ class Interpreter:
             raise StateFailure("States.ResultPathMatchFailure", error.cause) from error
         return self._narrow(visit, state.get("OutputPath", "$"), output), state.get("Next")
 
-    def _effective(self, visit: _Visit) -> Any:
+    def _effective(self, visit: Visit) -> Any:
         return (
             visit.fill(visit.state["Parameters"], visit.input) if "Parameters" in visit.state else visit.input
         )
 
-    def _pass(self, visit: _Visit) -> Steps:
+    def _pass(self, visit: Visit) -> Steps:
         yield from ()
         result = visit.state["Result"] if "Result" in visit.state else self._effective(visit)
         return self._output(visit, result)
 
-    def _succeed(self, visit: _Visit) -> Steps:
+    def _succeed(self, visit: Visit) -> Steps:
         yield from ()
         return self._narrow(visit, visit.state.get("OutputPath", "$"), visit.input), None
 
-    def _fail(self, visit: _Visit) -> Steps:
+    def _fail(self, visit: Visit) -> Steps:
         yield from ()
         state = visit.state
         texts = [
@@ -362,11 +181,11 @@ class Interpreter:
         ]
         raise StateFailure(*texts)
 
-    def _wait(self, visit: _Visit) -> Steps:
+    def _wait(self, visit: Visit) -> Steps:
         state, now_s = visit.state, visit.entered_s
         if "Timestamp" in state or "TimestampPath" in state:
             text = state["Timestamp"] if "Timestamp" in state else visit.read(state["TimestampPath"])
-            moment = _parsed_time(text)
+            moment = parsed_time(text)
             if moment is None:
                 raise StateFailure(
                     "States.Runtime",
@@ -386,10 +205,10 @@ class Interpreter:
         self._assign(visit, state, visit.input)
         return self._narrow(visit, state.get("OutputPath", "$"), visit.input), state.get("Next")
 
-    def _choice(self, visit: _Visit) -> Steps:
+    def _choice(self, visit: Visit) -> Steps:
         yield from ()
         for rule in visit.state["Choices"]:
-            if self._holds(visit, rule):
+            if holds(visit, rule):
                 self._assign(visit, rule, visit.input)
                 return self._narrow(visit, visit.state.get("OutputPath", "$"), visit.input), rule["Next"]
         if "Default" not in visit.state:
@@ -397,21 +216,7 @@ class Interpreter:
         self._assign(visit, visit.state, visit.input)
         return self._narrow(visit, visit.state.get("OutputPath", "$"), visit.input), visit.state["Default"]
 
-    def _holds(self, visit: _Visit, rule: dict[str, Any]) -> bool:
-        if "And" in rule:
-            return all(self._holds(visit, inner) for inner in rule["And"])
-        if "Or" in rule:
-            return any(self._holds(visit, inner) for inner in rule["Or"])
-        if "Not" in rule:
-            return not self._holds(visit, rule["Not"])
-        test = next(k for k in rule if k not in ("Variable", "Next", "Comment", "Assign"))
-        if test == "IsPresent":
-            return paths.exists(rule["Variable"], visit.input, visit.context, visit.scope) is rule[test]
-        left = visit.read(rule["Variable"])
-        right = visit.read(rule[test]) if test.endswith("Path") else rule[test]
-        return _compare(test.removesuffix("Path"), left, right)
-
-    def _seconds(self, visit: _Visit, key: str) -> float | None:
+    def _seconds(self, visit: Visit, key: str) -> float | None:
         state = visit.state
         if f"{key}Path" in state:
             value = visit.read(state[f"{key}Path"])
@@ -422,7 +227,7 @@ class Interpreter:
             return float(value)
         return float(state[key]) if key in state else None
 
-    def _task(self, visit: _Visit) -> Steps:
+    def _task(self, visit: Visit) -> Steps:
         state, host = visit.state, self.host
         resource = state["Resource"]
         token = host.new_token() if resource.endswith(".waitForTaskToken") else None
@@ -431,7 +236,7 @@ class Interpreter:
         parameters = self._effective(visit)
         limit_s, beat_s = self._seconds(visit, "TimeoutSeconds"), self._seconds(visit, "HeartbeatSeconds")
         until_s = None if limit_s is None else host.clock.now_s() + limit_s
-        log = _TaskLog(host, resource)
+        log = TaskLog(host, resource)
         with visit.stay.writing():
             event = visit.event_id = log.scheduled(visit.event_id, parameters, limit_s, beat_s)
 
@@ -463,10 +268,10 @@ class Interpreter:
         with visit.stay.writing():
             visit.event_id = log.succeeded(event, result)
         # What a task gives is limited as it comes: dropping it (ResultPath null) is too late.
-        _check_size(visit.name, result)
+        check_size(visit.name, result)
         return self._output(visit, result)
 
-    def _parallel(self, visit: _Visit) -> Steps:
+    def _parallel(self, visit: Visit) -> Steps:
         value = self._effective(visit)
         with visit.stay.writing():
             event = visit.event_id = self.host.event("ParallelStateStarted", visit.event_id)
@@ -485,7 +290,7 @@ class Interpreter:
             visit.event_id = self.host.event("ParallelStateSucceeded", event)
         return self._output(visit, [result[0] for result in results])
 
-    def _map(self, visit: _Visit) -> Steps:
+    def _map(self, visit: Visit) -> Steps:
         state = visit.state
         items = visit.read(state["ItemsPath"]) if "ItemsPath" in state else visit.input
         if not isinstance(items, list):
@@ -532,7 +337,7 @@ class Interpreter:
             visit.event_id = self.host.event("MapStateSucceeded", event)
         return self._output(visit, [result for result in results if result is not FAILED])
 
-    def _failed(self, visit: _Visit, kind: str, event: int, failure: StateFailure) -> None:
+    def _failed(self, visit: Visit, kind: str, event: int, failure: StateFailure) -> None:
         """Write that a Parallel or Map failed, after what that cuts short inside."""
         visit.failed_s = self.host.clock.now_s()
         with visit.stay.writing():
@@ -540,7 +345,7 @@ class Interpreter:
             visit.event_id = self.host.event(kind, event, failure=failure)
 
     @staticmethod
-    def _number(visit: _Visit, holder: dict[str, Any], key: str) -> int | None:
+    def _number(visit: Visit, holder: dict[str, Any], key: str) -> int | None:
         if f"{key}Path" not in holder:
             return holder.get(key)
         value = visit.read(holder[f"{key}Path"])
@@ -550,7 +355,7 @@ class Interpreter:
             )
         return value
 
-    def _batches(self, visit: _Visit, batcher: dict[str, Any], items: list[Any]) -> list[Any]:
+    def _batches(self, visit: Visit, batcher: dict[str, Any], items: list[Any]) -> list[Any]:
         """Group items as ItemBatcher says.
 
         https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
@@ -579,14 +384,14 @@ class Interpreter:
         return [{**common, "Items": batch} for batch in batches]
 
     @staticmethod
-    def _item(visit: _Visit, template: Any, index: int, item: Any) -> Any:
+    def _item(visit: Visit, template: Any, index: int, item: Any) -> Any:
         if template is None:
             return item
         visit.context["Map"] = {"Item": {"Index": index, "Value": item}}
         return visit.fill(template, visit.input)
 
     def _iteration(
-        self, visit: _Visit, around: Stay, processor: dict[str, Any], index: int, item: Any, event: int
+        self, visit: Visit, around: Stay, processor: dict[str, Any], index: int, item: Any, event: int
     ) -> Steps:
         facts = {"name": visit.name, "index": index}
         with around.writing():
@@ -604,94 +409,3 @@ class Interpreter:
             around.end(stay)
             self.host.event("MapIterationSucceeded", last, mapIterationSucceededEventDetails=facts)
         return result
-
-
-class _TaskLog:
-    """History events of a task: Lambda ARNs have events of their own."""
-
-    def __init__(self, host: Host, resource: str) -> None:
-        self.host, self.resource = host, resource
-        self.function = ":states:::" not in resource
-        service, _, action = resource.partition(":states:::")[2].partition(":")
-        self.facts = {} if self.function else {"resourceType": service, "resource": action}
-
-    def _write(self, name: str, previous: int, details: dict[str, Any] | None) -> int:
-        kind = f"{'LambdaFunction' if self.function else 'Task'}{name}"
-        key = f"{kind[:1].lower()}{kind[1:]}EventDetails"
-        # LambdaFunctionStarted carries no details.
-        return self.host.event(
-            kind, previous, **({} if details is None else {key: {**self.facts, **details}})
-        )
-
-    def scheduled(self, previous: int, parameters: Any, limit_s: float | None, beat_s: float | None) -> int:
-        """Scheduled and started."""
-        details: dict[str, Any] = {}
-        if limit_s:
-            details["timeoutInSeconds"] = int(limit_s)
-        if beat_s and not self.function:
-            details["heartbeatInSeconds"] = int(beat_s)
-        if self.function:
-            details |= {"resource": self.resource, "input": compact(parameters)}
-        else:
-            details |= {"region": "", "parameters": compact(parameters)}
-        event = self._write("Scheduled", previous, details)
-        return self._write("Started", event, None if self.function else {})
-
-    def succeeded(self, previous: int, result: Any) -> int:
-        """The task gave a result."""
-        return self._write("Succeeded", previous, {"output": compact(result)})
-
-    def failed(self, previous: int, failure: StateFailure) -> int:
-        """The task failed or took too long."""
-        name = "TimedOut" if failure.error in TIMEOUTS else "Failed"
-        return self._write(name, previous, {"error": failure.error, "cause": failure.cause})
-
-
-def _kind_matches(test: str, left: Any, right: Any) -> bool:
-    if test.startswith("String"):
-        return isinstance(left, str) and isinstance(right, str)
-    if test.startswith("Numeric"):
-        return not isinstance(left, bool) and isinstance(left, int | float) and isinstance(right, int | float)
-    if test.startswith("Timestamp"):
-        return _parsed_time(left) is not None and _parsed_time(right) is not None
-    return True
-
-
-def _is(test: str, left: Any) -> bool:
-    return {
-        "IsNull": left is None,
-        "IsNumeric": isinstance(left, int | float) and not isinstance(left, bool),
-        "IsString": isinstance(left, str),
-        "IsBoolean": isinstance(left, bool),
-        "IsTimestamp": _parsed_time(left) is not None,
-    }[test]
-
-
-def _compare(test: str, left: Any, right: Any) -> bool:
-    if test.startswith("Is"):
-        return _is(test, left) is right
-    if test == "BooleanEquals":
-        return isinstance(left, bool) and left is right
-    if not _kind_matches(test, left, right):
-        return False
-    if test == "StringMatches":
-        return _like(left, right)
-    if test.startswith("Timestamp"):
-        left, right = _parsed_time(left), _parsed_time(right)
-    operator = re.sub(r"^(String|Numeric|Timestamp)", "", test)
-    return bool(
-        {
-            "Equals": lambda: left == right,
-            "LessThan": lambda: left < right,
-            "GreaterThan": lambda: left > right,
-            "LessThanEquals": lambda: left <= right,
-            "GreaterThanEquals": lambda: left >= right,
-        }[operator]()
-    )
-
-
-def _like(text: str, pattern: str) -> bool:
-    """`*` matches anything; `\\*` is a star. https://states-language.net/spec.html#choice-state."""
-    pieces = re.split(r"(?<!\\)\*", pattern)
-    expression = ".*".join(re.escape(piece.replace("\\*", "*").replace("\\\\", "\\")) for piece in pieces)
-    return re.fullmatch(expression, text, re.DOTALL) is not None
