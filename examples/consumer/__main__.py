@@ -1,22 +1,27 @@
-"""A queue, a function that reads it, and one environment that is warm when the first message comes."""
+"""A queue, a function that reads it and publishes each answer once, and one environment that is always warm."""
 
-import sys
 from pathlib import Path
 
 import pulumi
 
-from keepwarm import BurstQueue, PreprocessingFunction, WarmPool
+from keepwarm import BurstQueue, DataBucket, EffectLedger, PreprocessingFunction, WarmPool
+from keepwarm_build import bundle
 
 jobs = BurstQueue("jobs", {"consumer_timeout_s": 30, "max_concurrency": 2, "deadline_s": 3600})
+# An example leaves nothing behind. By default both outlive the stack with what they hold.
+results = DataBucket("results", {"keep_data": False})
+effects = EffectLedger("effects", {"keep_records": False})
 measure = PreprocessingFunction(
     "measure",
     {
-        "code": pulumi.FileArchive(str(Path(__file__).parent / "function")),
-        "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        **bundle(Path(__file__).parent / "function", name="measure").as_args(),
         "timeout_s": 30,
         "queue": jobs.binding(),
+        "ledger": effects.binding(),
+        "results": results.binding(),
     },
 )
 WarmPool("warm", {"target": measure.warm_target(), "environments": 1})
 pulumi.export("jobs_url", jobs.url)
 pulumi.export("measure_arn", measure.arn)
+pulumi.export("results", results.bucket)

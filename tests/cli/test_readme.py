@@ -22,10 +22,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROO
 def test_given_the_program_of_the_readme_when_run_then_it_declares_a_warm_pool_on_the_alias(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    program, handler = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "classify").mkdir()
-    (tmp_path / "classify" / "handler.py").write_text("def handler(event, context): return {}\n")
+    (tmp_path / "classify" / "handler.py").write_text(handler)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     seen = deploy(lambda: exec(compile(program, "README.md", "exec"), {}))
 
     [source] = [r.inputs for r in seen.resources if r.typ.endswith("EventSourceMapping")]

@@ -20,6 +20,7 @@ import pytest
 
 from keepwarm import Capacity, NetworkPath
 from keepwarm.__main__ import COMPONENTS
+from keepwarm_build.__main__ import main as build_functions
 from keepwarm_cli import engine
 from tests.support.engine import Project
 from tests.support.remote import Make, constructed, imported, install_alone, yaml_program
@@ -321,9 +322,11 @@ def test_given_the_consumer_program_when_run_in_its_folder_then_it_deploys_and_w
 
 
 def test_given_the_yaml_program_when_its_components_are_constructed_then_it_deploys_and_works(
-    project: Project,
+    project: Project, tmp_path: Path
 ) -> None:
-    program = yaml_program(CONSUMER / "yaml" / "Pulumi.yaml")
-    project.up(program)
+    folder = shutil.copytree(CONSUMER, tmp_path / "consumer")
+    command = [str(folder / "function"), "--runtime", "python3.12", "--out", str(folder / "build")]
+    assert build_functions([*command, "--cache", str(tmp_path / "cache")]) == 0
+    project.up(yaml_program(folder / "yaml" / "Pulumi.yaml"))
     outputs = outputs_of(project)
     work_once(project, outputs["jobsUrl"], outputs["measureArn"])

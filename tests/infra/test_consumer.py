@@ -63,7 +63,7 @@ def yaml_program() -> dict[str, Any]:
 
 def test_given_the_yaml_program_then_the_schema_allows_every_word_of_it() -> None:
     document = yaml_program()
-    assert len(document["resources"]) == 3
+    assert len(document["resources"]) == 5
     assert program_faults(document) == []
 
 
@@ -96,15 +96,24 @@ def test_given_the_typescript_program_then_it_is_the_yaml_one_in_other_words() -
     }
 
 
-def test_given_the_consumer_program_then_it_needs_nothing_of_this_repository_but_the_package() -> None:
+def test_given_the_consumer_program_then_it_needs_two_packages_of_ours() -> None:
     tree = ast.parse((CONSUMER / "__main__.py").read_text())
     named = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
     named += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert {n.split(".")[0] for n in named} - sys.stdlib_module_names == {"pulumi", "keepwarm"}
+    assert {n.split(".")[0] for n in named} - sys.stdlib_module_names == {
+        "pulumi",
+        "keepwarm",
+        "keepwarm_build",
+    }
 
 
 def test_given_the_page_then_it_shows_the_files() -> None:
     page = (ROOT / "docs" / "consume.md").read_text()
-    shown = dict(re.findall(r"```(python|yaml|typescript)\n(.*?)```", page, re.DOTALL))
-    files = {"python": "__main__.py", "yaml": "yaml/Pulumi.yaml", "typescript": "typescript/index.ts"}
+    shown = dict(re.findall(r"```(python|py|yaml|typescript)\n(.*?)```", page, re.DOTALL))
+    files = {
+        "python": "__main__.py",
+        "py": "function/handler.py",
+        "yaml": "yaml/Pulumi.yaml",
+        "typescript": "typescript/index.ts",
+    }
     assert shown == {language: (CONSUMER / file).read_text() for language, file in files.items()}

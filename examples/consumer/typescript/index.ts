@@ -3,8 +3,12 @@ import * as keepwarm from "@pulumi/keepwarm";
 
 const jobs = new keepwarm.BurstQueue("jobs", { consumerTimeoutS: 30, maxConcurrency: 2, deadlineS: 3600 });
 
+const results = new keepwarm.DataBucket("results", { keepData: false });
+
+const effects = new keepwarm.EffectLedger("effects", { keepRecords: false });
+
 const measure = new keepwarm.PreprocessingFunction("measure", {
-    code: new pulumi.asset.FileArchive("../function"),
+    code: new pulumi.asset.FileArchive("../build/function.zip"),
     runtime: "python3.12",
     timeoutS: 30,
     queue: {
@@ -16,6 +20,16 @@ const measure = new keepwarm.PreprocessingFunction("measure", {
         batchSize: 10,
         batchWindowS: 1,
         maxConcurrency: 2,
+    },
+    ledger: {
+        table: effects.table,
+        tableArn: effects.tableArn,
+        bucket: effects.bucket,
+        bucketArn: effects.bucketArn,
+    },
+    results: {
+        bucket: results.bucket,
+        bucketArn: results.arn,
     },
 });
 
@@ -30,3 +44,4 @@ new keepwarm.WarmPool("warm", {
 
 export const jobsUrl = jobs.url;
 export const measureArn = measure.arn;
+export const resultsBucket = results.bucket;
