@@ -210,7 +210,9 @@ def test_given_another_python_on_this_machine_when_invoking_then_that_one_runs_t
     it: Lab, runtime: str
 ) -> None:
     source = (
-        "import sys, boto3\ndef handler(event, context):\n    return [sys.version.split('.')[1], event]\n"
+        "import sys, boto3\ndef handler(event, context):\n"
+        "    left_ms = context.get_remaining_time_in_millis()\n"
+        "    return [sys.version.split('.')[1], event, 0 < left_ms <= 20_000]\n"
     )
     try:
         name = it.function(source, Runtime=runtime, Timeout=20, MemorySize=256)
@@ -220,8 +222,8 @@ def test_given_another_python_on_this_machine_when_invoking_then_that_one_runs_t
         pytest.skip(f"{runtime} is not installed here")
 
     minor = runtime.partition(".")[2]
-    assert it.call(name, {"a": 1}) == [minor, {"a": 1}]
-    assert it.call(name, {"a": 2}) == [minor, {"a": 2}]
+    assert it.call(name, {"a": 1}) == [minor, {"a": 1}, True]
+    assert it.call(name, {"a": 2}) == [minor, {"a": 2}, True]
 
 
 # --- failures -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 _user_agent = "aws-lambda-python"
 _connection: http.client.HTTPConnection | None = None
 _BASE = "/2018-06-01/runtime/invocation/"
+_DEADLINE = "Lambda-Runtime-Deadline-Ms"
 
 
 def initialize_client(user_agent: str) -> None:
@@ -26,10 +27,13 @@ def _call(method: str, path: str, body: bytes | None, headers: dict[str, str]) -
     return _connection.getresponse()
 
 
-def next() -> tuple[bytes, dict[str, str]]:
+def next() -> tuple[bytes, dict[str, str | int]]:
     """Wait for the next invocation: its payload and headers."""
     response = _call("GET", "next", None, {})
-    return response.read(), dict(response.getheaders())
+    headers: dict[str, str | int] = dict(response.getheaders())
+    # A number, as the native client gives it: the context subtracts the time from it.
+    headers[_DEADLINE] = int(headers.get(_DEADLINE, 0))
+    return response.read(), headers
 
 
 def post_invocation_result(
