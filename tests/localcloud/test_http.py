@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.front import http as server_module
-from keepwarm_localcloud.front.http import AwsChunkedReader, HttpError, HttpRequest, HttpServer
+from keepwarm_localcloud.front import http_body
+from keepwarm_localcloud.front.http import HttpRequest, HttpServer
+from keepwarm_localcloud.front.http_body import AwsChunkedReader, HttpError
 from keepwarm_localcloud.request import Response
 from tests.support.patience import PATIENCE_S
 
@@ -217,7 +219,7 @@ def test_given_a_client_that_stalls_in_its_headers_when_the_time_passes_then_dro
 def test_given_a_client_that_sends_its_body_slower_than_the_floor_when_the_time_passes_then_408(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "BODY_GRACE_S", -1)
+    monkeypatch.setattr(http_body, "BODY_GRACE_S", -1)
     client = Client(server)
     client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
     assert client.answer()[0] == 408

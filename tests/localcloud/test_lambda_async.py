@@ -44,7 +44,7 @@ def ran(it: Lab, name: str, times: int) -> list[dict[str, Any]]:
 
 def settled(it: Lab) -> None:
     """Wait until nothing runs: everything that is left waits for the clock."""
-    eventually(lambda: it.service.invocations._in_flight == 0)
+    eventually(lambda: it.service.invocations.events._in_flight == 0)
 
 
 def body(it: Lab, url: str) -> dict[str, Any]:
@@ -91,11 +91,11 @@ def test_given_an_event_that_fails_when_minutes_pass_then_three_attempts_and_the
     send(it, name, {"a": 1})
     ran(it, name, 1)
     settled(it)
-    assert it.service.invocations.next_attempt_s() == start_s + 60
+    assert it.service.invocations.events.next_attempt_s() == start_s + 60
     clock.advance(60)
     ran(it, name, 2)
     settled(it)
-    assert it.service.invocations.next_attempt_s() == start_s + 60 + 120
+    assert it.service.invocations.events.next_attempt_s() == start_s + 60 + 120
     clock.advance(120)
 
     record = json.loads(body(it, url)["Body"])
@@ -289,7 +289,7 @@ def test_given_another_source_when_it_delivers_then_access_denied_and_nothing_ra
     with pytest.raises(AwsError, match="AccessDeniedException"):
         it.service.deliver(arn, b"{}", principal=principal, source_arn=source, source_account=account)
 
-    assert it.service.invocations.pending() == 0
+    assert it.service.invocations.events.pending() == 0
     assert it.entries("invocation", function=name) == []
 
 

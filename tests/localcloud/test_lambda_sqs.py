@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.lambda_ import patterns
-from keepwarm_localcloud.services.lambda_.esm import failed_ids
+from keepwarm_localcloud.services.lambda_.poller import failed_ids
 from tests.support.lambdas import Lab, eventually, lab, refused
 from tests.support.patience import PATIENCE_S
 

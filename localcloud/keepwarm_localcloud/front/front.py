@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from keepwarm_localcloud.front.http import AwsChunkedReader, HttpError, HttpRequest
+from keepwarm_localcloud.front.http import HttpRequest
+from keepwarm_localcloud.front.http_body import AwsChunkedReader, HttpError
 from keepwarm_localcloud.front.protocols import render_error
 from keepwarm_localcloud.iam.credentials import Scope, scope_of, signature_of
 from keepwarm_localcloud.request import AwsError, Caller, Request, Response, request_id

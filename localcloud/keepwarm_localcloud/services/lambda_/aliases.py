@@ -8,7 +8,7 @@ from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.lambda_.errors import conflict, invalid, not_found
 from keepwarm_localcloud.services.lambda_.functions import Functions, check_revision
 from keepwarm_localcloud.services.lambda_.model import LATEST, Alias, Function
-from keepwarm_localcloud.services.lambda_.pools import Provisioned
+from keepwarm_localcloud.services.lambda_.pool_state import Provisioned
 from keepwarm_localcloud.services.lambda_.shapes import Params, page
 
 

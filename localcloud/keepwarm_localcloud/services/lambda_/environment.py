@@ -24,7 +24,7 @@ from keepwarm import limits
 from keepwarm_localcloud.errors import LocalCloudError
 from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.context import Context
-from keepwarm_localcloud.services.lambda_.launch import Launch, Pool, program
+from keepwarm_localcloud.services.lambda_.launch import Launch, Pool, command_and_environment
 from keepwarm_localcloud.services.lambda_.log import EnvironmentLog, timestamp
 from keepwarm_localcloud.services.lambda_.outcome import (
     Call,
@@ -169,7 +169,7 @@ class Environment:
         # One byte over the limit proves that it was passed; the rest of a larger body is counted, not kept.
         self._api = RuntimeApi(body_limit=RESPONSE_MAX_BYTES)
         self.kill_reason = ""
-        argv, variables = program(
+        argv, variables = command_and_environment(
             launch,
             self.pool,
             self.log_stream,

@@ -38,7 +38,7 @@ class Launch:
     snap_start: bool
 
 
-def program(
+def command_and_environment(
     launch: Launch, pool: Pool, log_stream: str, runtimes: Runtimes, *, region: str, endpoint: str
 ) -> tuple[list[str], dict[str, str]]:
     """Give the command line and environment variables of a process, as AWS sets them.
@@ -82,10 +82,10 @@ def program(
         variables["AWS_LAMBDA_LOG_LEVEL"] = launch.log_level
     if not launch.runtime.startswith("python"):
         roots = (launch.code, *launch.layers)
-        program = next(
+        bootstrap = next(
             (r / "bootstrap" for r in roots if (r / "bootstrap").is_file()), roots[0] / "bootstrap"
         )
-        return [str(program)], {
+        return [str(bootstrap)], {
             **variables,
             "PATH": os.pathsep.join(paths),
             "LAMBDA_RUNTIME_DIR": "/var/runtime",

@@ -1,82 +1,29 @@
 """All environments of a cloud: on demand, newest idle first, and provisioned ones kept initialised per qualifier."""
 
-import contextlib
 import itertools
 import os
-import select
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from keepwarm import limits
 from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.context import Context
+from keepwarm_localcloud.services.lambda_.deaths import Deaths
 from keepwarm_localcloud.services.lambda_.environment import Environment
 from keepwarm_localcloud.services.lambda_.errors import throttled
 from keepwarm_localcloud.services.lambda_.launch import Launch, Pool
 from keepwarm_localcloud.services.lambda_.model import Function, Version
 from keepwarm_localcloud.services.lambda_.placement import Demand, decide
+from keepwarm_localcloud.services.lambda_.pool_state import Key, Lease, Provisioned, State, provisioned_total
 from keepwarm_localcloud.services.lambda_.runtimes import Runtimes
 from keepwarm_localcloud.services.lambda_.watcher import Watcher
 from keepwarm_runtime.scaling import Placement, expired, newest_idle
 
 IDLE_S = 600.0
 """How long an on-demand environment is kept without work, on the cloud's clock. AWS publishes no number."""
-
-Key = tuple[str, str]
-"""Version number and revision: an update of $LATEST leaves its old environments behind."""
-
-
-@dataclass(eq=False, slots=True)
-class Provisioned:
-    """Provisioned concurrency of one alias or version, for one version of the code."""
-
-    function: str
-    qualifier: str
-    version: str
-    launch: Launch
-    requested: int
-    modified: str
-    idle: list[Environment] = field(default_factory=list)
-    busy: set[Environment] = field(default_factory=set)
-    starting: int = 0
-    status: str = "IN_PROGRESS"
-    reason: str = ""
-    closed: bool = False
-    replaces: "Provisioned | None" = None
-    """The version that serves until this one is READY."""
-    on_ready: Callable[[], None] = lambda: None
-
-    @property
-    def allocated(self) -> int:
-        """Environments that are initialised."""
-        return len(self.idle) + len(self.busy)
-
-
-@dataclass(slots=True)
-class _State:
-    running: int = 0
-    """Invocations on demand."""
-    fleets: dict[Key, list[Environment]] = field(default_factory=dict)
-    provisioned: dict[str, Provisioned] = field(default_factory=dict)
-
-
-@dataclass(eq=False, slots=True)
-class Lease:
-    """An environment lent to one invocation."""
-
-    environment: Environment
-    placement: Placement
-    function: str
-    key: Key
-    spillover: bool = False
-    provisioned: Provisioned | None = None
-    utilisation: float | None = None
-    """Share of the qualifier's provisioned concurrency in use with this invocation; None without any."""
 
 
 class Pools:
@@ -100,14 +47,14 @@ class Pools:
         self._watcher = watcher
         self._idle_s = idle_s
         self._root: Path = context.directory / "lambda" / "environments"
-        self._states: dict[str, _State] = {}
+        self._states: dict[str, State] = {}
         self._all: set[Environment] = set()
         self._made = itertools.count()
         self._serial: dict[Environment, int] = {}
         self._closed = False
         # Starting is work of the processor: more at once than there are cores only makes each one late.
         self._starters = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "keepwarm-lambda-start")
-        self._deaths = _Deaths(self._died)
+        self._deaths = Deaths(self._died)
         self._expiry = threading.Thread(target=self._expire, name="keepwarm-lambda-idle", daemon=True)
         self._expiry.start()
 
@@ -132,7 +79,7 @@ class Pools:
     ) -> Lease:
         if self._closed:
             raise AwsError("ServiceException", "The embedded cloud is closing.", 500)
-        state = self._states.setdefault(function.name, _State())
+        state = self._states.setdefault(function.name, State())
         provisioned = state.provisioned.get(qualifier)
         if (
             provisioned is not None
@@ -184,17 +131,15 @@ class Pools:
             utilisation=1.0 if provisioned is not None and provisioned.allocated else None,
         )
 
-    def _demand(
-        self, function: Function, state: _State, provisioned: Provisioned | None, idle: int
-    ) -> Demand:
+    def _demand(self, function: Function, state: State, provisioned: Provisioned | None, idle: int) -> Demand:
         free = [n for n, f in self._functions.items() if f.reserved is None]
         states = [self._states[n] for n in free if n in self._states]
         return Demand(
             reserved=function.reserved,
-            function_provisioned=_provisioned_total(state),
+            function_provisioned=provisioned_total(state),
             function_on_demand=state.running,
             unreserved=self.unreserved(),
-            unreserved_provisioned=sum(_provisioned_total(s) for s in states),
+            unreserved_provisioned=sum(provisioned_total(s) for s in states),
             unreserved_on_demand=sum(s.running for s in states),
             provisioned_idle=len(provisioned.idle) if provisioned else 0,
             on_demand_idle=idle,
@@ -243,7 +188,7 @@ class Pools:
         """Keep `count` environments of a version initialised for a qualifier; a new version takes over when READY."""
         surplus: list[Environment] = []
         with self._lock:
-            state = self._states.setdefault(function.name, _State())
+            state = self._states.setdefault(function.name, State())
             old = state.provisioned.get(qualifier)
             modified = datetime.fromtimestamp(self._context.clock.now_s(), UTC).strftime(
                 "%Y-%m-%dT%H:%M:%S+0000"
@@ -452,7 +397,7 @@ class Pools:
     def provisioned_total(self, function: str) -> int:
         """Provisioned environments asked for, over all qualifiers of a function."""
         state = self._states.get(function)
-        return _provisioned_total(state) if state else 0
+        return provisioned_total(state) if state else 0
 
     def _new(self, launch: Launch, pool: Pool) -> Environment:
         environment = Environment(self._context, launch, self._runtimes, self._root, pool, self._watcher)
@@ -466,7 +411,7 @@ class Pools:
             self._all.discard(environment)
             self._serial.pop(environment, None)
 
-    def _note(self, function: str, state: _State) -> None:
+    def _note(self, function: str, state: State) -> None:
         busy = sum(len(p.busy) for p in state.provisioned.values())
         ready = sum(p.allocated for p in state.provisioned.values())
         self._context.journal.write(
@@ -500,57 +445,3 @@ class Pools:
                         self._context.clock.wait_until(self._changed, next_s)
             for environment in ended:
                 self._end(environment, "expired")
-
-
-def _provisioned_total(state: _State) -> int:
-    return sum(p.requested for p in state.provisioned.values())
-
-
-class _Deaths:
-    """Tells when an idle process ends, without a thread for each: one poll over their pidfds."""
-
-    def __init__(self, died: Callable[[Environment], None]) -> None:
-        self._died = died
-        self._lock = threading.Lock()
-        self._environments: dict[int, Environment] = {}
-        self._read, self._write = os.pipe()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="keepwarm-lambda-deaths", daemon=True)
-        self._thread.start()
-
-    def follow(self, environment: Environment) -> None:
-        """Watch a process until it ends, or its environment does."""
-        if sys.platform != "linux" or environment.pid is None:
-            return
-        with self._lock, contextlib.suppress(ProcessLookupError):
-            self._environments[os.pidfd_open(environment.pid)] = environment
-            os.write(self._write, b"+")
-
-    def close(self) -> None:
-        """End the thread."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        os.write(self._write, b"x")
-        self._thread.join()
-        for fd in (self._read, self._write, *self._environments):
-            os.close(fd)
-
-    def _run(self) -> None:
-        while True:
-            poll = select.poll()
-            poll.register(self._read, select.POLLIN)
-            with self._lock:
-                if self._closed:
-                    return
-                for fd in self._environments:
-                    poll.register(fd, select.POLLIN)
-            for fd, _ in poll.poll():
-                if fd == self._read:
-                    os.read(fd, 4096)
-                    continue
-                with self._lock:
-                    environment = self._environments.pop(fd)
-                os.close(fd)
-                self._died(environment)

@@ -14,7 +14,7 @@ from keepwarm_localcloud.services.lambda_.aliases import Aliases
 from keepwarm_localcloud.services.lambda_.capacity import CapacityProviders
 from keepwarm_localcloud.services.lambda_.code import CodeStore
 from keepwarm_localcloud.services.lambda_.errors import refuse
-from keepwarm_localcloud.services.lambda_.esm import Mappings
+from keepwarm_localcloud.services.lambda_.event_source_mappings import Mappings
 from keepwarm_localcloud.services.lambda_.functions import Functions
 from keepwarm_localcloud.services.lambda_.invocations import Invocations, InvokeResult, tail_header
 from keepwarm_localcloud.services.lambda_.layers import Layers
@@ -72,10 +72,10 @@ class LambdaService(FunctionsPort):
             return
         self._stopped = True
         self.mappings.signal_close()
-        self.invocations.signal_close()
+        self.invocations.events.signal_close()
         self.pools.close()
         self.mappings.close()
-        self.invocations.close()
+        self.invocations.events.close()
         self._watcher.close()
         self._metrics.close()
 

@@ -14,7 +14,7 @@ from keepwarm_localcloud.services.lambda_.aliases import Aliases
 from keepwarm_localcloud.services.lambda_.errors import conflict, invalid, not_found, refuse
 from keepwarm_localcloud.services.lambda_.functions import Functions
 from keepwarm_localcloud.services.lambda_.model import LATEST, Function, Statement
-from keepwarm_localcloud.services.lambda_.pools import Provisioned
+from keepwarm_localcloud.services.lambda_.pool_state import Provisioned
 from keepwarm_localcloud.services.lambda_.shapes import Params, page
 
 

@@ -301,3 +301,8 @@ def check_unlocked(version: Version, headers: Mapping[str, str], now_s: float) -
     held = version.lock_until_s > now_s and (version.lock_mode == "COMPLIANCE" or not bypass)
     if version.legal_hold or (version.lock_mode and held):
         raise AwsError("AccessDenied", "Access Denied because object protected by object lock.", 403)
+
+
+def version_header(bucket: Bucket, version: Version) -> dict[str, str]:
+    """Header that names a version, where the bucket keeps versions."""
+    return {"x-amz-version-id": version.version_id} if bucket.versioning else {}

@@ -9,7 +9,7 @@ from typing import Any, Final
 from keepwarm_localcloud.ports import BucketsPort
 from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.context import Context
-from keepwarm_localcloud.services.s3 import buckets, listing, multipart, objects
+from keepwarm_localcloud.services.s3 import buckets, listing, multipart, object_settings, objects
 from keepwarm_localcloud.services.s3.call import Call, check_tags, locate
 from keepwarm_localcloud.services.s3.store import Bucket, Store, Version
 from keepwarm_localcloud.services.s3.xml import document, iso, parse, tag
@@ -257,7 +257,7 @@ class S3Service(BucketsPort):
         return listing.xml(document("LocationConstraint", "" if region == "us-east-1" else region))
 
     def _acl(self, call: Call, name: str) -> Response:
-        return objects.acl(call)
+        return object_settings.acl(call)
 
     def _versions(self, call: Call, name: str) -> Response:
         return listing.list_versions(call)
