@@ -94,7 +94,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
     results = DataBucket("results", {"expire_days": 30, "expire_prefix": "work/", "keep_data": keep})
 
     registry = ModelRegistry(
-        "models", {"models": [_seed(m, settings) for m in built.models.values()], "keep_models": keep}
+        "models", {"models": [_seed(m, settings) for m in built.models.values()], "keep_data": keep}
     )
 
     queue = BurstQueue(
@@ -110,7 +110,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
         },
     )
 
-    ledger = EffectLedger("effects", {"keep_records": keep})
+    ledger = EffectLedger("effects", {"keep_data": keep})
 
     reader = None
     if settings.service.enabled:
@@ -138,7 +138,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
                     "network_path": NetworkPath.ENDPOINTS,
                     "termination_protection": keep,
-                    "log_days": days,
+                    "log_retention_days": days,
                 },
             ),
             pulumi.ResourceOptions(depends_on=[endpoints]),
@@ -206,10 +206,10 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                 "target": classify.warm_target(),
                 "environments": settings.warm_pool.environments,
                 "max_environments": settings.warm_pool.max_environments,
-                "target_utilisation": settings.warm_pool.target_utilization,
+                "target_utilization": settings.warm_pool.target_utilization,
                 "schedules": [
                     {
-                        "at": s.schedule_expression,
+                        "schedule_expression": s.schedule_expression,
                         "environments": s.environments,
                         "max_environments": s.max_environments,
                         "timezone": s.timezone,
@@ -264,7 +264,7 @@ def _function(label: str, settings: Settings, built: bundles.Build) -> RuntimeFu
         "memory_mb": chosen.memory_mb,
         "timeout_s": chosen.timeout_s,
         "ephemeral_mb": chosen.ephemeral_mb,
-        "log_days": settings.observability.log_retention_days,
+        "log_retention_days": settings.observability.log_retention_days,
     }
     if chosen.reserved_concurrency is not None:
         args["reserved_concurrency"] = chosen.reserved_concurrency

@@ -40,7 +40,9 @@ def build(
     kms = args.get("kms_key_arn")
     account_id = documents.account(owner)
 
-    logs = cloudwatch.LogGroup(f"{name}-logs", retention_in_days=spec["log_days"], kms_key_id=kms, opts=child)
+    logs = cloudwatch.LogGroup(
+        f"{name}-logs", retention_in_days=spec["log_retention_days"], kms_key_id=kms, opts=child
+    )
     role = iam.Role(
         f"{name}-role", assume_role_policy=documents.trust("lambda.amazonaws.com", account_id), opts=child
     )

@@ -26,7 +26,7 @@ class EffectLedgerArgs(TypedDict):
     Default: not checked."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key of table and bucket. Default: none (keys owned by AWS)."""
-    keep_records: NotRequired[bool]
+    keep_data: NotRequired[bool]
     """Whether table and bucket outlive the stack. Default: true."""
 
 
@@ -45,7 +45,7 @@ class EffectLedger(pulumi.ComponentResource):
     def __init__(self, name: str, args: EffectLedgerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         checks = Checks("EffectLedger", name, args, EffectLedgerArgs)
         args = checks.args
-        keep = checks.flag("keep_records", True)
+        keep = checks.flag("keep_data", True)
         days = checks.number(
             "retention_days",
             RETENTION_DAYS,

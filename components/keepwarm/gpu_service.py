@@ -90,7 +90,7 @@ class GpuServiceArgs(TypedDict):
     """First stage of an orderly removal: no tasks, instances or protection; deploy so, then destroy. Default: false."""
     architecture: NotRequired[Architecture]
     """Instruction set of the image. Default: x86_64."""
-    log_days: NotRequired[pulumi.Input[int]]
+    log_retention_days: NotRequired[pulumi.Input[int]]
     """Days the logs are kept. Default: 30."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key of logs and volumes. Default: keys owned by AWS."""
@@ -294,7 +294,7 @@ class GpuService(pulumi.ComponentResource):
         kms = args.get("kms_key_arn")
         account_id = documents.account(self)
         logs = cloudwatch.LogGroup(
-            f"{name}-logs", retention_in_days=spec["log_days"], kms_key_id=kms, opts=child
+            f"{name}-logs", retention_in_days=spec["log_retention_days"], kms_key_id=kms, opts=child
         )
         trust = documents.trust("ecs-tasks.amazonaws.com", account_id)
         execution = iam.Role(f"{name}-execution", assume_role_policy=trust, opts=child)

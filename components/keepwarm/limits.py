@@ -293,8 +293,8 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAl
 
 SCALING_STEPS_MAX: Final = 20
 SCALING_SCHEDULES_MAX: Final = 200
-SCALING_UTILISATION_MIN: Final = 0.1
-SCALING_UTILISATION_MAX: Final = 0.9
+SCALING_UTILIZATION_MIN: Final = 0.1
+SCALING_UTILIZATION_MAX: Final = 0.9
 """Target of LambdaProvisionedConcurrencyUtilization:
 https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html"""
 

@@ -74,7 +74,7 @@ class ModelRegistryArgs(TypedDict):
     models are loaded too."""
     access_log_bucket: NotRequired[pulumi.Input[str]]
     """Bucket that takes the access log. Default: no access log."""
-    keep_models: NotRequired[bool]
+    keep_data: NotRequired[bool]
     """Whether the bucket outlives the stack. Default: true."""
 
 
@@ -106,7 +106,7 @@ class ModelRegistry(pulumi.ComponentResource):
             unit="days",
             because="S3 counts whole days",
         )
-        keep = checks.flag("keep_models", True)
+        keep = checks.flag("keep_data", True)
         if lock is Lock.COMPLIANCE and not checks.flag("confirm_compliance", False):
             checks.add(
                 code="KW132",

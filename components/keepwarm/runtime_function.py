@@ -70,7 +70,7 @@ class RuntimeFunctionArgs(FunctionBindings):
     """Retries of a failed asynchronous event, 0..2. Default: 2."""
     async_event_age_s: NotRequired[pulumi.Input[int]]
     """Age at which an asynchronous event is given up, in seconds, 60..21600. Default: 3600."""
-    log_days: NotRequired[pulumi.Input[int]]
+    log_retention_days: NotRequired[pulumi.Input[int]]
     """Days the logs are kept. Default: 30."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key for environment variables, logs and failed events. Default: keys owned by AWS."""

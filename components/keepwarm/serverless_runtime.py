@@ -174,7 +174,7 @@ class ServerlessRuntimeArgs(TypedDict):
     """Most messages per invocation of the entry. Default: 10."""
     budgets_ms: NotRequired[dict[str, pulumi.Input[int]]]
     """Cold-start budgets by phase in ms. Default: none."""
-    log_days: NotRequired[pulumi.Input[int]]
+    log_retention_days: NotRequired[pulumi.Input[int]]
     """Days logs are kept. Default: 30."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key of everything that stores. Default: keys owned by AWS."""
@@ -281,14 +281,14 @@ class ServerlessRuntime(pulumi.ComponentResource):
     def _models(self) -> ModelRegistry:
         return ModelRegistry(
             f"{self._name}-models",
-            self._with({"models": self._args["models"], "keep_models": self._keep}),
+            self._with({"models": self._args["models"], "keep_data": self._keep}),
             self._child,
         )
 
     def _effects(self) -> EffectLedger:
         return EffectLedger(
             f"{self._name}-effects",
-            self._with({"redelivery_s": self._queue.retention_s, "keep_records": self._keep}),
+            self._with({"redelivery_s": self._queue.retention_s, "keep_data": self._keep}),
             self._child,
         )
 
@@ -298,8 +298,8 @@ class ServerlessRuntime(pulumi.ComponentResource):
         inputs |= self._shared
         if "model" in given and self._registry is not None:
             inputs["model"] = self._registry.binding(given["model"])
-        if "log_days" in self._args:
-            inputs["log_days"] = self._args["log_days"]
+        if "log_retention_days" in self._args:
+            inputs["log_retention_days"] = self._args["log_retention_days"]
         return GpuService(f"{self._name}-service", inputs, self._child)
 
     def _admit(self) -> Admission:
@@ -313,8 +313,8 @@ class ServerlessRuntime(pulumi.ComponentResource):
         given = self._args["stages"][stage]
         inputs: Any = {key: given[key] for key in STAGE_INPUTS if key in given}  # type: ignore[literal-required]
         inputs |= {"results": self._results.binding(), "sources": [self._intake.binding()], **self._shared}
-        if "log_days" in self._args:
-            inputs["log_days"] = self._args["log_days"]
+        if "log_retention_days" in self._args:
+            inputs["log_retention_days"] = self._args["log_retention_days"]
         if "model" in given and self._registry is not None:
             inputs["model"] = self._registry.binding(given["model"])
         if given.get("side_effects") and self._ledger is not None:
@@ -346,7 +346,7 @@ class ServerlessRuntime(pulumi.ComponentResource):
         }
         if self._service is not None:
             inputs["service"] = self._service.binding()
-        for key, given in (("template", "workflow_template"), ("log_retention_days", "log_days")):
+        for key, given in (("template", "workflow_template"), ("log_retention_days", "log_retention_days")):
             if given in self._args:
                 inputs[key] = self._args[given]  # type: ignore[literal-required]
         return DurableWorkflow(f"{self._name}-workflow", inputs, self._child)

@@ -16,7 +16,7 @@ from keepwarm.iam import documents
 from keepwarm.iam.bindings import WarmTarget
 
 ENVIRONMENTS = 1
-TARGET_UTILISATION = 0.7
+TARGET_UTILIZATION = 0.7
 MAX_VCPUS = 64
 SCHEDULE = (
     r"(?:cron\((?:[^ ()]+ ){5}[^ ()]+\)|rate\([1-9][0-9]* (?:minute|hour|day)s?\)|at\([0-9T:-]{16,19}\))"
@@ -34,7 +34,7 @@ class WarmMode(StrEnum):
 class WarmSchedule(TypedDict):
     """A size from one moment on, until the next schedule."""
 
-    at: pulumi.Input[str]
+    schedule_expression: pulumi.Input[str]
     """``cron(...)``, ``rate(...)`` or ``at(...)`` expression of Application Auto Scaling."""
     environments: pulumi.Input[int]
     """Least environments from then on."""
@@ -57,7 +57,7 @@ class WarmPoolArgs(TypedDict):
     """Environments kept initialised, at least 1. Default: 1."""
     max_environments: NotRequired[pulumi.Input[int]]
     """Environments target tracking may grow to. Default: no target tracking."""
-    target_utilisation: NotRequired[pulumi.Input[float]]
+    target_utilization: NotRequired[pulumi.Input[float]]
     """Share of provisioned environments in use that target tracking aims at, 0.1..0.9. Default: 0.7."""
     schedules: NotRequired[list[WarmSchedule]]
     """Sizes by time of day; from the first one on they own the pool's bounds, and a deployment leaves them alone.
@@ -151,7 +151,7 @@ class WarmPool(pulumi.ComponentResource):
                 f"{name}-tracking",
                 policy_type="TargetTrackingScaling",
                 target_tracking_scaling_policy_configuration={
-                    "target_value": spec["target_utilisation"],
+                    "target_value": spec["target_utilization"],
                     "predefined_metric_specification": {
                         "predefined_metric_type": "LambdaProvisionedConcurrencyUtilization"
                     },
@@ -162,7 +162,7 @@ class WarmPool(pulumi.ComponentResource):
         for index, schedule in enumerate(spec["schedules"]):
             appautoscaling.ScheduledAction(
                 f"{name}-schedule-{index}",
-                schedule=schedule["at"],
+                schedule=schedule["schedule_expression"],
                 timezone=schedule["timezone"],
                 scalable_target_action={
                     "min_capacity": schedule["environments"],
@@ -198,7 +198,7 @@ class WarmPool(pulumi.ComponentResource):
             "scaling_policies": [
                 {
                     "predefined_metric_type": "LambdaCapacityProviderAverageCPUUtilization",
-                    "target_value": derive(lambda share: share * 100, spec["target_utilisation"]),
+                    "target_value": derive(lambda share: share * 100, spec["target_utilization"]),
                 }
             ],
         }
@@ -225,14 +225,14 @@ def _checked(checks: Checks[Any], args: WarmPoolArgs, mode: WarmMode) -> dict[st
             "environments", ENVIRONMENTS, limits.LAMBDA_PROVISIONED_CONCURRENCY_MIN, 100_000, **size
         ),
         "max_environments": checks.number("max_environments", None, 1, 100_000, **size),
-        "target_utilisation": checks.number(
-            "target_utilisation",
-            TARGET_UTILISATION,
-            limits.SCALING_UTILISATION_MIN,
-            limits.SCALING_UTILISATION_MAX,
+        "target_utilization": checks.number(
+            "target_utilization",
+            TARGET_UTILIZATION,
+            limits.SCALING_UTILIZATION_MIN,
+            limits.SCALING_UTILIZATION_MAX,
             code="KW146",
             unit="",
-            because="Application Auto Scaling tracks no other utilisation",
+            because="Application Auto Scaling tracks no other utilization",
             whole=False,
         ),
         "max_vcpus": checks.number(
@@ -295,9 +295,9 @@ def _schedule(checks: Checks[Any], index: int, entry: WarmSchedule) -> dict[str,
     least = checks.number("environments", 0, 0, 100_000, **size)
     most = checks.number("max_environments", None, 0, 100_000, **size)
     return {
-        "at": checks.text(
-            f"{at}.at",
-            entry.get("at"),
+        "schedule_expression": checks.text(
+            f"{at}.schedule_expression",
+            entry.get("schedule_expression"),
             SCHEDULE,
             code="KW144",
             allowed="'cron(minute hour day month weekday year)', 'rate(n unit)' or 'at(YYYY-MM-DDThh:mm:ss)'",

@@ -347,8 +347,8 @@ REFUSED_FUNCTIONS = [
         "Lambda unzips no more, layers included; fix: move models to the ModelRegistry, or use an image",
     ),
     (
-        {"log_days": 31},
-        "KW143 RuntimeFunction 'f' log_days: got 31; allowed 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, "
+        {"log_retention_days": 31},
+        "KW143 RuntimeFunction 'f' log_retention_days: got 31; allowed 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, "
         "400, 545, "
         "731, 1096, 1827, 2192, 2557, 2922, 3288, 3653 days; because CloudWatch offers no other; fix: take the next "
         "longer one",
@@ -536,7 +536,15 @@ def test_given_target_tracking_when_deployed_then_the_autoscaler_owns_the_count(
 
 def test_given_schedules_when_deployed_then_they_own_the_bounds() -> None:
     seen = deploy(
-        pool(schedules=[{"at": "cron(0 8 ? * MON-FRI *)", "environments": 4, "timezone": "Europe/Berlin"}])
+        pool(
+            schedules=[
+                {
+                    "schedule_expression": "cron(0 8 ? * MON-FRI *)",
+                    "environments": 4,
+                    "timezone": "Europe/Berlin",
+                }
+            ]
+        )
     )
     assert seen.told(SCALABLE, "w-target").ignored == ["minCapacity", "maxCapacity"]
     action = seen.one("aws:appautoscaling/scheduledAction:ScheduledAction", "w-schedule-0")
@@ -606,16 +614,17 @@ REFUSED_POOLS = [
         "above the lower; fix: raise max_environments",
     ),
     (
-        {"schedules": [{"at": "0 8 * * *", "environments": 1}]},
-        "KW144 WarmPool 'w' schedules[0].at: got '0 8 * * *'; allowed 'cron(minute hour day month weekday year)', "
+        {"schedules": [{"schedule_expression": "0 8 * * *", "environments": 1}]},
+        "KW144 WarmPool 'w' schedules[0].schedule_expression: got '0 8 * * *'; "
+        "allowed 'cron(minute hour day month weekday year)', "
         "'rate(n unit)' or 'at(YYYY-MM-DDThh:mm:ss)'; because Application Auto Scaling takes no other expression; "
         "fix: write it in one of these forms",
     ),
     (
-        {"target_utilisation": 0.95},
-        "KW146 WarmPool 'w' target_utilisation: got 0.95; allowed 0.1 to 0.9; because Application Auto Scaling "
+        {"target_utilization": 0.95},
+        "KW146 WarmPool 'w' target_utilization: got 0.95; allowed 0.1 to 0.9; because Application Auto Scaling "
         "tracks no "
-        "other utilisation; fix: set target_utilisation within the range",
+        "other utilization; fix: set target_utilization within the range",
     ),
     (
         {"mode": "snapshot", "target": {**TARGET, "snap_start": True}, "environments": 2},

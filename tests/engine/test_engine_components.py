@@ -74,10 +74,10 @@ def every_component(make: Make, image_uri: str) -> set[str]:
         used.add(kind)
         return make(kind, name, args)
 
-    host: dict[str, Any] = {"code": code(), "runtime": "python3.11", "log_days": 1, "timeout_s": 30}
+    host: dict[str, Any] = {"code": code(), "runtime": "python3.11", "log_retention_days": 1, "timeout_s": 30}
     intake = a("DataBucket", "intake", {"expire_days": 1, "keep_data": False})
     store = {"bucket": intake.bucket, "bucket_arn": intake.arn}
-    models = a("ModelRegistry", "models", {"models": [seed()], "keep_models": False})
+    models = a("ModelRegistry", "models", {"models": [seed()], "keep_data": False})
     queue = a("BurstQueue", "burst", {"consumer_timeout_s": 30, "max_concurrency": 2, "intake": [store]})
     queue_binding = {
         "url": queue.url,
@@ -89,7 +89,7 @@ def every_component(make: Make, image_uri: str) -> set[str]:
         "batch_window_s": 1,
         "max_concurrency": 2,
     }
-    effects = a("EffectLedger", "effects", {"keep_records": False})
+    effects = a("EffectLedger", "effects", {"keep_data": False})
     permits = a("Admission", "admission", {"pools": {"reader": 1}})
     private = a("PrivateEndpoints", "private", {})
     reader = a(
@@ -101,7 +101,7 @@ def every_component(make: Make, image_uri: str) -> set[str]:
             "capacity": Capacity.FARGATE,
             "network_path": NetworkPath.ENDPOINTS,
             "environment": {"CALLERS_VPC": private.vpc_id},
-            "log_days": 1,
+            "log_retention_days": 1,
             "termination_protection": False,
         },
     )
@@ -127,7 +127,7 @@ def every_component(make: Make, image_uri: str) -> set[str]:
         {
             "functions": {step: publish.arn for step in ("extract", "enrich", "publish")},
             "dead_letters": queue_binding,
-            "log_days": 1,
+            "log_retention_days": 1,
         },
     )
     classify = a(
@@ -157,7 +157,9 @@ def every_component(make: Make, image_uri: str) -> set[str]:
             },
             "environments": 1,
             "max_environments": 2,
-            "schedules": [{"at": "cron(0 8 ? * MON-FRI *)", "environments": 1, "max_environments": 2}],
+            "schedules": [
+                {"schedule_expression": "cron(0 8 ? * MON-FRI *)", "environments": 1, "max_environments": 2}
+            ],
         },
     )
     a(
@@ -176,7 +178,7 @@ def every_component(make: Make, image_uri: str) -> set[str]:
     whole = a(
         "ServerlessRuntime",
         "stack",
-        {"stages": {"classify": stage}, "entry": "classify", "keep_data": False, "log_days": 1},
+        {"stages": {"classify": stage}, "entry": "classify", "keep_data": False, "log_retention_days": 1},
     )
     pulumi.export("classify", classify.arn)
     pulumi.export("entry", whole.entry_arn)

@@ -154,7 +154,9 @@ PROGRAMS: dict[str, Callable[[], object]] = {
             "target": TARGET,
             "environments": 2,
             "max_environments": 10,
-            "schedules": [{"at": "cron(0 8 ? * MON-FRI *)", "environments": 4, "max_environments": 20}],
+            "schedules": [
+                {"schedule_expression": "cron(0 8 ? * MON-FRI *)", "environments": 4, "max_environments": 20}
+            ],
         },
     ),
 }

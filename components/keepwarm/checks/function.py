@@ -24,7 +24,7 @@ TIMEOUT_S = 60
 MEMORY_MB = 1024
 EPHEMERAL_MB = 512
 WORKING_MB = 128
-LOG_DAYS = 30
+DEFAULT_LOG_RETENTION_DAYS = 30
 ASYNC_RETRIES = 2
 ASYNC_EVENT_AGE_S = 3600
 COMPATIBILITY_KEY = "KEEPWARM_COMPATIBILITY_KEY"
@@ -111,7 +111,7 @@ def checked(
             unit="seconds",
             because="Lambda keeps an event no longer",
         ),
-        "log_days": checks.retention("log_days", LOG_DAYS),
+        "log_retention_days": checks.retention("log_retention_days", DEFAULT_LOG_RETENTION_DAYS),
         "snap_start": checks.flag("snap_start", False),
         "side_effects": checks.choice("side_effects", SideEffects.NONE),
         "grants": check_grants(checks, "grants", args.get("grants", [])),

@@ -23,7 +23,7 @@ SIGNAL_PERIOD_S = 60
 DRAIN_S = 60
 START_S = 300
 ROOT_VOLUME_GB = 100
-LOG_DAYS = 30
+DEFAULT_LOG_RETENTION_DAYS = 30
 IMAGE = r"(?:file:///.+|[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?@sha256:[0-9a-f]{64})"
 
 
@@ -89,7 +89,7 @@ def checked(checks: Checks[Any], args: Mapping[str, Any]) -> dict[str, Any]:
         "termination_protection": checks.flag("termination_protection", True),
         "retiring": checks.flag("retiring", False),
         "architecture": checks.choice("architecture", Architecture.X86_64, "KW141").value,
-        "log_days": checks.retention("log_days", LOG_DAYS),
+        "log_retention_days": checks.retention("log_retention_days", DEFAULT_LOG_RETENTION_DAYS),
         "grants": check_grants(checks, "grants", args.get("grants", [])),
         "kms": args.get("kms_key_arn"),
         "vpc_id": args.get("vpc_id"),
