@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any, Final, NamedTuple
 
 from keepwarm_localcloud.request import AwsError
-from keepwarm_localcloud.services.s3.store import Bucket
+from keepwarm_localcloud.services.s3.model import Bucket
 from keepwarm_localcloud.services.s3.xml import NAMESPACE, malformed, parse
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from keepwarm_localcloud.request import AwsError, Readable, Request
-from keepwarm_localcloud.services.s3.store import Bucket, Store, Version
+from keepwarm_localcloud.services.s3.model import Bucket, Version
+from keepwarm_localcloud.services.s3.store import Store
 from keepwarm_localcloud.services.s3.xml import http_date, iso, parse_date
 
 MAX_KEY_BYTES: Final = 1_024

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from keepwarm_localcloud.request import AwsError
-from keepwarm_localcloud.services.s3.store import Version
+from keepwarm_localcloud.services.s3.model import Version
 from keepwarm_localcloud.services.s3.xml import parse_date
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")

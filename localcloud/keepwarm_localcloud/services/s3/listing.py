@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from keepwarm_localcloud.request import AwsError, Response
 from keepwarm_localcloud.services.s3.call import Call
-from keepwarm_localcloud.services.s3.store import Bucket, Version
+from keepwarm_localcloud.services.s3.model import Bucket, Version
 from keepwarm_localcloud.services.s3.xml import document, iso, tag
 
 MAX_KEYS: Final = 1_000

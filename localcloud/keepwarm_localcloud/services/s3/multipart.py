@@ -11,8 +11,8 @@ from typing import Any, Final
 from keepwarm_localcloud.request import AwsError, Response
 from keepwarm_localcloud.services.s3 import checksums, conditions, listing
 from keepwarm_localcloud.services.s3.call import Call
+from keepwarm_localcloud.services.s3.model import Bucket, Part, Upload
 from keepwarm_localcloud.services.s3.objects import Announce, commit, source_of, template, written_headers
-from keepwarm_localcloud.services.s3.store import Bucket, Part, Upload
 from keepwarm_localcloud.services.s3.xml import document, iso, malformed, parse, tag
 
 MIN_PART_BYTES: Final = 5 * 1024**2

@@ -17,8 +17,8 @@ from keepwarm_localcloud.services.s3.call import (
     object_headers,
     tags_of,
 )
+from keepwarm_localcloud.services.s3.model import Blob, Bucket, Version
 from keepwarm_localcloud.services.s3.object_settings import _acl, _legal_hold, _retention, _tagging, check_acl
-from keepwarm_localcloud.services.s3.store import Blob, Bucket, Version
 from keepwarm_localcloud.services.s3.xml import document, http_date, iso, malformed, parse, tag
 
 Announce = Callable[[Bucket, str, Version, Call], None]

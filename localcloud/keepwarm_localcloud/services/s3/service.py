@@ -11,7 +11,8 @@ from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.s3 import buckets, listing, multipart, object_settings, objects
 from keepwarm_localcloud.services.s3.call import Call, check_tags, locate
-from keepwarm_localcloud.services.s3.store import Bucket, Store, Version
+from keepwarm_localcloud.services.s3.model import Bucket, Version
+from keepwarm_localcloud.services.s3.store import Store
 from keepwarm_localcloud.services.s3.xml import document, iso, parse, tag
 
 _OPERATOR_ID: Final = "AIDAKEEPWARMOPERATOR"

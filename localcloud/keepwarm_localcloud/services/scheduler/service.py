@@ -10,7 +10,7 @@ import re
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.errors import coded
 from keepwarm_localcloud.services.roles import RoleCalls, botocore_error, client_error, trusts
+from keepwarm_localcloud.services.scheduler.model import Plan, Run
 from keepwarm_localcloud.services.sdk_calls import SdkFailure, call_api
 
 LOG = logging.getLogger(__name__)
@@ -35,27 +36,6 @@ ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")
 
 def _invalid(message: str) -> AwsError:
     return AwsError("ValidationException", message)
-
-
-@dataclass(slots=True)
-class Plan:
-    """The next run of one schedule."""
-
-    fingerprint: str
-    schedule: schedules.Schedule
-    next_s: float | None
-
-
-@dataclass(slots=True)
-class Run:
-    """One invocation, with its retries."""
-
-    name: str
-    arn: str
-    target: dict[str, Any]
-    scheduled_s: float
-    identity: str
-    attempt: int = 1
 
 
 class SchedulerService:

@@ -7,58 +7,19 @@ runs in the background are done when the call returns; `GetOperation` says so.
 import re
 import secrets
 import threading
-from dataclasses import dataclass, field
 from typing import Any
 
 from keepwarm_localcloud.ports import RegistryPort
 from keepwarm_localcloud.request import AwsError, Request, Response
 from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.dispatch import operation_named
+from keepwarm_localcloud.services.servicediscovery.model import Instance, Namespace, Registry
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 HTTP_NAME = re.compile(r"[!-~]{1,1024}")
 DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}\.?")
 SERVICE_NAME = re.compile(r"[A-Za-z0-9_.~-]{1,127}")
 IPV4 = re.compile(r"(\d{1,3}\.){3}\d{1,3}")
-
-
-@dataclass(slots=True)
-class Instance:
-    """A registered instance. `healthy` is what custom health checks set."""
-
-    identity: str
-    attributes: dict[str, str]
-    healthy: bool = True
-
-
-@dataclass(slots=True)
-class Namespace:
-    """A namespace and its services."""
-
-    identity: str
-    arn: str
-    name: str
-    kind: str
-    description: str
-    properties: dict[str, Any]
-    created_s: float
-    tags: list[dict[str, str]]
-
-
-@dataclass(slots=True)
-class Registry:
-    """A Cloud Map service."""
-
-    identity: str
-    arn: str
-    name: str
-    namespace: Namespace
-    body: dict[str, Any]
-    created_s: float
-    tags: list[dict[str, str]]
-    instances: dict[str, Instance] = field(default_factory=dict)
-    revision: int = 1
-    attributes: dict[str, str] = field(default_factory=dict)
 
 
 class ServiceDiscoveryService(RegistryPort):
