@@ -88,7 +88,7 @@ def install(requirements: str, platform: Platform, site: Path) -> None:
     command = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     command += ["--python-platform", platform.name, "--python-version", platform.python]
     command += ["--target", str(site), "--link-mode", "copy", "--requirement", str(pins)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     pins.unlink()
     if done.returncode:
         raise _failure(done.stderr, platform)
