@@ -5,7 +5,7 @@ const jobs = new keepwarm.BurstQueue("jobs", { consumerTimeoutS: 30, maxConcurre
 
 const results = new keepwarm.DataBucket("results", { keepData: false });
 
-const effects = new keepwarm.EffectLedger("effects", { keepRecords: false });
+const effects = new keepwarm.EffectLedger("effects", { keepData: false });
 
 const measure = new keepwarm.PreprocessingFunction("measure", {
     code: new pulumi.asset.FileArchive("../build/function.zip"),
