@@ -31,28 +31,31 @@ This page is generated from the table of resource types
 
 The CLI is looked for in `KEEPWARM_PULUMI`, on PATH, and in the cache that `make pulumi` fills. A Python program needs
 no language host: it is served to the CLI the way the Automation API serves an inline program. A program in another
-language is run by its own host, which an ordinary Pulumi installation brings; a missing one is said. State lies in
-`.keepwarm/backend`, the embedded cloud keeps its resources in memory until it is stopped, and the CLI works in
-`.keepwarm/project`, a copy of the project's files, so that the stack files of a real account never get its salt.
+language is run by its own host, which an ordinary Pulumi installation brings; if it's missing, the command says so.
+State is in `.keepwarm/backend`, the embedded cloud keeps its resources in memory until it is stopped, and the CLI
+works in `.keepwarm/project`, a copy of the project's files, so that the stack files of a real account never get its
+salt.
 
-After a killed run (kill -9, a lost machine) just run the command again. What the cloud made and no state knows is
-removed first, open creations are forgotten with `pulumi refresh --clear-pending-creates`, and locks of processes that
-are gone are cleared; each is said in one line. A second change of the same project at the same time is refused at once.
-Ctrl-C, and SIGTERM to the command, let the engine finish what it has begun and cancel the rest.
+After a killed run (kill -9, a lost machine) just run the command again. What the cloud made and no state knows about
+is removed first, open creations are forgotten with `pulumi refresh --clear-pending-creates`, and locks of processes
+that are gone are cleared; each step prints one line. A second concurrent change of the same project is refused at
+once. Ctrl-C, and SIGTERM to the command, let the engine finish what it has started and cancel the rest.
 
-A cloud that throttles, fails or is silent is asked again, six times in all; a silence counts as a failure after
-`KEEPWARM_READ_TIMEOUT_S` seconds (70). What still fails is reported by resource, and the next run goes on from there.
-When an answer was lost after the cloud did its part, the next run removes what was made under a generated name and
-makes it anew; under a name that the program chose nothing is removed, since it may have been there before.
+Requests that are throttled, fail or get no answer are tried up to six times in all; no answer within
+`KEEPWARM_READ_TIMEOUT_S` seconds (70) counts as a failure. What still fails is reported by resource, and the next run
+continues from there. If an answer is lost after the cloud did its part, the next run removes what was made under a
+generated name and creates it again; nothing is removed under a name that the program chose, because it may have
+existed before.
 
 ## What has not been verified
 
-No AWS account was used. The provider's facts (which change replaces, what an id looks like, which properties AWS fills
-in) were taken from the documentation of pulumi-aws 7.51 and AWS; property names and shapes come from the installed
-SDK and are compared with it by a test. Not verified against real AWS: the timing of eventual consistency, quotas of an
-account, error texts beyond those the tests name, and computed outputs that the components do not read. Not run, for
-want of them: the language hosts and SDK generators of a Pulumi installation (a stand-in speaks the hosts' protocol in
-the tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and versions of the CLI but the pinned one.
+No AWS account was used. The provider's facts (which change replaces, what an id looks like, which properties AWS
+fills in) were taken from the documentation of pulumi-aws 7.51 and AWS; property names and shapes come from the
+installed SDK and are compared with it by a test. Not verified against real AWS: the timing of eventual consistency,
+quotas of an account, error texts beyond those the tests name, and computed outputs that the components do not read.
+Not run, because they were not available: the language hosts and SDK generators of a Pulumi installation (a stand-in
+speaks the hosts' protocol in the tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and any version
+of the CLI but the pinned one.
 
 ## How to read the tables
 
