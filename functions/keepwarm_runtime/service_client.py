@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from keepwarm_runtime.aws import Aws
 
+NOT_READY_AFTER_S = 5.0
+"""When it makes sense to look again for an instance where there is none."""
 DISCOVERY_TTL_S = 5.0
 """How long a list of instances is used, in seconds; DiscoverInstances is limited per account."""
 DEADLINE_HEADER = "x-keepwarm-deadline-ms"
@@ -105,7 +107,9 @@ class ServiceClient:
             self._found_s = self._clock()
         if not self._instances:
             raise NotReady(
-                f"service {self.namespace}/{self.service}", "no healthy instance", retry_after_s=5.0
+                f"service {self.namespace}/{self.service}",
+                "no healthy instance",
+                retry_after_s=NOT_READY_AFTER_S,
             )
         return self._instances
 
@@ -123,7 +127,7 @@ class ServiceClient:
             raise NotReady(
                 f"service {self.namespace}/{self.service}",
                 f"{error.aws_code} from Cloud Map",
-                retry_after_s=5.0,
+                retry_after_s=NOT_READY_AFTER_S,
             ) from error
         found: list[tuple[str, str]] = []
         for entry in answer.get("Instances", []):
@@ -182,7 +186,9 @@ class ServiceClient:
                 self.breaker.succeeded()
                 return ServiceAnswer(status, answer_headers, answer, identity, self._clock() - started_s)
             raise self._refusal(identity, path, status, answer_headers, answer)
-        raise NotReady(f"service {self.namespace}/{self.service}", "no healthy instance", retry_after_s=5.0)
+        raise NotReady(
+            f"service {self.namespace}/{self.service}", "no healthy instance", retry_after_s=NOT_READY_AFTER_S
+        )
 
     def _exchange(
         self,

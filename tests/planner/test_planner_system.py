@@ -28,7 +28,7 @@ from keepwarm_planner.model.replication import Replication
 from keepwarm_planner.model.service import Refusal, Service, backlog_steps
 from keepwarm_planner.model.system import SystemOutcome, simulate
 from keepwarm_planner.traffic import generators, law
-from keepwarm_runtime import scaling
+from keepwarm_runtime import scaling, waiting
 from tests.support.deployed import DEFAULT_VPC, deploy
 from tests.support.samples import IMAGE
 
@@ -174,7 +174,8 @@ def _service(**changes: Any) -> tuple[Loop, Service]:
 
 def _asked(service: Service, times: int) -> list[Refusal | None]:
     """Answers to callers that all ask at once."""
-    return [service.admit(0.0, lambda t: None) for _ in range(times)]
+    told = [service.admit(0.0, lambda t: None) for _ in range(times)]
+    return [None if t is None else t.reason for t in told]
 
 
 def test_given_tasks_still_starting_then_a_permit_meets_not_ready_and_is_given_back() -> None:
@@ -241,6 +242,30 @@ def test_given_a_deployed_service_then_its_pool_has_the_planners_permits() -> No
     deploy(program, lookups=DEFAULT_VPC)
 
     assert made == [Downstream(law.constant(1.0), max_tasks=3, concurrency_per_task=5).permits] == [15]
+
+
+@pytest.mark.parametrize(("deadline_s", "failed"), [(900.0, 0.0), (200.0, 1.0)])
+def test_given_a_service_that_wakes_then_a_request_waits_until_its_deadline(
+    deadline_s: float, failed: float
+) -> None:
+    """The deployed workflow waits for capacity, as long as the request can still be on time."""
+    alone = Workload(generators.spike(1e-9, 2.0, 600.0, 1.0, 3600.0), law.constant(0.1), law.constant(0.2))
+    downstream = replace(SERVICE, min_tasks=0, start=law.constant(240.0))
+    system = System(Design("d"), downstream=downstream, deadline_s=deadline_s)
+    outcome = simulate(system, alone, P, replications=1)
+
+    assert outcome.requests > 0
+    assert (outcome.failed_fraction.mean, outcome.open_fraction.mean) == (failed, 0.0)
+    assert outcome.refusals["not_ready"] > 1.0
+
+
+def test_given_another_wait_in_the_runtime_then_the_planner_follows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    system = replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=0), retry=None)
+    assert simulate(system, SPIKE, P, replications=1).failed_fraction.mean == 0.0
+    monkeypatch.setattr(waiting, "seconds_to_wait", lambda *_, **__: None)
+    assert simulate(system, SPIKE, P, replications=1).failed_fraction.mean > 0.1
 
 
 def test_given_patient_retries_when_simulated_then_fewer_failures_and_more_invocations() -> None:

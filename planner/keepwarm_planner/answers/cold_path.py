@@ -15,13 +15,10 @@ from keepwarm_runtime.phases import PHASES
 
 DRAWS = 20_000
 
-
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-
 
 SPREAD = 2.2
 """Assumed ratio of the 99th percentile to the median of a transfer; measured runs replace it."""
-
 
 ASSUMED: dict[str, tuple[float, float, str]] = {
     "scheduling": (0.030, 0.120, "assumption: placement of a new environment"),
@@ -30,7 +27,6 @@ ASSUMED: dict[str, tuple[float, float, str]] = {
     "allocate": (0.010, 0.040, "assumption: host memory; a GPU context takes longer"),
 }
 """Median and 99th percentile in seconds of phases that no byte count explains."""
-
 
 RESTORE = lognormal_quantiles(0.200, 0.600)
 """Restore of a snapshot: assumption until measured; AWS publishes no figure per size."""

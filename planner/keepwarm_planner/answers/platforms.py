@@ -18,31 +18,24 @@ from keepwarm_runtime.phases import PHASES
 IDLE_TIMEOUT_S = 600.0
 """Assumed idle expiry of on-demand environments: AWS publishes none; five to fifteen minutes are reported."""
 
-
 TASK_IDLE_S = 900.0
 """Seconds without demand after which a scale-to-zero service lets its last task go (the stack's default)."""
-
 
 INSTANCE_START_S = 150.0
 """Assumed: EC2 launch, ECS registration and container start of a GPU instance, model load apart."""
 
-
 MANAGED_START_S = 180.0
 """Assumed for "several minutes" that AWS states for scaling Lambda managed instances with GPU from zero."""
-
 
 POD_START_S = 8.0
 """Assumed: Knative activation with the image on the node."""
 
-
 UTILIZATION = 0.7
 """Busy share that resident capacity is sized for at the peak."""
-
 
 GPU_MEMORY_GIB = (3, 6, 12, 16, 24, 48)
 """Accelerator sizes of Lambda managed instances
 (https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-gpu-scaling.html)."""
-
 
 SELDOM = 0.01
 """Share of cold requests up to which the 99th percentile does not see them."""
@@ -117,12 +110,10 @@ ON_DEMAND = (
     "s x price"
 )
 
-
 SCALED_COST = (
     f"up share x running x instance price x 730 h; up share = 1 - exp(-requests/s x {TASK_IDLE_S:g} s); running = mean "
     f"load / (concurrency per task x {UTILIZATION:g}), at least 1 and at most the units of the peak"
 )
-
 
 DENSE = 5.0
 """Requests per second beyond which the cold share is estimated: a run would take longer than its figure is worth."""

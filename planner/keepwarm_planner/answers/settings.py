@@ -10,13 +10,10 @@ from keepwarm_planner.model.engine import Outcome
 HEADROOM = 1.25
 """Concurrency limit over the busiest moment that was simulated."""
 
-
 POOLED = "classify"
 """The function that the stack has a warm pool and a queue for; of others only the function itself is set."""
 
-
 DOWNSTREAM_UTILIZATION = 0.7
-
 
 ROOM = limits.LAMBDA_ACCOUNT_CONCURRENCY - limits.LAMBDA_UNRESERVED_CONCURRENCY_MIN
 """Concurrency that a function can reserve in an account with AWS's default."""

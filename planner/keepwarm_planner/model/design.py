@@ -176,6 +176,9 @@ class System:
     design: Design
     queue: Queue | None = None
     downstream: Downstream | None = None
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry | None = None
+    """Attempts after any refusal. Default: a throttled invocation is tried again as `Retry` says; a request that the
+    service does not take waits for capacity until its deadline, as the deployed workflow does
+    (`keepwarm_runtime.waiting`)."""
     deadline_s: float = inf
     """Seconds a request gets from its arrival to its answer: no retry is made after it."""

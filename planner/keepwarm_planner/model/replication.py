@@ -5,25 +5,22 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import fsum, inf
-from typing import TYPE_CHECKING
 
 from keepwarm_planner.kernel.shape import S
-from keepwarm_planner.model.design import System, Workload
+from keepwarm_planner.model.design import Retry, System, Workload
 from keepwarm_planner.model.engine import TICK_S
 from keepwarm_planner.model.events import Loop
 from keepwarm_planner.model.function import Environment, Function
-from keepwarm_planner.model.service import Service
+from keepwarm_planner.model.service import Refused, Service
 
-if TYPE_CHECKING:
-    pass
+FOREVER_S = 1e9
+"""Time left to a request without a deadline."""
 
 OFFER_FIRST_S, OFFER_MAX_S = 0.5, 20.0
 """Intervals at which the event source mapping offers a throttled batch again: assumed, AWS says "with backoff"; the
 embedded cloud does the same."""
 
-
 POLLERS_START = 5
-
 
 POLLERS_PER_MINUTE = 300
 """Concurrent batches of a new event source mapping, and how many more each minute
@@ -33,14 +30,14 @@ POLLERS_PER_MINUTE = 300
 class Request:
     """A request and how often it was tried. `service` is the function's own time for it, in seconds."""
 
-    __slots__ = ("arrived", "attempts", "receives", "service", "waited_for_permit")
+    __slots__ = ("arrived", "attempts", "receives", "service", "waits")
 
     def __init__(self, arrived: float, service: float) -> None:
         self.arrived = arrived
         self.service = service
         self.attempts = 0
         self.receives = 0
-        self.waited_for_permit = False
+        self.waits = 0
 
 
 class Replication:
@@ -180,7 +177,7 @@ class Replication:
                 self._complete(request, now)
             return
         outstanding = len(batch)
-        refused: list[Request] = []
+        refused: list[tuple[Request, Refused]] = []
 
         def settled(t: float) -> None:
             nonlocal outstanding
@@ -189,10 +186,10 @@ class Replication:
                 self._answer(env, begun, t)
 
         for request in batch:
-            if self.service.admit(now, self._served(request, settled)) is not None:
-                refused.append(request)
-        for request in refused:
-            self._retry(request, now)
+            if told := self.service.admit(now, self._served(request, settled)):
+                refused.append((request, told))
+        for request, told in refused:
+            self._not_taken(request, told, now)
             settled(now)
 
     def _served(self, request: Request, settled: Callable[[float], None]) -> Callable[[float], None]:
@@ -215,8 +212,26 @@ class Replication:
         if latency <= min(self.workload.latency_target_s, self.system.deadline_s):
             self.good += 1
 
+    def _not_taken(self, request: Request, told: Refused, now: float) -> None:
+        """The service did not take it: the workflow waits for capacity until the deadline, unless told otherwise."""
+        from keepwarm_runtime.waiting import seconds_to_wait
+
+        if self.system.retry is not None:
+            self._retry(request, now)
+            return
+        assert self.system.downstream is not None
+        left_s = min(request.arrived + self.system.deadline_s - now, FOREVER_S)
+        needs_s = self.system.downstream.service.mean
+        wait_s = seconds_to_wait(request.waits, told.retry_after_s, left_s, needs_s, draw=self.jitter.random)
+        if wait_s is None:
+            self.failed += 1
+            return
+        request.waits += 1
+        self.retries += 1
+        self.loop.at(now + wait_s, lambda t: self._again(request, t))
+
     def _retry(self, request: Request, now: float) -> None:
-        retry = self.system.retry
+        retry = self.system.retry or Retry()
         wait = min(retry.base_s * retry.factor**request.attempts, retry.cap_s) * self.jitter.random()
         request.attempts += 1
         if request.attempts > retry.attempts or now + wait - request.arrived > self.system.deadline_s:
@@ -244,9 +259,9 @@ class Replication:
             def settled(at: float) -> None:
                 self.function.release(env, at, at - begun)
 
-            if self.service.admit(t, self._served(request, settled)) is not None:
+            if told := self.service.admit(t, self._served(request, settled)):
                 settled(t)
-                self._retry(request, t)
+                self._not_taken(request, told, t)
 
         self.loop.at(begun + request.service, computed)
 

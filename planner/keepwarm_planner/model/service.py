@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from math import ceil, fsum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from keepwarm import limits
 from keepwarm_planner.model.design import Downstream
@@ -24,6 +24,14 @@ class Refusal(StrEnum):
     """A permit was taken, but no task runs: given back at once."""
     QUEUE_FULL = "queue_full"
     """A permit was taken, but the task that was asked has all it can queue: given back at once."""
+
+
+class Refused(NamedTuple):
+    """What a caller is told."""
+
+    reason: Refusal
+    retry_after_s: float
+    """When to come back, by the service's or the permit pool's own estimate."""
 
 
 THRESHOLD = 1.0
@@ -65,8 +73,11 @@ class Service:
     """The downstream: permits, its tasks with their queues, and the scaling rule on its backlog."""
 
     def __init__(self, loop: Loop, d: Downstream, seed: str) -> None:
+        from keepwarm_runtime.service_client import NOT_READY_AFTER_S
+
         self.loop = loop
         self.d = d
+        self.not_ready_after_s = NOT_READY_AFTER_S
         self.service = Draws(d.service, f"{seed}/downstream")
         self.start = Draws(d.start, f"{seed}/task-start")
         self.picks = random.Random(f"{seed}/instance")  # noqa: S311
@@ -89,23 +100,24 @@ class Service:
     def _ready(self) -> list[Task]:
         return [t for t in self.tasks if t.ready and not t.draining]
 
-    def admit(self, now: float, done: Callable[[float], None]) -> Refusal | None:
-        """Takes a permit and calls done(t) when served; else says why not.
+    def admit(self, now: float, done: Callable[[float], None]) -> Refused | None:
+        """Takes a permit and calls done(t) when served; else tells why not and when to come back.
 
         A caller picks one of the ready tasks at random, as the runtime's client does; it does not know their queues.
         """
         self.demand += 1
         refusal = self._refusal(now, done)
         if refusal is not None:
-            self.refused[refusal] += 1
+            self.refused[refusal.reason] += 1
         return refusal
 
-    def _refusal(self, now: float, done: Callable[[float], None]) -> Refusal | None:
+    def _refusal(self, now: float, done: Callable[[float], None]) -> Refused | None:
         if self.in_flight >= self.d.permits:
-            return Refusal.NO_PERMIT
+            # the pool names the time until its first permit is likely to be free
+            return Refused(Refusal.NO_PERMIT, self.d.service.mean / self.d.permits)
         ready = self._ready()
         if not ready:
-            return Refusal.NOT_READY
+            return Refused(Refusal.NOT_READY, self.not_ready_after_s)
         task = ready[int(self.picks.random() * len(ready))]
         if task.busy < self.d.concurrency_per_task:
             self.in_flight += 1
@@ -114,7 +126,8 @@ class Service:
             self.in_flight += 1
             task.waiting.append(done)
         else:
-            return Refusal.QUEUE_FULL
+            ahead = task.busy + len(task.waiting)
+            return Refused(Refusal.QUEUE_FULL, ahead * self.d.service.mean / self.d.concurrency_per_task)
         return None
 
     def _serve(self, task: Task, now: float, done: Callable[[float], None]) -> None:

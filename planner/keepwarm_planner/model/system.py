@@ -8,11 +8,11 @@ cover what has no queue of messages and no downstream.
 What happens to a request: it arrives at the function, or as a message whose batch the event source mapping hands to
 the function. The function works for its own service time; with a downstream it then needs a permit, and holds its
 environment while the downstream serves it. There are as many permits as the deployment has: for the most tasks the
-service may have. While they start, a permit meets no task, or a queue that is full; the caller gives it back. A
-refused request (no permit, no task, function throttled) is tried again after an
-exponential backoff with full jitter, as long as attempts and its deadline last. A throttled batch is offered again,
-at doubling intervals, while its messages are hidden; then they go back to the queue, and to the dead letters after
-their last receive.
+service may have. While they start, a permit meets no task, or one whose queue is full, and is given back; the request
+then waits outside the function, as long and as often as the deployed workflow does, until its deadline. A throttled
+invocation is tried again after an exponential backoff with full jitter. A throttled batch is offered again, at
+doubling intervals, while its messages are hidden; then they go back to the queue, and to the dead letters after their
+last receive.
 """
 
 import time

@@ -7,18 +7,13 @@ from keepwarm_planner.kernel import Kernel
 
 CHUNK = 65_536
 
-
 DAY_S = 86_400.0
-
 
 MINUTE_S = 60.0
 
-
 MAX_REQUESTS = 2e10
 
-
 Chunk = tuple[Sequence[float], Sequence[float] | None]
-
 
 Progress = Callable[[float], None]
 """Called now and then with the share of the source that was delivered, 0..1."""
