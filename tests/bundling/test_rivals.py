@@ -1,5 +1,6 @@
 """A killed build leaves nothing that looks finished, and builds at once share one piece of work."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from keepwarm_build import Bundle, bundle
+import pytest
+
+from keepwarm_build import Bundle, BundleError, bundle
+from keepwarm_build.kept import kept
 from tests.support.patience import until
 
 PINNED = "demo==1.0 --hash=sha256:" + "0" * 64 + "\n"
@@ -70,3 +74,16 @@ def test_threads_that_build_at_once_get_one_result(folder: Path, cache: Path) ->
         thread.join()
 
     assert [built.sha256 for built in found] == [found[0].sha256] * 6
+
+
+def test_full_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "half"))
+
+    with pytest.raises(BundleError) as raised:
+        kept(tmp_path / "bundles" / "one", make)
+
+    assert raised.value.code == "KW196"
+    assert "got No space left on device; allowed a folder that can be written" in str(raised.value)
+    assert [path.name for path in (tmp_path / "bundles").iterdir() if path.is_dir()] == []
