@@ -68,7 +68,10 @@ def run_batch(
 ) -> dict[str, list[dict[str, str]]]:
     """Run `work` on every record and return which of them have to come back.
 
-    Records of a FIFO group behind a failed one are reported without being run, to keep their order.
+    Records of a FIFO group behind a failed one are reported without being run, to keep their order. The result event of
+    `invocation` counts the records: what was parked or comes back is `failed`. A batch of which nothing succeeded has
+    the outcome `error`, or `rejected` when all of it was parked. It is answered per record even so, and not raised: SQS
+    returns the same messages either way, and parked ones must not come back.
 
     Raises:
         BadBatch: the event can't be answered per record.
@@ -97,6 +100,9 @@ def run_batch(
         if group is not None:
             blocked.add(group)
     if invocation is not None:
+        invocation.tally(done, parked + len(failures))
+        if not done and (failures or parked):
+            invocation.outcome = "error" if failures else "rejected"
         invocation.count("batch_done", done)
         invocation.count("batch_parked", parked)
         invocation.count("batch_failed", len(failures))

@@ -54,6 +54,7 @@ class Invocation:
         "_extra",
         "_metrics",
         "_recorder",
+        "_tally",
         "attempt",
         "cold",
         "context",
@@ -84,7 +85,8 @@ class Invocation:
         self.cold = cold
         self.pool = pool
         self.outcome = "ok"
-        """`ok`, `duplicate_prevented`, or a handler's own word; failures set it by themselves."""
+        """`ok`, `duplicate_prevented`, `waiting` (for capacity, neither good nor bad), or a handler's own word; failures set
+        it by themselves."""
         self.key: str | None = None
         """Idempotency key of this piece of work."""
         self.document: dict[str, Any] | None = None
@@ -97,6 +99,7 @@ class Invocation:
         self._recorder: Recorder | None = None
         self._extra: dict[str, dict[str, Any]] | None = None
         self._metrics: dict[str, float] | None = None
+        self._tally: tuple[int, int] | None = None
 
     @property
     def deadline(self) -> Deadline:
@@ -124,6 +127,14 @@ class Invocation:
         if self._extra is None:
             self._extra = {}
         self._extra.setdefault(name, {}).update(facts)
+
+    def tally(self, succeeded: int, failed: int) -> None:
+        """Say how many pieces of work this invocation did well and badly, where it had several.
+
+        The metrics `succeeded` and `failed` are these numbers then, which is what the Goodput alarm adds up. Default:
+        1 and 0, or 0 and 1 for an invocation that raised.
+        """
+        self._tally = (succeeded, failed)
 
     def count(self, metric: str, value: float = 1) -> None:
         """Add to a metric of this invocation (unit Count)."""
@@ -178,6 +189,11 @@ class _Writer:
     ) -> str:
         """Format a line with everything that is known."""
         phases: dict[str, float | None] = {}
+        succeeded, failed = call._tally or (1, 0)
+        if error is not None:
+            succeeded, failed = 0, max(1, failed)
+        elif call._tally is None:
+            succeeded = int(call.outcome in GOOD_OUTCOMES)
         units = dict(METRICS)
         record: dict[str, Any] = {
             "event": "keepwarm.result",
@@ -197,8 +213,8 @@ class _Writer:
             "attempt": call.attempt,
             "downstream": call._extra or {},
             "cold_start": int(call.cold),
-            "succeeded": int(error is None and call.outcome in GOOD_OUTCOMES),
-            "failed": int(error is not None),
+            "succeeded": succeeded,
+            "failed": failed,
         }
         if life.invocations == 1:
             phases.update(life.init.milliseconds())
@@ -317,6 +333,7 @@ def _is_plain(call: Invocation) -> bool:
         and call._extra is None
         and call._metrics is None
         and call._recorder is None
+        and call._tally is None
     )
 
 

@@ -574,6 +574,46 @@ def test_given_a_permanent_failure_when_parked_then_acknowledged_and_if_parking_
     assert run_batch(sqs("m1"), work, deadline=Deadline.after(10)) == failed("m1")
 
 
+@pytest.mark.parametrize(
+    ("bodies", "outcome", "succeeded", "failures"),
+    [
+        (["good", "good"], "ok", 2, 0),
+        (["good", "busy", "good"], "ok", 2, 1),
+        (["busy"], "error", 0, 1),
+        (["busy", "broken", "park"], "error", 0, 3),
+        (["park"], "rejected", 0, 1),
+        (["park", "good"], "ok", 1, 1),
+    ],
+)
+def test_given_a_batch_when_answered_then_the_event_counts_its_records(
+    out: Output, bodies: list[str], outcome: str, succeeded: int, failures: int
+) -> None:
+    def work(record: Record) -> None:
+        if record.body == "busy":
+            raise Overloaded("ocr", "HTTP 429")
+        if record.body == "broken":
+            raise ZeroDivisionError
+        if record.body == "park":
+            raise CorruptDocument("d", "half a page")
+
+    @handler(service="b", lifecycle=Lifecycle(imported_s=0.0, age_at_import_s=None, pool="on-demand"))
+    def handle(event: Any, invocation: Invocation) -> Any:
+        return run_batch(
+            event, work, park=lambda *_: None, deadline=invocation.deadline, invocation=invocation
+        )
+
+    event = sqs(*(f"m{n}" for n in range(len(bodies))))
+    for record, body in zip(event["Records"], bodies, strict=True):
+        record["body"] = body
+    answer = handle(event, None)
+    back = [
+        r["messageId"] for r, body in zip(event["Records"], bodies, strict=True) if body in ("busy", "broken")
+    ]
+    assert answer == failed(*back)
+    line = lines(out)[-1]
+    assert (line["outcome"], line["succeeded"], line["failed"]) == (outcome, succeeded, failures)
+
+
 def test_given_a_retryable_failure_when_parking_is_possible_then_it_comes_back_instead(
     out: Output,
 ) -> None:
