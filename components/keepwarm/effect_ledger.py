@@ -7,6 +7,7 @@ import pulumi
 from keepwarm import limits
 from keepwarm._bucket import NONCURRENT_DAYS, secure_bucket
 from keepwarm._table import secure_table
+from keepwarm._values import derive
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
 from keepwarm.checks.problems import Problem
@@ -19,8 +20,8 @@ class EffectLedgerArgs(TypedDict):
     """Inputs of an EffectLedger."""
 
     retention_days: NotRequired[pulumi.Input[int]]
-    """Days the claims of finished effects are kept, and the least time records should be kept by their writers.
-    Default: 30."""
+    """Days that finished effects are remembered: their records by the functions bound to the ledger, their claims by
+    the bucket. Effects in doubt are kept until a person settles them. Default: 30."""
     redelivery_s: NotRequired[pulumi.Input[int]]
     """Longest time after which an event can still be delivered again, in seconds (a BurstQueue's `retention_s`).
     Default: not checked."""
@@ -103,6 +104,7 @@ class EffectLedger(pulumi.ComponentResource):
             "table_arn": records.arn,
             "bucket": claims.bucket,
             "bucket_arn": claims.arn,
+            "retention_s": derive(lambda kept_days: kept_days * 86_400, days),
         }
         if kms is not None:
             self._binding["kms_key_arn"] = kms

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import time
 from enum import StrEnum
@@ -45,6 +46,7 @@ from keepwarm_runtime.errors import (
 from keepwarm_runtime.events import emit, error_facts
 from keepwarm_runtime.jitter import uniform
 from keepwarm_runtime.ledger import DONE, FAILED, INPROGRESS, PARKED, UNKNOWN, Record
+from keepwarm_runtime.settings import DEFAULT_LEDGER_RETENTION_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,14 +61,19 @@ MAX_KEY_BYTES = 1024
 MAX_INLINE_BYTES = 350 * 1024
 """Larger results go to S3: a DynamoDB item holds 400 KB
 (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html)."""
-RECORD_TTL_S = 15 * 86_400
-"""How long a record answers, in seconds: SQS keeps a message for 14 days at most, and its redelivery on the last day
-must still find the record."""
 GRACE_S = 2.0
 """Seconds after the end of a lease before anybody takes over: clocks differ, and bytes may be on the wire."""
+DEFAULT_STEP = "effect"
+DEFAULT_VERSION = "1"
 MAX_ATTEMPTS = 10
 """Takeovers of a record that stays UNKNOWN before it is parked."""
 RESOLVE_TRIES = 3
+NO_RESULT = "its result could not be kept"
+"""Reason of a DONE record whose effect happened but whose result can't be given again."""
+SETTLED = (DONE, FAILED)
+"""States that end by themselves after the ledger's retention, counted from when they were reached."""
+DIMENSION = "function"
+"""Dimension of the metric `effects_parked`, as of every invocation metric."""
 ROUNDS = 8
 
 
@@ -167,11 +174,12 @@ class Claims:
 class _Call:
     """One call of `effect`, with everything its steps share."""
 
-    __slots__ = ("compensate", "contract", "deadline", "key", "needs_s", "park", "resolve", "run")
+    __slots__ = ("compensate", "contract", "deadline", "key", "needs_s", "park", "pk", "resolve", "run")
 
     def __init__(
         self,
         key: str,
+        pk: str,
         contract: Contract,
         run: Callable[[Attempt], Any],
         resolve: Callable[[Attempt], Any] | None,
@@ -181,6 +189,7 @@ class _Call:
         needs_s: float,
     ) -> None:
         self.key = key
+        self.pk = pk
         self.contract = contract
         self.run = run
         self.resolve = resolve
@@ -201,7 +210,7 @@ class Effects:
         new_owner: Callable[[], str] | None = None,
         draw: Callable[[], float] = uniform,
         sleep: Callable[[float], None] = time.sleep,
-        ttl_s: int = RECORD_TTL_S,
+        retention_s: float = DEFAULT_LEDGER_RETENTION_S,
         grace_s: float = GRACE_S,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
@@ -210,7 +219,7 @@ class Effects:
         self._new_owner = new_owner or _random_owner
         self._draw = draw
         self._sleep = sleep
-        self._ttl_s = ttl_s
+        self._retention_s = retention_s
         self._grace_s = grace_s
         self._max_attempts = max_attempts
         self._active: set[tuple[int, str]] = set()
@@ -227,14 +236,14 @@ class Effects:
         compensate: Callable[[Attempt], Any] | None = None,
         on_ambiguous: str | None = None,
         needs_s: float = 1.0,
-        step: str = "effect",
-        version: str = "1",
+        step: str = DEFAULT_STEP,
+        version: str = DEFAULT_VERSION,
     ) -> EffectResult:
         """Perform an effect once, or answer with the result of the time it was performed.
 
         `payload` is what the key stands for, as JSON; only its hash is kept. `needs_s` is the most that `run` takes,
-        in seconds. `step` and `version` go into the effect key. `on_ambiguous` is "retry" (the default: EffectUnknown
-        until the resolver knows) or "park".
+        in seconds. `step` and `version` tell effects of one key apart, here and in the effect key. `on_ambiguous` is
+        "retry" (the default: EffectUnknown until the resolver knows) or "park".
 
         Raises:
             EffectInProgress: another invocation holds the lease, come back after `retry_after_s`.
@@ -249,27 +258,37 @@ class Effects:
         _check_declaration(key, contract, resolve, compensate, on_ambiguous)
         payload_hash = hash_payload(payload)
         deadline.require(needs_s, f"effect {key}")
-        me = (threading.get_ident(), key)
+        pk = record_key(key, step, version)
+        me = (threading.get_ident(), pk)
         if me in self._active:
             raise EffectMisuse(
                 f"effect {key}", "the same key inside itself", because="it would wait for its own lease",
                 fix="use another key for the inner effect",
             )  # fmt: skip
-        call = _Call(key, contract, run, resolve, compensate, on_ambiguous == "park", deadline, needs_s)
+        call = _Call(key, pk, contract, run, resolve, compensate, on_ambiguous == "park", deadline, needs_s)
         self._active.add(me)
         try:
             return self._drive(call, payload_hash, effect_key(key, step, version))
         finally:
             self._active.discard(me)
 
-    def settle(self, key: str, *, done: bool, result: Any = None, deadline: Deadline | None = None) -> None:
+    def settle(
+        self,
+        key: str,
+        *,
+        done: bool,
+        result: Any = None,
+        deadline: Deadline | None = None,
+        step: str = DEFAULT_STEP,
+        version: str = DEFAULT_VERSION,
+    ) -> None:
         """Decide a PARKED record by hand: it happened (`done`, with its result), or it did not and may run.
 
         Raises:
             EffectMisuse: the record is not parked.
         """
         deadline = deadline or Deadline.after(30.0)
-        standing = self._store.get(key, deadline)
+        standing = self._store.get(record_key(key, step, version), deadline)
         if standing is None or standing.state != PARKED:
             state = "no record" if standing is None else f"state {standing.state}"
             raise EffectMisuse(
@@ -279,6 +298,7 @@ class Effects:
             state=DONE if done else FAILED,
             owner=self._new_owner(),
             epoch=standing.epoch + 1,
+            expiry=self._expiry(),
             result=_encode(key, result)[0] if done else None,
             reason="settled by hand",
         )
@@ -292,7 +312,7 @@ class Effects:
         for _ in range(ROUNDS):
             now_s = self._store.now_s()
             mine = Record(
-                pk=call.key,
+                pk=call.pk,
                 state=INPROGRESS,
                 owner=owner,
                 epoch=1,
@@ -300,17 +320,22 @@ class Effects:
                 attempts=1,
                 payload_hash=payload_hash,
                 effect_key=key_for_downstream,
-                expiry=int(now_s + self._ttl_s),
             )
             standing = self._store.put_new(mine, call.deadline)
             if standing is None:
                 return self._perform(call, self._on_their_clock(call, mine))
             now_s = self._store.now_s()
-            if standing.expiry <= now_s and standing.state in (DONE, FAILED):
+            if standing.expiry is not None and standing.expiry <= now_s and standing.state in SETTLED:
                 fresh = mine.but(epoch=standing.epoch + 1)
                 if self._store.swap(standing, fresh, call.deadline):
                     return self._perform(call, fresh)
                 continue
+            if standing.effect_key != key_for_downstream:
+                raise PayloadConflict(
+                    f"effect {call.key}",
+                    f"effect key {key_for_downstream}",
+                    allowed=f"effect key {standing.effect_key}",
+                )
             if standing.payload_hash != payload_hash:
                 raise PayloadConflict(
                     f"effect {call.key}",
@@ -355,6 +380,7 @@ class Effects:
             epoch=standing.epoch + 1,
             attempts=standing.attempts + 1,
             lease_until=now_s + call.deadline.remaining_s(),
+            expiry=None,
             reason=None,
         )
         return taken if self._store.swap(standing, taken, call.deadline) else None
@@ -379,7 +405,7 @@ class Effects:
 
     def _commit(self, call: _Call, mine: Record, value: Any, *, duplicate_prevented: bool) -> EffectResult:
         text, problem = _encode(call.key, value)
-        done = mine.but(state=DONE, result=text, reason=None)
+        done = mine.but(state=DONE, result=text, reason=None if problem is None else NO_RESULT)
         if text is not None and len(text) > MAX_INLINE_BYTES:
             if self._claims is None:
                 problem = BadResult(
@@ -387,7 +413,7 @@ class Effects:
                     allowed=f"at most {MAX_INLINE_BYTES:,} bytes without a claim bucket",
                     because="a ledger record holds no more", fix="set KEEPWARM_CLAIM_BUCKET",
                 )  # fmt: skip
-                done = mine.but(state=DONE, result="null", reason="result too large")
+                done = mine.but(state=DONE, result="null", reason=NO_RESULT)
             else:
                 fault.point("effect.claim")
                 address = self._claims.put(text.encode(), call.deadline)
@@ -488,13 +514,29 @@ class Effects:
         reason = "may have happened" if error is None else f"may have happened ({type(error).__name__})"
         fault.point("effect.park")
         self._write(call, mine, mine.but(state=PARKED, reason=reason))
+        # It waits for a person, for as long as that takes: whoever alarms on this metric learns of it.
+        emit(
+            {"event": "keepwarm.effect_parked", "effect_key": mine.effect_key, "reason": reason},
+            {"effects_parked": (1, "Count")},
+            dimension=(DIMENSION, os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")),
+        )
         raise EffectParked(f"effect {call.key}", f"doubt after attempt {mine.attempts}") from error
 
+    def _expiry(self) -> int:
+        return int(self._store.now_s() + self._retention_s)
+
     def _write(self, call: _Call, seen: Record, new: Record) -> None:
+        new = new.but(expiry=self._expiry() if new.state in SETTLED else None)
         if not self._store.swap(seen, new, _last_moment(call.deadline)):
             raise StaleOwner(f"effect {call.key}", f"owner {seen.owner} epoch {seen.epoch}")
 
     def _result_of(self, record: Record, deadline: Deadline) -> Any:
+        if record.reason == NO_RESULT:
+            raise BadResult(
+                f"effect {record.pk} result", "a result that was not kept: it was no JSON, or too large",
+                because="the effect happened, but nobody can say what it answered",
+                fix="correct the function, and look at the downstream for the answer",
+            )  # fmt: skip
         if record.result_ref is not None:
             if self._claims is None:
                 raise InvalidSettings(
@@ -507,7 +549,12 @@ class Effects:
         return None if record.result is None else json.loads(record.result)
 
 
-def effect_key(key: str, step: str = "effect", version: str = "1") -> str:
+def record_key(key: str, step: str = DEFAULT_STEP, version: str = DEFAULT_VERSION) -> str:
+    """Key of an effect's record: the idempotency key, with step and version where they are not the default ones."""
+    return key if (step, version) == (DEFAULT_STEP, DEFAULT_VERSION) else f"{key}|{step}|{version}"
+
+
+def effect_key(key: str, step: str = DEFAULT_STEP, version: str = DEFAULT_VERSION) -> str:
     """Key for the downstream: the same for every attempt, owner and redelivery."""
     return hashlib.sha256(f"{key}|{step}|{version}".encode()).hexdigest()
 

@@ -30,6 +30,17 @@ _SECRETS = (
     r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
 )
+_SECRET_WORDS = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "authorization",
+    "api_key",
+    "apikey",
+    "api-key",
+    "credential",
+)
 _compiled: object = None
 
 
@@ -89,6 +100,22 @@ def redact(text: str) -> str:
     assert isinstance(_compiled, re.Pattern)
     cleaned = _compiled.sub("[redacted]", text)
     return cleaned if len(cleaned) <= MAX_TEXT else cleaned[: MAX_TEXT - 1] + "…"
+
+
+def clean(value: object, name: str = "") -> object:
+    """Copy facts with every text redacted, and every text under a name that says it is a secret left out."""
+    if isinstance(value, str):
+        return "[redacted]" if _says_secret(name) else redact(value)
+    if isinstance(value, dict):
+        return {key: clean(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(inner, name) for inner in value]
+    return value
+
+
+def _says_secret(name: str) -> bool:
+    lowered = name.lower()
+    return any(word in lowered for word in _SECRET_WORDS)
 
 
 def error_facts(error: BaseException) -> dict[str, object]:

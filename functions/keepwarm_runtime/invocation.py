@@ -18,7 +18,7 @@ import time
 from keepwarm_runtime import aws as _aws
 from keepwarm_runtime.deadline import FOREVER_S, Deadline
 from keepwarm_runtime.errors import BadResult, DeadlineExceeded, RuntimeFault
-from keepwarm_runtime.events import directive, error_facts
+from keepwarm_runtime.events import clean, directive, error_facts
 from keepwarm_runtime.phases import IMPORTED_S, LIFECYCLE, PHASES, Lifecycle, Recorder
 
 TYPE_CHECKING = False
@@ -85,8 +85,8 @@ class Invocation:
         self.cold = cold
         self.pool = pool
         self.outcome = "ok"
-        """`ok`, `duplicate_prevented`, `waiting` (for capacity, neither good nor bad), or a handler's own word; failures set
-        it by themselves."""
+        """`ok`, `duplicate_prevented`, `waiting` (for capacity, neither good nor bad), or a handler's own word.
+        Failures set it by themselves."""
         self.key: str | None = None
         """Idempotency key of this piece of work."""
         self.document: dict[str, Any] | None = None
@@ -211,7 +211,7 @@ class _Writer:
             "model": call.model,
             "storage": {"ops": ops, "bytes": moved},
             "attempt": call.attempt,
-            "downstream": call._extra or {},
+            "downstream": clean(call._extra or {}),
             "cold_start": int(call.cold),
             "succeeded": succeeded,
             "failed": failed,
@@ -234,7 +234,7 @@ class _Writer:
             record[name] = counted
             units[name] = "Count"
         if call.document is not None:
-            record["document"] = call.document
+            record["document"] = clean(call.document)
         if life.first_request_delta_ms is not None and life.invocations == 2:
             record["first_request_delta_ms"] = life.first_request_delta_ms
             units["first_request_delta_ms"] = "Milliseconds"

@@ -68,7 +68,7 @@ class Record:
         attempts: int,
         payload_hash: str,
         effect_key: str,
-        expiry: int,
+        expiry: int | None = None,
         result: str | None = None,
         result_ref: str | None = None,
         reason: str | None = None,
@@ -83,7 +83,8 @@ class Record:
         self.payload_hash = payload_hash
         self.effect_key = effect_key
         self.expiry = expiry
-        """Epoch seconds after which DynamoDB may delete the record."""
+        """Epoch seconds after which DynamoDB may delete the record. None for one that is not settled: it never ends by
+        itself, since forgetting a doubt would run the effect again."""
         self.result = result
         """JSON text."""
         self.result_ref = result_ref
@@ -120,7 +121,7 @@ class Record:
         fields["epoch"] = int(fields["epoch"])
         fields["attempts"] = int(fields["attempts"])
         fields["lease_until"] = float(fields["lease_until"])
-        fields["expiry"] = int(fields["expiry"])
+        fields["expiry"] = None if fields["expiry"] is None else int(fields["expiry"])
         return cls(**fields)
 
 

@@ -18,6 +18,7 @@ MODEL_BUCKET = "KEEPWARM_MODEL_BUCKET"
 MODEL_REF = "KEEPWARM_MODEL_REF"
 CACHE_DIR = "KEEPWARM_CACHE_DIR"
 LEDGER_TABLE = "KEEPWARM_LEDGER_TABLE"
+LEDGER_RETENTION_S = "KEEPWARM_LEDGER_RETENTION_S"
 CLAIM_BUCKET = "KEEPWARM_CLAIM_BUCKET"
 ADMISSION_TABLE = "KEEPWARM_ADMISSION_TABLE"
 ADMISSION_POOL = "KEEPWARM_ADMISSION_POOL"
@@ -39,6 +40,8 @@ DEFAULT_PERMIT_HOLD_S = 10.0
 DEFAULT_PERMIT_WAIT_S = 5.0
 MAX_PERMIT_S = 5_400.0
 """Longest time of a permit: no Lambda function runs longer, not even on managed instances."""
+DEFAULT_LEDGER_RETENTION_S = 15 * 86_400.0
+MAX_LEDGER_RETENTION_S = 36_500 * 86_400.0
 DEFAULT_DOCUMENT_DEADLINE_S = 900.0
 MAX_DOCUMENT_DEADLINE_S = 86_400.0
 MAX_PERMITS = 100
@@ -50,6 +53,7 @@ VARIABLES: dict[str, str] = {
     "model_ref": MODEL_REF,
     "cache_dir": CACHE_DIR,
     "ledger_table": LEDGER_TABLE,
+    "ledger_retention_s": LEDGER_RETENTION_S,
     "claim_bucket": CLAIM_BUCKET,
     "admission_table": ADMISSION_TABLE,
     "admission_pool": ADMISSION_POOL,
@@ -81,6 +85,10 @@ class Settings:
     """Where verified models live. Default: `keepwarm` in the temporary directory."""
     ledger_table: str | None
     """DynamoDB table of the effect ledger."""
+    ledger_retention_s: float
+    """Seconds that the record of a finished effect answers. The EffectLedger component sets it from its
+    `retention_days`, which it checks against redelivery. Default, stand-alone: 15 days, since SQS keeps a message for
+    14 days at most and its redelivery on the last day must still find the record."""
     claim_bucket: str | None
     """Bucket for effect results too large for the ledger."""
     admission_table: str | None
@@ -187,6 +195,7 @@ def _permits(value: str) -> int:
 
 _SECONDS = {
     "document_deadline_s": (DEFAULT_DOCUMENT_DEADLINE_S, 1.0, MAX_DOCUMENT_DEADLINE_S),
+    "ledger_retention_s": (DEFAULT_LEDGER_RETENTION_S, 60.0, MAX_LEDGER_RETENTION_S),
     "permit_hold_s": (DEFAULT_PERMIT_HOLD_S, 0.1, MAX_PERMIT_S),
     "permit_wait_s": (DEFAULT_PERMIT_WAIT_S, 0.0, MAX_PERMIT_S),
 }

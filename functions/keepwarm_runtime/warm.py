@@ -128,7 +128,9 @@ class Warm:
             bucket = self.settings.claim_bucket
             claims = Claims(self.s3(), bucket) if bucket else None
             store = DynamoStore(self.aws(), self.settings.need("ledger_table"))
-            self._made["effects"] = Effects(store, claims=claims)
+            self._made["effects"] = Effects(
+                store, claims=claims, retention_s=self.settings.ledger_retention_s
+            )
         made: Effects = self._made["effects"]
         return made
 

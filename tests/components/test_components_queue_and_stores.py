@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import keepwarm as kw
 from keepwarm import burst_queue, limits
+from keepwarm_runtime.settings import Settings
 from tests.support.deployed import deploy, refusal
-from tests.support.samples import seed
+from tests.support.samples import code, seed
 
 QUEUE = "aws:sqs/queue:Queue"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
@@ -375,6 +376,19 @@ def test_given_a_ledger_when_deployed_then_records_are_keyed_expiring_recoverabl
     assert table["deletionProtectionEnabled"] is True
     assert seen.told(TABLE, "effects-records").retained
     assert seen.told(BUCKET, "effects-claims").retained
+
+
+@pytest.mark.parametrize(("days", "seconds"), [(None, 30 * 86_400), (20, 20 * 86_400)])
+def test_given_a_ledger_when_bound_then_its_retention_is_what_the_runtime_keeps(
+    days: int | None, seconds: int
+) -> None:
+    def stack() -> None:
+        ledger = kw.EffectLedger("e", {} if days is None else {"retention_days": days})
+        kw.RuntimeFunction("f", {"code": code(), "ledger": ledger.binding()})
+
+    variables = deploy(stack).one("aws:lambda/function:Function", "f-function")["environment"]["variables"]
+    assert variables["KEEPWARM_LEDGER_RETENTION_S"] == str(seconds)
+    assert Settings.from_env(variables).ledger_retention_s == seconds
 
 
 def test_given_late_redeliveries_when_records_end_before_them_then_the_ledger_is_refused() -> None:

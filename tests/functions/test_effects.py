@@ -9,6 +9,7 @@ Does not prove: a downstream that applies a request after its resolver said NOT_
 # Error texts are asserted whole and on one line.
 # ruff: noqa: E501
 
+import json
 import os
 import signal
 import subprocess
@@ -139,6 +140,106 @@ def test_given_a_done_effect_when_called_again_then_the_stored_result_and_no_sec
     assert runs == [effect_key("k")]
     assert store.records["k"].state == DONE
     assert store.records["k"].expiry == 1_000_000 + 15 * 86_400
+
+
+def test_given_a_retention_when_effects_end_then_only_settled_records_expire(
+    store: MemoryStore, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day_s = 86_400.0
+    effects = Effects(store, retention_s=2 * day_s)
+    perform_keyed(effects, lambda _a: 1, key="done")
+    assert store.records["done"].expiry == int(clock.now + 2 * day_s)
+
+    def doubtful(_attempt: Attempt) -> Any:
+        assert store.records["parked"].expiry is None
+        raise ConnectionResetError("reply dropped")
+
+    with pytest.raises(EffectParked):
+        effects.effect(
+            "parked",
+            contract=Contract.OPAQUE,
+            payload={},
+            run=doubtful,
+            deadline=Deadline.after(30),
+            on_ambiguous="park",
+        )
+    assert store.records["parked"].expiry is None
+    parked = [
+        line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "effects_parked" in line
+    ]
+    assert [(line["event"], line["effects_parked"], line["function"]) for line in parked] == [
+        ("keepwarm.effect_parked", 1, "local")
+    ]
+    clock.now += 20 * day_s
+    with pytest.raises(EffectParked):
+        effects.effect(
+            "parked",
+            contract=Contract.OPAQUE,
+            payload={},
+            run=doubtful,
+            deadline=Deadline.after(30),
+            on_ambiguous="park",
+        )
+    effects.settle("parked", done=True, result=7)
+    assert store.records["parked"].expiry == int(clock.now + 2 * day_s)
+
+
+def test_given_a_failed_effect_when_taken_up_again_then_it_does_not_expire_meanwhile(
+    store: MemoryStore, effects: Effects
+) -> None:
+    def refuse(_attempt: Attempt) -> Any:
+        raise NotApplied(ValueError("full"))
+
+    def look(_attempt: Attempt) -> Any:
+        return store.records["k"].expiry
+
+    with pytest.raises(ValueError, match="full"):
+        perform_keyed(effects, refuse)
+    assert store.records["k"].expiry is not None
+    assert perform_keyed(effects, look).value is None
+
+
+def test_given_two_steps_of_one_key_when_performed_then_both_run_once(
+    effects: Effects, store: MemoryStore
+) -> None:
+    runs: list[str] = []
+    for step in ("mail", "invoice", "mail", "effect", "invoice"):
+        perform_keyed(effects, lambda _a, step=step: runs.append(step), step=step)
+    perform_keyed(effects, lambda _a: runs.append("mail 2"), step="mail", version="2")
+    assert runs == ["mail", "invoice", "effect", "mail 2"]
+    assert set(store.records) == {"k|mail|1", "k|invoice|1", "k", "k|mail|2"}
+
+
+def test_given_a_key_that_looks_like_a_step_when_performed_then_refused_and_not_run(effects: Effects) -> None:
+    perform_keyed(effects, lambda _a: 1, step="mail")
+    with pytest.raises(PayloadConflict, match=r"^KW345 effect k\|mail\|1: got effect key "):
+        perform_keyed(effects, lambda _a: pytest.fail("ran"), key="k|mail|1")
+
+
+def test_given_a_parked_step_when_settled_then_by_its_step(effects: Effects, store: MemoryStore) -> None:
+    with pytest.raises(EffectParked):
+        perform_keyed(effects, boom, contract=Contract.OPAQUE, on_ambiguous="park", step="mail")
+    with pytest.raises(EffectMisuse, match="got no record"):
+        effects.settle("k", done=True)
+    effects.settle("k", done=True, result=7, step="mail")
+    assert perform_keyed(effects, boom, step="mail").value == 7
+
+
+def test_given_a_result_that_cant_be_kept_when_called_again_then_the_same_refusal(effects: Effects) -> None:
+    runs: list[int] = []
+
+    def run(_attempt: Attempt) -> Any:
+        runs.append(1)
+        return {1, 2}
+
+    with pytest.raises(BadResult, match=r"^KW303 effect k result: got set: "):
+        perform_keyed(effects, run)
+    with pytest.raises(BadResult) as caught:
+        perform_keyed(effects, run)
+    assert str(caught.value).startswith(
+        "KW303 effect k result: got a result that was not kept: it was no JSON, or too large; allowed "
+    )
+    assert runs == [1]
 
 
 def test_given_a_live_lease_when_another_comes_then_in_progress_with_the_time_left(
@@ -404,7 +505,8 @@ def test_given_a_result_that_is_no_json_when_done_then_said_and_still_never_twic
 ) -> None:
     with pytest.raises(BadResult, match=r"^KW303 effect k result: got "):
         perform_keyed(effects, lambda _a: value)
-    assert perform_keyed(effects, lambda _a: pytest.fail("ran twice")).value is None
+    with pytest.raises(BadResult, match=r"a result that was not kept"):
+        perform_keyed(effects, lambda _a: pytest.fail("ran twice"))
 
 
 def test_given_a_large_result_when_done_then_claimed_from_s3_and_checked(
@@ -434,7 +536,8 @@ def test_given_a_large_result_and_no_claim_bucket_when_done_then_said_and_never_
         match=r"^KW303 effect k result: got 409,602 bytes; allowed at most 358,400 bytes without a claim",
     ):
         perform_keyed(effects, lambda _a: "x" * (400 * 1024))
-    assert perform_keyed(effects, lambda _a: pytest.fail("ran")).value is None
+    with pytest.raises(BadResult, match=r"a result that was not kept"):
+        perform_keyed(effects, lambda _a: pytest.fail("ran"))
 
 
 # -- the DynamoDB store

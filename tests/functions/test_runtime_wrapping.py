@@ -574,6 +574,28 @@ def test_given_a_permanent_failure_when_parked_then_acknowledged_and_if_parking_
     assert run_batch(sqs("m1"), work, deadline=Deadline.after(10)) == failed("m1")
 
 
+def test_given_secrets_among_facts_when_the_event_is_written_then_they_are_not_in_it(out: Output) -> None:
+    @handler(service="s", lifecycle=Lifecycle(imported_s=0.0, age_at_import_s=None, pool="on-demand"))
+    def handle(_event: Any, invocation: Invocation) -> None:
+        invocation.document = {
+            "name": "a.pdf",
+            "size_bytes": 3,
+            "note": "password=hunter2 AKIAIOSFODNN7EXAMPLE",
+        }
+        invocation.downstream(
+            "mail", status=200, api_key="k-123", headers={"Authorization": "Bearer abc", "host": "mail"},
+            log=["Authorization: Bearer abc.def"],
+        )  # fmt: skip
+
+    handle({}, None)
+    (line,) = lines(out)
+    assert line["document"] == {"name": "a.pdf", "size_bytes": 3, "note": "[redacted] [redacted]"}
+    assert line["downstream"]["mail"] == {
+        "status": 200, "api_key": "[redacted]", "headers": {"Authorization": "[redacted]", "host": "mail"},
+        "log": ["[redacted]"],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("bodies", "outcome", "succeeded", "failures"),
     [

@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
+from keepwarm._values import derive
 from keepwarm.iam import grants
 from keepwarm.iam.grants import Statement
 
@@ -66,6 +67,8 @@ class LedgerBinding(TypedDict):
     """Bucket for results too large for a record."""
     bucket_arn: pulumi.Input[str]
     """ARN of that bucket."""
+    retention_s: NotRequired[pulumi.Input[float]]
+    """Seconds that the record of a finished effect is kept by the runtime. Default: 15 days."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """Key both are encrypted with. Default: none (AWS owned keys)."""
 
@@ -221,6 +224,10 @@ def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
     if "ledger" in bindings:
         env["KEEPWARM_LEDGER_TABLE"] = bindings["ledger"]["table"]
         env["KEEPWARM_CLAIM_BUCKET"] = bindings["ledger"]["bucket"]
+        if "retention_s" in bindings["ledger"]:
+            env["KEEPWARM_LEDGER_RETENTION_S"] = derive(
+                lambda seconds: f"{seconds:.0f}", bindings["ledger"]["retention_s"]
+            )
     if "admission" in bindings:
         admission = bindings["admission"]
         env["KEEPWARM_ADMISSION_TABLE"] = admission["table"]
