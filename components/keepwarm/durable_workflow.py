@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 from pulumi_aws import cloudwatch, iam, sfn
@@ -17,7 +17,7 @@ from keepwarm.checks import asl, wake
 from keepwarm.checks.grants import check_grants
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
-from keepwarm.checks.problems import show
+from keepwarm.checks.problems import Report, Where, show
 from keepwarm.errors import InvalidArgs
 from keepwarm.iam import documents, grants
 from keepwarm.iam.bindings import QueueBinding, ServiceBinding, WorkflowBinding
@@ -54,11 +54,9 @@ class WorkflowLog(StrEnum):
     ERROR = "error"
 
 
-class DurableWorkflowArgs(TypedDict):
-    """Inputs of a DurableWorkflow."""
+class StackWorkflowArgs(TypedDict):
+    """Inputs of a DurableWorkflow beside the functions of its steps, which a ServerlessRuntime fills in."""
 
-    functions: dict[str, pulumi.Input[str]]
-    """ARN of the alias that does each step, by the step's name in the template; never an unqualified ARN."""
     template: NotRequired[str]
     """Amazon States Language as a jinja2 template with the values `functions`, `step_timeouts_s`, `deadline_s`,
     `execution_s` (the deadline and the time to park after it), `retry_attempts`, `retry_interval_s`,
@@ -95,6 +93,100 @@ class DurableWorkflowArgs(TypedDict):
     """KMS key of definition, history and logs. Default: keys owned by AWS."""
 
 
+class DurableWorkflowArgs(StackWorkflowArgs):
+    """Inputs of a DurableWorkflow."""
+
+    functions: dict[str, pulumi.Input[str]]
+    """ARN of the alias that does each step, by the step's name in the template; never an unqualified ARN."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DurableWorkflowSpec:
+    """Inputs of a DurableWorkflow after their check: all that its resources are built from."""
+
+    where: Where
+    kind: WorkflowKind
+    template: str
+    functions: dict[str, pulumi.Input[str]]
+    step_timeouts_s: dict[str, pulumi.Input[int]]
+    numbers: dict[str, pulumi.Input[int]]
+    """Numbers of the template by their names in it: deadline, end of the execution, retries, pause."""
+    dead_letters: QueueBinding | None
+    parameters: dict[str, pulumi.Input[str]]
+    grants: list[Statement]
+    log: WorkflowLog
+    log_retention_days: pulumi.Input[int]
+    kms_key_arn: pulumi.Input[str] | None
+
+    @property
+    def express(self) -> bool:
+        """Whether executions end after five minutes and keep no history."""
+        return self.kind is WorkflowKind.EXPRESS
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the template is rendered with, beside the partition."""
+        return {
+            **self.numbers,
+            "functions": self.functions,
+            "step_timeouts_s": self.step_timeouts_s,
+            "dead_letter_url": self.dead_letters["parked_url"] if self.dead_letters else "",
+            "parameters": self.parameters,
+        }
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        args: DurableWorkflowArgs,
+        *,
+        where: Where | None = None,
+        report: Report | None = None,
+    ) -> Self:
+        """Check the inputs, and the definition that the template makes of them; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks("DurableWorkflow", name, args, DurableWorkflowArgs, where=where, report=report)
+        args = checks.args
+        kind = checks.choice("kind", WorkflowKind.STANDARD)
+        functions = args.get("functions", {})
+        _check_steps(checks, functions, args.get("step_timeouts_s", {}))
+        timeouts = _step_timeouts(checks, functions, args.get("step_timeouts_s", {}))
+        child_name(checks, name, "machine", limits.SFN_NAME_MAX_CHARS)
+        spec = cls(
+            where=checks.where,
+            kind=kind,
+            template=args.get("template") or DOCUMENT_WORKFLOW.read_text(),
+            functions={step: _alias(checks, step, arn) for step, arn in functions.items()},
+            step_timeouts_s=timeouts,
+            numbers=_numbers(checks, kind, args.get("service"), timeouts),
+            dead_letters=args.get("dead_letters"),
+            parameters=dict(args.get("parameters", {})),
+            grants=check_grants(checks, "grants", args.get("grants", [])),
+            log=checks.choice("log", WorkflowLog.ALL),
+            log_retention_days=checks.retention("log_retention_days", LOG_RETENTION_DAYS),
+            kms_key_arn=args.get("kms_key_arn"),
+        )
+        if not checks.refused:
+            checks.gather(lambda: _preview(checks.owner, spec))
+        checks.done()
+        return spec
+
+    def planned(self, name: str) -> WorkflowBinding:
+        """Binding of the workflow that this would make, with stand-ins for what AWS names."""
+        machine = f"arn:aws:states:us-east-1:{PLACEHOLDER_ACCOUNT}:stateMachine:{name}-machine-0000000"
+        return self.binding(machine)
+
+    def binding(self, arn: pulumi.Input[str]) -> WorkflowBinding:
+        """What a function needs to start this workflow."""
+        binding: WorkflowBinding = {"arn": arn, "deadline_s": self.numbers["deadline_s"]}
+        if self.kms_key_arn is not None:
+            binding["kms_key_arn"] = self.kms_key_arn
+        return binding
+
+
 class DurableWorkflow(pulumi.ComponentResource):
     """Runs steps as checkpointed states, so that no function has to live as long as the work."""
 
@@ -110,14 +202,10 @@ class DurableWorkflow(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: DurableWorkflowArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("DurableWorkflow", name, args, DurableWorkflowArgs)
-        args = checks.args
-        spec = _checked(checks, args)
-        child_name(checks, name, "machine", limits.SFN_NAME_MAX_CHARS)
-        checks.done()
+        spec = DurableWorkflowSpec.of(name, args)
         super().__init__("keepwarm:index:DurableWorkflow", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        kms = args.get("kms_key_arn")
+        kms = spec.kms_key_arn
 
         logs = cloudwatch.LogGroup(
             f"{name}-logs",
@@ -135,13 +223,13 @@ class DurableWorkflow(pulumi.ComponentResource):
         )
         values = {**spec.values, "partition": documents.partition(self)}
         definition = pulumi.Output.all(**values).apply(
-            lambda resolved: render(checks.owner, spec.template, resolved, express=spec.express)
+            lambda resolved: render(spec.where.of(""), spec.template, resolved, express=spec.express)
         )
         granted: list[Any] = [_log_delivery(), _tracing(), *spec.grants]
-        if "dead_letters" in args:
-            granted.append(grants.send_messages(args["dead_letters"]["parked_arn"]))
-            if "kms_key_arn" in args["dead_letters"]:
-                granted.append(grants.encrypt(args["dead_letters"]["kms_key_arn"]))
+        if spec.dead_letters is not None:
+            granted.append(grants.send_messages(spec.dead_letters["parked_arn"]))
+            if "kms_key_arn" in spec.dead_letters:
+                granted.append(grants.encrypt(spec.dead_letters["kms_key_arn"]))
         if kms is not None:
             granted.append(grants.encrypt(kms))
         policy = iam.RolePolicy(
@@ -169,7 +257,7 @@ class DurableWorkflow(pulumi.ComponentResource):
         )
 
         self.arn = machine.arn
-        self._deadline_s = spec.values["deadline_s"]
+        self._spec = spec
         self.machine_name = machine.name
         self.role_arn = role.arn
         self.log_group = logs.name
@@ -184,7 +272,7 @@ class DurableWorkflow(pulumi.ComponentResource):
 
     def binding(self) -> WorkflowBinding:
         """What a function needs to start this workflow."""
-        return {"arn": self.arn, "deadline_s": self._deadline_s}
+        return self._spec.binding(self.arn)
 
     def result_grants(self) -> list[Statement]:
         """What a caller needs to ask for the result of an execution, as after an ambiguous timeout."""
@@ -264,24 +352,6 @@ def function_arns(definition: str) -> list[str]:
     return sorted(found)
 
 
-@dataclass(frozen=True)
-class Spec:
-    """The checked inputs."""
-
-    kind: WorkflowKind
-    template: str
-    values: dict[str, Any]
-    """What the template is rendered with, beside the partition."""
-    grants: list[Statement]
-    log: WorkflowLog
-    log_retention_days: pulumi.Input[int]
-
-    @property
-    def express(self) -> bool:
-        """Whether executions end after five minutes and keep no history."""
-        return self.kind is WorkflowKind.EXPRESS
-
-
 def execution_s(deadline_s: float, *step_timeouts_s: float) -> int:
     """Seconds after which the machine ends: the deadline, an attempt that began before it, and the parking."""
     return int(deadline_s) + int(max(step_timeouts_s, default=0)) + END_S
@@ -297,11 +367,14 @@ def busy_wait_s(deadline_s: float, retry_attempts: float) -> int:
     return min(limits.SFN_TIMEOUT_MAX_S, max(BUSY_WAIT_S, math.ceil(deadline_s * events / HISTORY_EVENTS)))
 
 
-def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> Spec:
-    kind = checks.choice("kind", WorkflowKind.STANDARD)
+def _numbers(
+    checks: Checks[Any],
+    kind: WorkflowKind,
+    service: ServiceBinding | None,
+    timeouts: dict[str, pulumi.Input[int]],
+) -> dict[str, pulumi.Input[int]]:
+    """The deadline, and every number that follows from it."""
     express = kind is WorkflowKind.EXPRESS
-    functions = args.get("functions", {})
-    _check_steps(checks, functions, args.get("step_timeouts_s", {}))
     longest = limits.SFN_EXPRESS_MAX_S if express else limits.SFN_STANDARD_MAX_S
     deadline = checks.number(
         "deadline_s",
@@ -312,31 +385,15 @@ def _checked(checks: Checks[Any], args: DurableWorkflowArgs) -> Spec:
         unit="seconds",
         because=f"a {kind.value} execution ends there",
     )
-    timeouts = _step_timeouts(checks, functions, args.get("step_timeouts_s", {}))
-    if "service" in args:
-        deadline = wake.outlasts(checks, deadline, args["service"].get("wake_s", 0), list(timeouts.values()))
+    if service is not None:
+        deadline = wake.outlasts(checks, deadline, service.get("wake_s", 0), list(timeouts.values()))
     retries = _retries(checks)
-    values: dict[str, Any] = {
-        "functions": {step: _alias(checks, step, arn) for step, arn in functions.items()},
+    return {
         "deadline_s": deadline,
         "execution_s": deadline if express else _when_sound(execution_s, deadline, *timeouts.values()),
-        "step_timeouts_s": timeouts,
         **retries,
         "busy_wait_s": _when_sound(busy_wait_s, deadline, retries["retry_attempts"]),
-        "dead_letter_url": args["dead_letters"]["parked_url"] if "dead_letters" in args else "",
-        "parameters": dict(args.get("parameters", {})),
     }
-    spec = Spec(
-        kind=kind,
-        template=args.get("template") or DOCUMENT_WORKFLOW.read_text(),
-        values=values,
-        grants=check_grants(checks, "grants", args.get("grants", [])),
-        log=checks.choice("log", WorkflowLog.ALL),
-        log_retention_days=checks.retention("log_retention_days", LOG_RETENTION_DAYS),
-    )
-    if not checks.refused:
-        _preview(checks.owner, spec)
-    return spec
 
 
 def _when_sound(compute: Any, *numbers: Any) -> Any:
@@ -395,7 +452,7 @@ def _step_timeouts(
     }
 
 
-def _retries(checks: Checks) -> dict[str, Any]:
+def _retries(checks: Checks[Any]) -> dict[str, Any]:
     return {
         "retry_attempts": checks.number(
             "retry_attempts",
@@ -427,7 +484,7 @@ def _retries(checks: Checks) -> dict[str, Any]:
     }
 
 
-def _preview(owner: str, spec: Spec) -> None:
+def _preview(owner: str, spec: DurableWorkflowSpec) -> None:
     """Render with stand-ins for what is still unknown, so that a bad template fails before anything exists."""
     values = spec.values
     stand_ins = {

@@ -43,6 +43,7 @@ class Checks(Generic[A]):
         self._report = Report() if report is None else report
         self._shared = report is not None
         self._problems: list[Problem] = []
+        self._lines: list[str] = []
         self._ill_formed: dict[str, int] = {}
         self._given = shape.read(args, declared, self._wrong_shape)
         self.args = cast(A, self._given)
@@ -73,7 +74,7 @@ class Checks(Generic[A]):
     @property
     def refused(self) -> bool:
         """Whether anything was refused so far."""
-        return bool(self._problems)
+        return bool(self._problems or self._lines)
 
     def refuse(self, problem: Problem) -> None:
         """Record a refusal, unless its input was refused for its form already: one mistake is told once."""
@@ -83,6 +84,13 @@ class Checks(Generic[A]):
     def add(self, *, code: str, key: str, got: str, allowed: str, because: str, fix: str) -> None:
         """Record a refusal."""
         self.refuse(Problem(code=code, key=key, got=got, allowed=allowed, because=because, fix=fix))
+
+    def gather(self, check: Callable[[], object]) -> None:
+        """Run a check that raises its refusals as whole lines, and tell them with the others."""
+        try:
+            check()
+        except InvalidArgs as refused:
+            self._lines += str(refused).splitlines()
 
     def advise(self, *, code: str, key: str, got: str, allowed: str, because: str, fix: str) -> None:
         """Record a warning: something that may be right, which only the caller knows."""
@@ -95,7 +103,7 @@ class Checks(Generic[A]):
         Raises:
             InvalidArgs: something was refused, and no report was passed in.
         """
-        self._report.refusals += [problem.line(self.where) for problem in self._problems]
+        self._report.refusals += [problem.line(self.where) for problem in self._problems] + self._lines
         if not self._shared:
             self._report.done()
 
@@ -258,7 +266,7 @@ class Checks(Generic[A]):
         allowed = ", ".join(str(days) for days in sorted(LOG_RETENTION_DAYS))
 
         def test(days: Any) -> Problem | None:
-            if days in LOG_RETENTION_DAYS and not isinstance(days, bool):
+            if isinstance(days, int | float) and not isinstance(days, bool) and days in LOG_RETENTION_DAYS:
                 return None
             return Problem(
                 code="KW143",

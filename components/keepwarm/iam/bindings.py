@@ -167,6 +167,8 @@ class WorkflowBinding(TypedDict):
     """ARN of the state machine."""
     deadline_s: NotRequired[pulumi.Input[int]]
     """Time an execution gets, in seconds, which its starter writes into the deadline. Default: the runtime's own."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key the workflow's definition and history are encrypted with. Default: none (key owned by AWS)."""
 
 
 class WarmTarget(TypedDict):
@@ -288,6 +290,8 @@ def _key_grants(bindings: FunctionBindings) -> list[Statement]:
         granted.append(grants.encrypt(bindings["ledger"]["kms_key_arn"]))
     if "admission" in bindings and "kms_key_arn" in bindings["admission"]:
         granted.append(grants.decrypt(bindings["admission"]["kms_key_arn"]))
+    if "workflow" in bindings and "kms_key_arn" in bindings["workflow"]:
+        granted.append(grants.encrypt(bindings["workflow"]["kms_key_arn"]))
     if "results" in bindings and "kms_key_arn" in bindings["results"]:
         granted.append(grants.encrypt(bindings["results"]["kms_key_arn"]))
     if "dead_letters" in bindings and "kms_key_arn" in bindings["dead_letters"]:
