@@ -104,8 +104,8 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "batch_size": settings.queue.batch_size,
             "batch_window_s": settings.queue.batch_window_s,
             "max_concurrency": settings.queue.max_concurrency,
-            "max_receives": settings.queue.max_receive_count,
-            "deadline_s": settings.queue.max_event_age_s,
+            "max_receive_count": settings.queue.max_receive_count,
+            "max_event_age_s": settings.queue.max_event_age_s,
             "intake": [{"bucket": intake.bucket, "bucket_arn": intake.arn}],
         },
     )

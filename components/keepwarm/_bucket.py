@@ -23,6 +23,7 @@ def secure_bucket(
     object_lock: bool = False,
     access_log_bucket: pulumi.Input[str] | None = None,
     extra_statements: list[dict[str, Any]] | None = None,
+    tags: dict[str, pulumi.Input[str]] | None = None,
 ) -> tuple[s3.Bucket, list[pulumi.Resource]]:
     """Create a bucket and the resources that make it safe, all below `owner`.
 
@@ -34,6 +35,7 @@ def secure_bucket(
         name,
         object_lock_enabled=True if object_lock else None,
         force_destroy=None if keep else True,
+        tags=tags,
         opts=child,
     )
     guards: list[pulumi.Resource] = [

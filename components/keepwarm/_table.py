@@ -14,6 +14,7 @@ def secure_table(
     keep: bool,
     kms_key_arn: pulumi.Input[str] | None,
     recovery: bool,
+    tags: dict[str, pulumi.Input[str]] | None = None,
 ) -> dynamodb.Table:
     """An on-demand table keyed by ``pk`` whose items end at ``expiry`` (epoch seconds), encrypted."""
     return dynamodb.Table(
@@ -27,5 +28,6 @@ def secure_table(
         server_side_encryption={"enabled": True, "kms_key_arn": kms_key_arn}
         if kms_key_arn is not None
         else None,
+        tags=tags,
         opts=pulumi.ResourceOptions(parent=owner, retain_on_delete=keep),
     )

@@ -5,10 +5,12 @@ from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 
+from keepwarm import _planned
 from keepwarm._bucket import NONCURRENT_DAYS, secure_bucket
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
 from keepwarm.checks.problems import Report, Where
+from keepwarm.checks.tags import Tags, tags
 from keepwarm.iam.bindings import StoreBinding
 from keepwarm.limits import S3_BUCKET_NAME_MAX_CHARS
 
@@ -28,6 +30,8 @@ class DataBucketArgs(TypedDict):
     """Bucket that takes the access log. Default: no access log."""
     keep_data: NotRequired[bool]
     """Whether the bucket outlives the stack. Default: true."""
+    tags: NotRequired[dict[str, pulumi.Input[str]]]
+    """Tags of the bucket. Default: none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +45,7 @@ class DataBucketSpec:
     kms_key_arn: pulumi.Input[str] | None
     access_log_bucket: pulumi.Input[str] | None
     keep_data: bool
+    tags: Tags | None
 
     @classmethod
     def of(
@@ -62,9 +67,22 @@ class DataBucketSpec:
             kms_key_arn=args.get("kms_key_arn"),
             access_log_bucket=args.get("access_log_bucket"),
             keep_data=checks.flag("keep_data", True),
+            tags=tags(checks, args),
         )
         checks.done()
         return spec
+
+    def planned(self, name: str) -> StoreBinding:
+        """The binding with placeholders for what only AWS knows."""
+        bucket = _planned.physical(name, "bucket")
+        return self.binding(bucket=bucket, bucket_arn=f"arn:aws:s3:::{bucket}")
+
+    def binding(self, *, bucket: pulumi.Input[str], bucket_arn: pulumi.Input[str]) -> StoreBinding:
+        """The binding of a bucket made from this spec."""
+        bound: StoreBinding = {"bucket": bucket, "bucket_arn": bucket_arn}
+        if self.kms_key_arn is not None:
+            bound["kms_key_arn"] = self.kms_key_arn
+        return bound
 
     def lifecycle(self) -> list[Any]:
         """Lifecycle rules beside those that every bucket has."""
@@ -106,13 +124,12 @@ class DataBucket(pulumi.ComponentResource):
             kms_key_arn=spec.kms_key_arn,
             rules=spec.lifecycle(),
             access_log_bucket=spec.access_log_bucket,
+            tags=spec.tags,
         )
 
         self.bucket = made.bucket
         self.arn = made.arn
-        self._binding: StoreBinding = {"bucket": made.bucket, "bucket_arn": made.arn}
-        if spec.kms_key_arn is not None:
-            self._binding["kms_key_arn"] = spec.kms_key_arn
+        self._binding = spec.binding(bucket=made.bucket, bucket_arn=made.arn)
         self.register_outputs({"bucket": self.bucket, "arn": self.arn})
 
     def binding(self) -> StoreBinding:

@@ -62,6 +62,9 @@ CODES: dict[str, str] = {
     "KW154": "A VPC from which AWS services may not be reached (a warning).",
     "KW155": "Permit times that do not fit the function's timeout.",
     "KW156": "A deadline that ends before a sleeping service is awake and the work done.",
+    "KW157": "Tags that AWS refuses.",
+    "KW158": "A bucket whose notifications two components configure.",
+    "KW159": "A key of your own whose policy other AWS services need (a warning).",
 }
 """Every code of the components with its meaning in one line."""
 

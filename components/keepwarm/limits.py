@@ -298,6 +298,11 @@ SCALING_UTILIZATION_MAX: Final = 0.9
 """Target of LambdaProvisionedConcurrencyUtilization:
 https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html"""
 
+# --- EC2 and VPC: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
+
+EC2_GROUP_NAME_MAX_CHARS: Final = 255
+"""Name of a security group: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html"""
+
 # --- IAM and KMS
 
 IAM_ROLE_NAME_MAX_CHARS: Final = 64
@@ -309,7 +314,13 @@ KMS_DELETION_WINDOW_MAX_DAYS: Final = 30
 """https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html"""
 
 
-# --- EC2 instances with GPUs: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
+# --- Tags: https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+
+TAGS_MAX: Final = 50
+"""Tags of one resource, without those that AWS itself sets."""
+TAG_KEY_MAX_CHARS: Final = 128
+TAG_VALUE_MAX_CHARS: Final = 256
+
 
 # --- A service behind functions: this project's own rules, here because the planner reads them as well
 
@@ -323,9 +334,16 @@ def service_permits(max_tasks: int, concurrency_per_task: int) -> int:
     return max_tasks * concurrency_per_task
 
 
+ADMISSION_PERMITS_MAX: Final = DYNAMODB_BATCH_READ_MAX_ITEMS
+"""Permits of one pool: a holder looks for a free one with one BatchGetItem."""
+
+
 def task_queue(concurrency_per_task: int) -> int:
     """Requests that wait in one task beside those it serves; past them it answers 429 with Retry-After."""
     return 2 * concurrency_per_task
+
+
+# --- EC2 instances with GPUs: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
 
 
 class GpuInstance(NamedTuple):

@@ -1,30 +1,29 @@
 """Where models live: immutable blobs and manifests, and channel pointers that move."""
 
-import hashlib
-import json
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 from pulumi_aws import s3
 
+from keepwarm import _planned
 from keepwarm._bucket import NONCURRENT_DAYS, secure_bucket
+from keepwarm.checks import models
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
-from keepwarm.checks.problems import show
+from keepwarm.checks.problems import Problem, Report, Where, show
+from keepwarm.checks.tags import Tags, tags
+from keepwarm.errors import InvalidArgs
 from keepwarm.iam import grants
 from keepwarm.iam.bindings import ModelBinding
 from keepwarm.iam.grants import Statement
 from keepwarm.limits import S3_BUCKET_NAME_MAX_CHARS
 
+KIND = "ModelRegistry"
 LOCK_DAYS = 30
-NAME = r"[a-z0-9][a-z0-9._-]{0,127}"
-VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
-CHANNEL = r"[a-z0-9][a-z0-9._-]{0,63}"
-MANIFEST_MAX_BYTES = 1_048_576
-PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt")
 
 
 class Lock(StrEnum):
@@ -76,6 +75,154 @@ class ModelRegistryArgs(TypedDict):
     """Bucket that takes the access log. Default: no access log."""
     keep_data: NotRequired[bool]
     """Whether the bucket outlives the stack. Default: true."""
+    tags: NotRequired[dict[str, pulumi.Input[str]]]
+    """Tags of the bucket. Default: none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRegistrySpec:
+    """Inputs of a ModelRegistry after their check: all that its resources are built from."""
+
+    where: Where
+    bucket_name: str
+    seeds: list[models.SeedSpec]
+    lock: Lock
+    lock_days: pulumi.Input[int]
+    noncurrent_days: pulumi.Input[int]
+    kms_key_arn: pulumi.Input[str] | None
+    signer_arns: list[pulumi.Input[str]]
+    access_log_bucket: pulumi.Input[str] | None
+    keep_data: bool
+    tags: Tags | None
+
+    @classmethod
+    def of(
+        cls, name: str, args: ModelRegistryArgs, *, where: Where | None = None, report: Report | None = None
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks(KIND, name, args, ModelRegistryArgs, where=where, report=report)
+        args = checks.args
+        days: dict[str, Any] = {"code": "KW131", "unit": "days"}
+        lock = checks.choice("lock", Lock.NONE, "KW131")
+        lock_days = checks.number(
+            "lock_days", LOCK_DAYS, 1, 36_500, because="S3 locks for whole days", **days
+        )
+        if lock is Lock.COMPLIANCE and not checks.flag("confirm_compliance", False):
+            checks.add(
+                code="KW132",
+                key="lock",
+                got="'compliance'",
+                allowed="'none', 'governance', or 'compliance' with confirm_compliance",
+                because=f"nobody can delete the objects, or the bucket, for {show(lock_days)} days",
+                fix="use 'governance', or set confirm_compliance to true",
+            )
+        spec = cls(
+            where=checks.where,
+            bucket_name=child_name(checks, name, "bucket", S3_BUCKET_NAME_MAX_CHARS),
+            seeds=models.seeds(checks, args.get("models", [])),
+            lock=lock,
+            lock_days=lock_days,
+            noncurrent_days=checks.number(
+                "noncurrent_days", NONCURRENT_DAYS, 1, 36_500, because="S3 counts whole days", **days
+            ),
+            kms_key_arn=args.get("kms_key_arn"),
+            signer_arns=args.get("signer_arns", []),
+            access_log_bucket=args.get("access_log_bucket"),
+            keep_data=checks.flag("keep_data", True),
+            tags=tags(checks, args),
+        )
+        checks.done()
+        return spec
+
+    def planned(self, name: str, model: str, channel: str | None = None) -> ModelBinding:
+        """The binding of a model with its real size and placeholders for what only AWS knows.
+
+        Raises:
+            InvalidArgs: the model can't be bound so.
+        """
+        bucket = _planned.physical(name, "bucket")
+        return self.binding(model, channel, bucket=bucket, bucket_arn=f"arn:aws:s3:::{bucket}")
+
+    def binding(
+        self,
+        model: str,
+        channel: str | None,
+        *,
+        bucket: pulumi.Input[str],
+        bucket_arn: pulumi.Input[str],
+        published: pulumi.Output[str] | None = None,
+    ) -> ModelBinding:
+        """The binding of a model in a registry made from this spec.
+
+        Args:
+            model: Name of the model.
+            channel: Channel to follow; None pins a model that the deployment publishes.
+            bucket: Name of the bucket.
+            bucket_arn: ARN of the bucket.
+            published: Resolves when the objects of the model exist, where the deployment publishes it.
+
+        Raises:
+            InvalidArgs: the model can't be bound so.
+        """
+        seed = self._bindable(model, channel)
+        ref = f"{model}:{channel}" if seed is None or channel is not None else seed.ref
+        bound: ModelBinding = {
+            "bucket": bucket,
+            "bucket_arn": bucket_arn,
+            "ref": ref if published is None else published.apply(partial(_published, ref)),
+        }
+        if seed is not None:
+            bound["size_mb"] = seed.size_bytes / 1_048_576
+        if self.kms_key_arn is not None:
+            bound["kms_key_arn"] = self.kms_key_arn
+        if self.signer_arns:
+            bound["trusted_signer_arns"] = self.signer_arns
+        return bound
+
+    def _bindable(self, model: str, channel: str | None) -> models.SeedSpec | None:
+        """The seeded model of that name, if any; a name that points to nothing is refused."""
+
+        def refuse(key: str, got: object, allowed: str, because: str, fix: str) -> InvalidArgs:
+            return InvalidArgs(
+                Problem(
+                    code="KW133",
+                    key=f"binding({key})",
+                    got=show(got),
+                    allowed=allowed,
+                    because=because,
+                    fix=fix,
+                ).line(self.where)
+            )
+
+        for key, value, pattern in (("model", model, models.NAME), ("channel", channel, models.CHANNEL)):
+            if value is None and key == "channel":
+                continue
+            if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
+                raise refuse(
+                    key,
+                    value,
+                    "lower-case letters, digits, dot, dash and underscore",
+                    "it becomes part of an S3 key and of references",
+                    "use the name it is published under",
+                )
+        seeded = [seed for seed in self.seeds if seed.name == model]
+        following = [seed for seed in seeded if seed.channel == channel]
+        if not seeded and channel is None:
+            names = ", ".join(dict.fromkeys(seed.name for seed in self.seeds)) or "no model yet"
+            raise refuse(
+                "model",
+                model,
+                f"{names}; any other name with a channel",
+                "this deployment does not publish it, so there is no digest to pin",
+                "add it to models, or pass the channel that it will be published to",
+            )
+        # Of several versions the last one listed is the newest.
+        newest = following or seeded
+        return newest[-1] if newest else None
 
 
 class ModelRegistry(pulumi.ComponentResource):
@@ -91,155 +238,121 @@ class ModelRegistry(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ModelRegistryArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("ModelRegistry", name, args, ModelRegistryArgs)
-        args = checks.args
-        lock = checks.choice("lock", Lock.NONE, "KW131")
-        lock_days = checks.number(
-            "lock_days", LOCK_DAYS, 1, 36_500, code="KW131", unit="days", because="S3 locks for whole days"
-        )
-        noncurrent = checks.number(
-            "noncurrent_days",
-            NONCURRENT_DAYS,
-            1,
-            36_500,
-            code="KW131",
-            unit="days",
-            because="S3 counts whole days",
-        )
-        keep = checks.flag("keep_data", True)
-        if lock is Lock.COMPLIANCE and not checks.flag("confirm_compliance", False):
-            checks.add(
-                code="KW132",
-                key="lock",
-                got="'compliance'",
-                allowed="'none', 'governance', or 'compliance' with confirm_compliance",
-                because=f"nobody can delete the objects, or the bucket, for {show(lock_days)} days",
-                fix="use 'governance', or set confirm_compliance to true",
-            )
-        seeds = [_seed(checks, index, seed) for index, seed in enumerate(args.get("models", []))]
-        bucket_name = child_name(checks, name, "bucket", S3_BUCKET_NAME_MAX_CHARS)
-        checks.done()
+        self._spec = spec = ModelRegistrySpec.of(name, args)
         super().__init__("keepwarm:index:ModelRegistry", name, {}, opts)
+        made, guards = self._store(name, spec)
+        blobs: dict[str, s3.BucketObjectv2] = {}
+        self._refs: dict[str, pulumi.Output[str]] = {}
+        for seed in spec.seeds:
+            published = self._publish(name, made, seed, blobs, guards)
+            self._refs[seed.name] = pulumi.Output.all(*published).apply(partial(_published, seed.ref))
 
-        kms = args.get("kms_key_arn")
+        self.bucket = made.bucket
+        self.arn = made.arn
+        self.refs = pulumi.Output.all(**self._refs)
+        self.register_outputs({"bucket": self.bucket, "arn": self.arn, "refs": self.refs})
+
+    def _store(self, name: str, spec: ModelRegistrySpec) -> tuple[s3.Bucket, list[pulumi.Resource]]:
+        """The bucket, and what must stand before the first object is written."""
         made, guards = secure_bucket(
             self,
-            bucket_name,
-            keep=keep,
-            kms_key_arn=kms,
-            object_lock=lock is not Lock.NONE,
-            access_log_bucket=args.get("access_log_bucket"),
+            spec.bucket_name,
+            keep=spec.keep_data,
+            kms_key_arn=spec.kms_key_arn,
+            object_lock=spec.lock is not Lock.NONE,
+            access_log_bucket=spec.access_log_bucket,
+            tags=spec.tags,
             rules=[
                 {
                     "id": "drop-old-pointers",
                     "status": "Enabled",
                     "filter": {"prefix": "channels/"},
-                    "noncurrent_version_expiration": {"noncurrent_days": noncurrent},
+                    "noncurrent_version_expiration": {"noncurrent_days": spec.noncurrent_days},
                 }
             ],
         )
-        if lock is not Lock.NONE:
-            guards.append(
-                s3.BucketObjectLockConfiguration(
-                    f"{name}-lock",
-                    bucket=made.bucket,
-                    rule={"default_retention": {"mode": lock.value.upper(), "days": lock_days}},
-                    opts=pulumi.ResourceOptions(parent=self, retain_on_delete=keep, depends_on=guards),
-                )
-            )
-        published: dict[str, list[pulumi.Output[str]]] = {}
-        blobs: dict[str, s3.BucketObjectv2] = {}
-        for seed in seeds:
-            published[seed["ref"]] = self._publish(name, made, seed, blobs, guards, keep)
-
-        self.bucket = made.bucket
-        self.arn = made.arn
-        self._kms = kms
-        self._signers = list(args.get("signer_arns", []))
-        self._sizes = {seed["name"]: seed["size_bytes"] for seed in seeds}
-        self._refs: dict[str, pulumi.Output[str]] = {
-            seed["name"]: pulumi.Output.all(*published[seed["ref"]]).apply(partial(_published, seed["ref"]))
-            for seed in seeds
-        }
-        self.refs = pulumi.Output.all(**self._refs)
-        self.register_outputs({"bucket": self.bucket, "arn": self.arn, "refs": self.refs})
+        if spec.lock is Lock.NONE:
+            return made, guards
+        lock = s3.BucketObjectLockConfiguration(
+            f"{name}-lock",
+            bucket=made.bucket,
+            rule={"default_retention": {"mode": spec.lock.value.upper(), "days": spec.lock_days}},
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=spec.keep_data, depends_on=guards),
+        )
+        return made, [*guards, lock]
 
     def _publish(
         self,
         name: str,
         bucket: s3.Bucket,
-        seed: dict[str, Any],
+        seed: models.SeedSpec,
         blobs: dict[str, s3.BucketObjectv2],
         guards: list[pulumi.Resource],
-        keep: bool,
     ) -> list[pulumi.Output[str]]:
         """Blobs first, manifest after them, pointer last: no reader sees a name before what it names."""
-        before = pulumi.ResourceOptions(parent=self, depends_on=guards, retain_on_delete=keep)
+        keep = self._spec.keep_data
+
+        def put(role: str, key: str, after: list[Any], kind: str = "application/json", **more: Any) -> Any:
+            ignored = more.pop("ignore_changes", None)
+            return s3.BucketObjectv2(
+                f"{name}-{role}",
+                bucket=bucket.bucket,
+                key=key,
+                content_type=kind,
+                opts=pulumi.ResourceOptions(
+                    parent=self, depends_on=after, retain_on_delete=keep, ignore_changes=ignored
+                ),
+                **more,
+            )
+
         mine: list[s3.BucketObjectv2] = []
-        for digest, asset in seed["blobs"].items():
+        for digest, asset in seed.blobs.items():
             if digest not in blobs:
-                blobs[digest] = s3.BucketObjectv2(
-                    f"{name}-blob-{digest[:16]}",
-                    bucket=bucket.bucket,
-                    key=f"blobs/sha256/{digest}",
+                blobs[digest] = put(
+                    f"blob-{digest[:16]}",
+                    f"blobs/sha256/{digest}",
+                    guards,
+                    "application/octet-stream",
                     source=asset,
-                    content_type="application/octet-stream",
-                    opts=before,
                 )
             mine.append(blobs[digest])
-        digest = seed["digest"]
+        digest = seed.digest
         if digest not in blobs:
-            blobs[digest] = s3.BucketObjectv2(
-                f"{name}-blob-{digest[:16]}",
-                bucket=bucket.bucket,
-                key=f"blobs/sha256/{digest}",
-                content=seed["manifest"],
-                content_type="application/json",
-                opts=before,
+            blobs[digest] = put(
+                f"blob-{digest[:16]}", f"blobs/sha256/{digest}", guards, content=seed.manifest
             )
-        manifest = s3.BucketObjectv2(
-            f"{name}-manifest-{seed['name']}-{seed['version']}",
-            bucket=bucket.bucket,
-            key=f"manifests/{seed['name']}/{seed['version']}.json",
-            content=seed["manifest"],
-            content_type="application/json",
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*mine, *guards], retain_on_delete=keep),
+        manifest = put(
+            f"manifest-{seed.name}-{seed.version}",
+            f"manifests/{seed.name}/{seed.version}.json",
+            [*mine, *guards],
+            content=seed.manifest,
         )
-        pointer = s3.BucketObjectv2(
-            f"{name}-channel-{seed['name']}-{seed['channel']}",
-            bucket=bucket.bucket,
-            key=f"channels/{seed['name']}/{seed['channel']}.json",
-            content=seed["pointer"],
-            content_type="application/json",
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[manifest, blobs[digest]],
-                retain_on_delete=keep,
-                # Promotion moves the pointer by compare and swap; the next deployment must not move it back.
-                ignore_changes=["content"],
-            ),
+        pointer = put(
+            f"channel-{seed.name}-{seed.channel}",
+            f"channels/{seed.name}/{seed.channel}.json",
+            [manifest, blobs[digest]],
+            content=seed.pointer,
+            # Promotion moves the pointer by compare and swap; the next deployment must not move it back.
+            ignore_changes=["content"],
         )
         return [blobs[digest].key, pointer.key]
 
     def binding(
         self, model: str, *, channel: str | None = None, working_mb: int | None = None
     ) -> ModelBinding:
-        """The binding of a seeded model: pinned by digest, or following a channel when one is named."""
-        ref: pulumi.Input[str] = self._refs[model]
-        if channel is not None:
-            ref = self._refs[model].apply(lambda _: f"{model}:{channel}")
-        bound: ModelBinding = {
-            "bucket": self.bucket,
-            "bucket_arn": self.arn,
-            "ref": ref,
-            "size_mb": self._sizes[model] / 1_048_576,
-        }
+        """The binding of a model: pinned by digest, or following a channel when one is named.
+
+        A model that this deployment does not publish is bound by name and channel; its size is then not checked.
+
+        Raises:
+            InvalidArgs: the model can't be bound so.
+        """
+        published = self._refs.get(model) if isinstance(model, str) else None
+        bound = self._spec.binding(
+            model, channel, bucket=self.bucket, bucket_arn=self.arn, published=published
+        )
         if working_mb is not None:
             bound["working_mb"] = working_mb
-        if self._kms is not None:
-            bound["kms_key_arn"] = self._kms
-        if self._signers:
-            bound["trusted_signer_arns"] = self._signers
         return bound
 
     def publisher_grants(self) -> list[Statement]:
@@ -249,107 +362,19 @@ class ModelRegistry(pulumi.ComponentResource):
             grants.move_channels(self.arn),
             grants.read_models(self.arn),
         ]
-        granted += [grants.sign(key) for key in self._signers]
-        return granted if self._kms is None else [*granted, grants.encrypt(self._kms)]
+        granted += [grants.sign(key) for key in self._spec.signer_arns]
+        return (
+            granted if self._spec.kms_key_arn is None else [*granted, grants.encrypt(self._spec.kms_key_arn)]
+        )
 
     def reader_grants(self) -> list[Statement]:
         """What a function that loads models may do."""
         granted = [grants.read_models(self.arn)]
-        return granted if self._kms is None else [*granted, grants.decrypt(self._kms)]
+        return (
+            granted if self._spec.kms_key_arn is None else [*granted, grants.decrypt(self._spec.kms_key_arn)]
+        )
 
 
-def _published(ref: str, _keys: list[str]) -> str:
+def _published(ref: str, _objects: Any) -> str:
     """The reference, once its objects exist."""
     return ref
-
-
-def _seed(checks: Checks[Any], index: int, seed: SeedModel) -> dict[str, Any]:
-    """A seed model after its check: the digest of its manifest and its files by digest."""
-    at = f"models[{index}]"
-    spec: dict[str, Any] = {
-        "name": seed.get("name", ""),
-        "version": seed.get("version", ""),
-        "channel": seed.get("channel", "live"),
-        "manifest": seed.get("manifest", ""),
-        "pointer": seed.get("pointer", ""),
-        "digest": hashlib.sha256(seed.get("manifest", "").encode()).hexdigest(),
-        "blobs": {},
-        "size_bytes": 0,
-    }
-    spec["ref"] = f"{spec['name']}@sha256:{spec['digest']}"
-    for key, pattern in (("name", NAME), ("version", VERSION), ("channel", CHANNEL)):
-        checks.text(
-            f"{at}.{key}",
-            spec[key],
-            pattern,
-            code="KW133",
-            allowed="letters, digits, dot, dash and underscore",
-            because="it becomes part of an S3 key and of references",
-            fix="rename it",
-        )
-    files = _manifest_files(checks, at, spec)
-    given = seed.get("files", {})
-    missing = sorted(set(files) - set(given))
-    extra = sorted(set(given) - set(files))
-    if missing or extra:
-        checks.add(
-            code="KW148",
-            key=f"{at}.files",
-            got=f"missing {missing}, unlisted {extra}",
-            allowed="exactly the files the manifest lists",
-            because="a reader loads what the manifest says and nothing else",
-            fix="build the manifest from the same folder as the files",
-        )
-    spec["blobs"] = {files[path]["sha256"]: given[path] for path in files if path in given}
-    spec["size_bytes"] = sum(int(entry.get("size", 0)) for entry in files.values())
-    return spec
-
-
-def _manifest_files(checks: Checks[Any], at: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The manifest's files by path; a manifest that is none, or lists what it must not, is refused."""
-
-    def refuse(got: str, because: str) -> None:
-        checks.add(
-            code="KW148",
-            key=f"{at}.manifest",
-            got=got,
-            allowed="canonical JSON with schema, name, version and files",
-            because=because,
-            fix="build it with keepwarm_runtime.models.manifest",
-        )
-
-    try:
-        manifest = json.loads(spec["manifest"])
-        entries = list(manifest["files"])
-        files = {str(entry["path"]): dict(entry) for entry in entries}
-    except (ValueError, KeyError, TypeError) as fault:
-        refuse(show(spec["manifest"][:40]), f"it can't be read ({type(fault).__name__}: {fault})")
-        return {}
-    if len(spec["manifest"].encode()) > MANIFEST_MAX_BYTES:
-        refuse(f"{len(spec['manifest'])} characters", "readers take at most 1 MiB")
-    if (manifest.get("name"), manifest.get("version")) != (spec["name"], spec["version"]):
-        refuse(
-            f"{show(manifest.get('name'))} {show(manifest.get('version'))}",
-            f"it is published as {spec['name']} {spec['version']}",
-        )
-    if len(files) != len(entries) or not files:
-        refuse(
-            f"{len(entries)} entries, {len(files)} paths",
-            "every file is listed once, and there is at least one",
-        )
-    for path, entry in files.items():
-        if path.startswith("/") or ".." in path.split("/") or "\\" in path or not path.isprintable():
-            refuse(show(path), "a path must stay inside the model's folder")
-        if path.lower().endswith(PICKLES):
-            refuse(show(path), "a pickle runs code when it is loaded; convert it to ONNX or safetensors")
-        if re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256", ""))) is None:
-            checks.add(
-                code="KW134",
-                key=f"{at}.manifest",
-                got=show(entry.get("sha256")),
-                allowed="64 lower-case hexadecimal digits",
-                because=f"it is the address of {path}",
-                fix="build it with keepwarm_runtime.models.manifest",
-            )
-            entry["sha256"] = ""
-    return files

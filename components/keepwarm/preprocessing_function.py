@@ -8,6 +8,7 @@ from pulumi_aws import lambda_, s3
 from keepwarm import limits
 from keepwarm._function import Built, build
 from keepwarm._values import derive
+from keepwarm.checks import notifications
 from keepwarm.checks.function import checked
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.problems import Problem
@@ -66,6 +67,7 @@ class PreprocessingFunction(pulumi.ComponentResource):
         if "objects" in args:
             _check_objects(checks, args["objects"], spec)
         checks.done()
+        buckets = notifications.claim(checks.where, "objects", args.get("objects", []))
         super().__init__("keepwarm:index:PreprocessingFunction", name, {}, opts)
 
         extra: list[Statement] = []
@@ -78,7 +80,7 @@ class PreprocessingFunction(pulumi.ComponentResource):
             source_id = self._read(name, args, spec, built)
         else:
             source_id = pulumi.Output.from_input("")
-            self._take(name, args["objects"], built)
+            self._take(name, args["objects"], buckets, built)
 
         outputs = {**built.outputs, "event_source_id": source_id}
         for output, value in outputs.items():
@@ -105,10 +107,12 @@ class PreprocessingFunction(pulumi.ComponentResource):
         )
         return source.uuid
 
-    def _take(self, name: str, sources: list[IntakeSource], built: Built) -> None:
+    def _take(
+        self, name: str, sources: list[IntakeSource], buckets: list[pulumi.Input[str]], built: Built
+    ) -> None:
         """Let S3 invoke the alias for new objects of these buckets of this account."""
         account_id = documents.account(self)
-        for index, source in enumerate(sources):
+        for index, (source, bucket) in enumerate(zip(sources, buckets, strict=True)):
             permission = lambda_.Permission(
                 f"{name}-permission-{index}",
                 action="lambda:InvokeFunction",
@@ -122,7 +126,7 @@ class PreprocessingFunction(pulumi.ComponentResource):
             )
             s3.BucketNotification(
                 f"{name}-objects-{index}",
-                bucket=source["bucket"],
+                bucket=bucket,
                 lambda_functions=[
                     {
                         "lambda_function_arn": built.outputs["arn"],

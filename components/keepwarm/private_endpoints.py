@@ -1,14 +1,18 @@
 """Ways from a VPC to AWS services without the internet."""
 
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 from pulumi_aws import ec2, vpc
 
+from keepwarm import limits
 from keepwarm._values import concat, known
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Report, Where, show
+from keepwarm.checks.tags import Tags, tags
 from keepwarm.iam import documents
 
 GATEWAYS = ("s3", "dynamodb")
@@ -28,7 +32,55 @@ class PrivateEndpointsArgs(TypedDict):
     (https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html). Each costs by the hour
     and zone. Default: what a GPU service and its callers need: Cloud Map's data plane, ECR, ECS and logs."""
     route_table_ids: NotRequired[pulumi.Input[list[pulumi.Input[str]]]]
-    """Route tables that get the ways to S3 and DynamoDB. Default: all of the VPC."""
+    """Route tables that get the ways to the services of `gateways`. Default: all of the VPC."""
+    gateways: NotRequired[list[str]]
+    """Services reached by gateway endpoints, which cost nothing: s3, dynamodb, both, or none where the VPC has them
+    already (a route table takes one gateway per service). Default: both."""
+    tags: NotRequired[dict[str, pulumi.Input[str]]]
+    """Tags of endpoints and their security group. Default: none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivateEndpointsSpec:
+    """Inputs of a PrivateEndpoints after their check: all that its resources are built from."""
+
+    vpc_id: pulumi.Input[str] | None
+    """None is the account's default VPC."""
+    subnet_ids: pulumi.Input[list[pulumi.Input[str]]] | None
+    services: list[str]
+    route_table_ids: pulumi.Input[list[pulumi.Input[str]]] | None
+    gateways: list[str]
+    tags: Tags | None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        args: PrivateEndpointsArgs,
+        *,
+        where: Where | None = None,
+        report: Report | None = None,
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks("PrivateEndpoints", name, args, PrivateEndpointsArgs, where=where, report=report)
+        args = checks.args
+        spec = cls(
+            vpc_id=args.get("vpc_id"),
+            subnet_ids=args.get("subnet_ids"),
+            services=args.get("services", list(SERVICES)),
+            route_table_ids=args.get("route_table_ids"),
+            gateways=args.get("gateways", list(GATEWAYS)),
+            tags=tags(checks, args),
+        )
+        _check_services(checks, spec)
+        _check_subnets(checks, spec)
+        child_name(checks, name, "group", limits.EC2_GROUP_NAME_MAX_CHARS)
+        checks.done()
+        return spec
 
 
 class PrivateEndpoints(pulumi.ComponentResource):
@@ -42,37 +94,48 @@ class PrivateEndpoints(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: PrivateEndpointsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("PrivateEndpoints", name, args, PrivateEndpointsArgs)
-        args = checks.args
-        services = list(args.get("services", SERVICES))
-        _check(checks, args, services)
-        child_name(checks, name, "group", 255)
-        checks.done()
+        spec = PrivateEndpointsSpec.of(name, args)
         super().__init__("keepwarm:index:PrivateEndpoints", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        look = pulumi.InvokeOutputOptions(parent=self)
-
-        default = None if "vpc_id" in args else aws.ec2.get_vpc_output(default=True, opts=look).id
-        vpc_id = args["vpc_id"] if default is None else default
-        subnets: Any = args.get("subnet_ids")
-        if subnets is None:
-            subnets = documents.default_subnets(self, vpc_id)
-        tables: Any = args.get("route_table_ids")
-        if tables is None:
-            tables = aws.ec2.get_route_tables_output(vpc_id=vpc_id, opts=look).ids
+        vpc_id = spec.vpc_id
+        if vpc_id is None:
+            look = pulumi.InvokeOutputOptions(parent=self)
+            vpc_id = aws.ec2.get_vpc_output(default=True, opts=look).id
         region = documents.region(self)
-        range_ = aws.ec2.get_vpc_output(id=vpc_id, opts=look).cidr_block
-        for service in GATEWAYS:
+        self._gateways(name, spec, vpc_id, region)
+        group = self._group(name, spec, vpc_id)
+        self._interfaces(name, spec, vpc_id, region, group)
+
+        self.vpc_id = pulumi.Output.from_input(vpc_id)
+        self.security_group_id = group.id
+        self.register_outputs({"vpc_id": self.vpc_id, "security_group_id": self.security_group_id})
+
+    def _gateways(
+        self, name: str, spec: PrivateEndpointsSpec, vpc_id: pulumi.Input[str], region: pulumi.Input[str]
+    ) -> None:
+        tables: Any = spec.route_table_ids
+        if spec.gateways and tables is None:
+            look = pulumi.InvokeOutputOptions(parent=self)
+            tables = aws.ec2.get_route_tables_output(vpc_id=vpc_id, opts=look).ids
+        for service in spec.gateways:
             ec2.VpcEndpoint(
                 f"{name}-{service}",
                 vpc_id=vpc_id,
                 service_name=concat("com.amazonaws.", region, ".", service),
                 vpc_endpoint_type="Gateway",
                 route_table_ids=tables,
-                opts=child,
+                tags=spec.tags,
+                opts=pulumi.ResourceOptions(parent=self),
             )
+
+    def _group(self, name: str, spec: PrivateEndpointsSpec, vpc_id: pulumi.Input[str]) -> ec2.SecurityGroup:
+        child = pulumi.ResourceOptions(parent=self)
+        look = pulumi.InvokeOutputOptions(parent=self)
         group = ec2.SecurityGroup(
-            f"{name}-group", description="Endpoints: TLS from inside the VPC", vpc_id=vpc_id, opts=child
+            f"{name}-group",
+            description="Endpoints: TLS from inside the VPC",
+            vpc_id=vpc_id,
+            tags=spec.tags,
+            opts=child,
         )
         vpc.SecurityGroupIngressRule(
             f"{name}-https",
@@ -81,10 +144,23 @@ class PrivateEndpoints(pulumi.ComponentResource):
             ip_protocol="tcp",
             from_port=443,
             to_port=443,
-            cidr_ipv4=range_,
+            cidr_ipv4=aws.ec2.get_vpc_output(id=vpc_id, opts=look).cidr_block,
             opts=child,
         )
-        for service in services:
+        return group
+
+    def _interfaces(
+        self,
+        name: str,
+        spec: PrivateEndpointsSpec,
+        vpc_id: pulumi.Input[str],
+        region: pulumi.Input[str],
+        group: ec2.SecurityGroup,
+    ) -> None:
+        subnets: Any = spec.subnet_ids
+        if spec.services and subnets is None:
+            subnets = documents.default_subnets(self, vpc_id)
+        for service in spec.services:
             ec2.VpcEndpoint(
                 f"{name}-{service.replace('.', '-')}",
                 vpc_id=vpc_id,
@@ -93,18 +169,15 @@ class PrivateEndpoints(pulumi.ComponentResource):
                 private_dns_enabled=True,
                 subnet_ids=subnets,
                 security_group_ids=[group.id],
-                opts=child,
+                tags=spec.tags,
+                opts=pulumi.ResourceOptions(parent=self),
             )
 
-        self.vpc_id = pulumi.Output.from_input(vpc_id)
-        self.security_group_id = group.id
-        self.register_outputs({"vpc_id": self.vpc_id, "security_group_id": self.security_group_id})
 
-
-def _check(checks: Checks[Any], args: PrivateEndpointsArgs, services: list[str]) -> None:
-    for service in services:
+def _check_services(checks: Checks[Any], spec: PrivateEndpointsSpec) -> None:
+    for index, service in enumerate(spec.services):
         checks.text(
-            "services",
+            f"services[{index}]",
             service,
             SERVICE,
             code="KW101",
@@ -115,22 +188,36 @@ def _check(checks: Checks[Any], args: PrivateEndpointsArgs, services: list[str])
         if service in GATEWAYS:
             checks.add(
                 code="KW102",
-                key="services",
+                key=f"services[{index}]",
                 got=repr(service),
                 allowed="services other than s3 and dynamodb",
                 because="these two get gateway endpoints, which cost nothing",
                 fix="remove it",
             )
-    if len(set(services)) < len(services):
-        checks.add(
-            code="KW102",
-            key="services",
-            got="a service twice",
-            allowed="each once",
-            because="it needs one endpoint",
-            fix="remove one",
-        )
-    if "vpc_id" in args and "subnet_ids" not in args:
+    for index, service in enumerate(spec.gateways):
+        if service not in GATEWAYS:
+            checks.add(
+                code="KW102",
+                key=f"gateways[{index}]",
+                got=show(service),
+                allowed=" or ".join(GATEWAYS),
+                because="no other service has a gateway endpoint",
+                fix="name it in services",
+            )
+    for key, names in (("services", spec.services), ("gateways", spec.gateways)):
+        if len(set(names)) < len(names):
+            checks.add(
+                code="KW102",
+                key=key,
+                got="a service twice",
+                allowed="each once",
+                because="it needs one endpoint",
+                fix="remove one",
+            )
+
+
+def _check_subnets(checks: Checks[Any], spec: PrivateEndpointsSpec) -> None:
+    if spec.vpc_id is not None and spec.subnet_ids is None and spec.services:
         checks.add(
             code="KW102",
             key="subnet_ids",
@@ -139,7 +226,7 @@ def _check(checks: Checks[Any], args: PrivateEndpointsArgs, services: list[str])
             because="endpoints stand in subnets",
             fix="set subnet_ids",
         )
-    subnets = args.get("subnet_ids")
+    subnets = spec.subnet_ids
     if isinstance(subnets, list) and len({s if known(s) else i for i, s in enumerate(subnets)}) == 1:
         checks.add(
             code="KW138",

@@ -227,7 +227,7 @@ class ServerlessRuntime(pulumi.ComponentResource):
                     "consumer_timeout_s": entry.get("timeout_s", TIMEOUT_S),
                     "batch_size": args.get("batch_size", BATCH_SIZE),
                     "max_concurrency": args.get("max_concurrency", MAX_CONCURRENCY),
-                    "deadline_s": args.get("deadline_s", DEADLINE_S),
+                    "max_event_age_s": args.get("deadline_s", DEADLINE_S),
                     "intake": [{"bucket": self._intake.bucket, "bucket_arn": self._intake.arn}],
                 }
             ),

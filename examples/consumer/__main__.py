@@ -7,7 +7,7 @@ import pulumi
 from keepwarm import BurstQueue, DataBucket, EffectLedger, PreprocessingFunction, WarmPool
 from keepwarm_build import bundle
 
-jobs = BurstQueue("jobs", {"consumer_timeout_s": 30, "max_concurrency": 2, "deadline_s": 3600})
+jobs = BurstQueue("jobs", {"consumer_timeout_s": 30, "max_concurrency": 2, "max_event_age_s": 3600})
 # An example leaves nothing behind. By default both outlive the stack with what they hold.
 results = DataBucket("results", {"keep_data": False})
 effects = EffectLedger("effects", {"keep_data": False})

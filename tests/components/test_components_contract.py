@@ -224,4 +224,6 @@ def constants(module: Any) -> dict[str, Any]:
 def shared(name: str) -> list[str]:
     if name.endswith((".runtime_function", ".preprocessing_function")):
         return ["checks.function"]
+    if name.endswith(".burst_queue"):
+        return ["checks.queue"]
     return ["checks.service"] if name.endswith(".gpu_service") else []

@@ -140,9 +140,29 @@ def test_given_the_default_vpc_when_deployed_then_stores_are_reached_by_gateways
 
 def test_given_a_gateway_service_when_asked_for_again_then_it_is_refused() -> None:
     assert refusal(lambda: kw.PrivateEndpoints("e", {"services": ["s3"]})) == (
-        "KW102 PrivateEndpoints 'e' services: got 's3'; allowed services other than s3 and dynamodb; because "
+        "KW102 PrivateEndpoints 'e' services[0]: got 's3'; allowed services other than s3 and dynamodb; because "
         "these two "
         "get gateway endpoints, which cost nothing; fix: remove it"
+    )
+
+
+def test_given_a_vpc_with_gateways_then_none_or_one_is_made() -> None:
+    kind = "aws:ec2/vpcEndpoint:VpcEndpoint"
+
+    def made(gateways: list[str]) -> list[str]:
+        seen = deploy(
+            lambda: kw.PrivateEndpoints("e", {"gateways": gateways, "services": ["sqs"]}), lookups=DEFAULT_VPC
+        )
+        return [name for found, name in seen.names() if found == kind]
+
+    assert made([]) == ["e-sqs"]
+    assert made(["s3"]) == ["e-s3", "e-sqs"]
+
+
+def test_given_a_service_without_gateway_then_it_is_refused() -> None:
+    assert refusal(lambda: kw.PrivateEndpoints("e", {"gateways": ["sqs"]})) == (
+        "KW102 PrivateEndpoints 'e' gateways[0]: got 'sqs'; allowed s3 or dynamodb; because no other service has a "
+        "gateway endpoint; fix: name it in services"
     )
 
 

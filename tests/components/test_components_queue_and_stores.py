@@ -14,7 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keepwarm as kw
-from keepwarm import burst_queue, limits
+from keepwarm import limits
+from keepwarm.admission import AdmissionSpec
+from keepwarm.burst_queue import BurstQueueSpec
+from keepwarm.checks import queue
+from keepwarm.model_registry import ModelRegistrySpec
 from keepwarm_runtime.settings import Settings
 from tests.support.deployed import deploy, refusal
 from tests.support.samples import code, seed
@@ -32,6 +36,9 @@ S3_PARTS = (
     "bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
     "bucketVersioning:BucketVersioning",
 )
+
+
+INTAKE: kw.IntakeSource = {"bucket": "intake", "bucket_arn": "arn:aws:s3:::intake"}
 
 
 def burst(**args: Any) -> Any:
@@ -68,7 +75,9 @@ def test_given_no_inputs_when_deployed_then_the_queue_is_derived_from_its_consum
 
 def test_given_a_slower_consumer_when_deployed_then_visibility_and_retention_follow() -> None:
     seen = deploy(
-        burst(consumer_timeout_s=300, batch_window_s=20, batch_size=100, deadline_s=60, max_receives=8)
+        burst(
+            consumer_timeout_s=300, batch_window_s=20, batch_size=100, max_event_age_s=60, max_receive_count=8
+        )
     )
     jobs = seen.one(QUEUE, "burst-jobs")
     assert jobs["visibilityTimeoutSeconds"] == 6 * 300 + 20
@@ -147,10 +156,10 @@ REFUSED_QUEUES = [
         "source has no batching window; fix: set batch_window_s within the range",
     ),
     (
-        {"max_receives": 3},
-        "KW120 BurstQueue 'burst' max_receives: got 3; allowed a whole number, 5 to 1,000 deliveries; because a "
+        {"max_receive_count": 3},
+        "KW120 BurstQueue 'burst' max_receive_count: got 3; allowed a whole number, 5 to 1,000 deliveries; because a "
         "throttled "
-        "delivery counts as one, so fewer park work that was never tried; fix: set max_receives within the range",
+        "delivery counts as one, so fewer park work that was never tried; fix: set max_receive_count within the range",
     ),
     (
         {"retention_s": 1_209_600},
@@ -160,9 +169,9 @@ REFUSED_QUEUES = [
     ),
     (
         {"retention_s": 600},
-        "KW121 BurstQueue 'burst' retention_s: got 600 s; allowed at least deadline_s, 3600 s; because a "
-        "message would "
-        "vanish before its deadline, without a trace; fix: raise retention_s, or leave it out",
+        "KW121 BurstQueue 'burst' retention_s: got 600 s; allowed at least max_event_age_s, 3600 s; because "
+        "a message would vanish while it is still worth something, without a trace; fix: raise retention_s, or "
+        "leave it out",
     ),
 ]
 
@@ -193,11 +202,131 @@ def test_given_a_reason_when_visibility_is_short_then_it_is_accepted() -> None:
 def test_given_any_consumer_when_derived_then_no_message_is_lost_before_it_was_tried(
     deadline: int, timeout: int, window: int, receives: int
 ) -> None:
-    visibility = burst_queue.needed_visibility_s(timeout, window)
-    retention = burst_queue.needed_retention_s(deadline, visibility, receives)
+    visibility = queue.needed_visibility_s(timeout, window)
+    retention = queue.needed_retention_s(deadline, visibility, receives)
     assert timeout <= visibility <= limits.SQS_VISIBILITY_MAX_S
-    assert limits.SQS_RETENTION_MIN_S <= retention < burst_queue.PARKED_RETENTION_S
+    assert limits.SQS_RETENTION_MIN_S <= retention < queue.PARKED_RETENTION_S
     assert retention >= min(deadline, limits.SQS_RETENTION_MAX_S - 86_400)
+
+
+def test_given_a_key_of_your_own_with_intake_then_its_policy_is_asked_for() -> None:
+    warned: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pulumi.log, "warn", warned.append)
+        deploy(burst(intake=[INTAKE], kms_key_arn="arn:aws:kms:eu-west-1:111122223333:key/k"))
+        deploy(burst(kms_key_arn="arn:aws:kms:eu-west-1:111122223333:key/k"))
+    assert warned == [
+        "KW159 BurstQueue 'burst' kms_key_arn: got a key of your own with intake; allowed a key whose policy lets "
+        "s3.amazonaws.com use it; because S3 encrypts the messages it sends, and without the permission no object "
+        "enters; fix: make the key with EncryptionKey, or add the statements of EncryptionKey.key_statements()"
+    ]
+
+
+def test_given_order_with_intake_then_it_is_refused() -> None:
+    assert refusal(burst(ordered=True, intake=[INTAKE])) == (
+        "KW121 BurstQueue 'burst' ordered: got true with intake; allowed false; because S3 notifies no FIFO queue "
+        "(https://docs.aws.amazon.com/AmazonS3/latest/userguide/"
+        "notification-how-to-event-types-and-destinations.html); fix: put a standard queue in front, or set ordered to "
+        "false"
+    )
+
+
+def test_given_a_plan_then_the_binding_has_the_real_numbers() -> None:
+    bound = BurstQueueSpec.of("burst", {"batch_size": 7, "consumer_timeout_s": 30, "ordered": True}).planned(
+        "burst"
+    )
+    assert bound == {
+        "url": "https://sqs.us-east-1.amazonaws.com/123456789012/burst-jobs-0000000.fifo",
+        "arn": "arn:aws:sqs:us-east-1:123456789012:burst-jobs-0000000.fifo",
+        "parked_url": "https://sqs.us-east-1.amazonaws.com/123456789012/burst-parked-0000000.fifo",
+        "parked_arn": "arn:aws:sqs:us-east-1:123456789012:burst-parked-0000000.fifo",
+        "consumer_timeout_s": 30,
+        "batch_size": 7,
+        "batch_window_s": 0,
+        "max_concurrency": 10,
+        "ordered": True,
+    }
+
+
+def test_given_tags_then_queues_and_alarms_have_them() -> None:
+    seen = deploy(burst(tags={"team": "ml"}))
+    tagged = [(r.typ, r.name) for r in seen.resources if r.inputs.get("tags") == {"team": "ml"}]
+    assert sorted(tagged) == [
+        (ALARM, "burst-age"),
+        (ALARM, "burst-parked-depth"),
+        (QUEUE, "burst-jobs"),
+        (QUEUE, "burst-parked"),
+    ]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["now", "late"])
+def test_given_a_tag_aws_refuses_then_so_do_we(late: bool) -> None:
+    value = pulumi.Output.from_input("a|b") if late else "a|b"
+    assert refusal(burst(tags={"team": value})) == (
+        "KW157 BurstQueue 'burst' tags.team: got 'a|b'; allowed a key of 1 to 128 and a value of up to 256 letters, "
+        "digits, spaces and . : / = + - @ _, the key not starting with 'aws:'; because not every service takes other "
+        "tags; fix: shorten or rename the tag"
+    )
+    many: Any = {f"k{n}": "v" for n in range(46)}
+    assert refusal(burst(tags=many)) == (
+        "KW157 BurstQueue 'burst' tags: got 46 tags; allowed up to 45; because a resource takes 50, of which 5 are "
+        "kept for the component and AWS; fix: drop some"
+    )
+
+
+# --- one notification configuration per bucket
+
+
+def objects(name: str, source: Any) -> None:
+    kw.PreprocessingFunction(name, {"code": code(), "objects": [source], "reserved_concurrency": 1})
+
+
+def both_by_name() -> None:
+    burst(intake=[INTAKE])()
+    kw.BurstQueue("other", {"intake": [INTAKE]})
+
+
+def both_by_output() -> None:
+    bucket = kw.DataBucket("intake", {})
+    source: kw.IntakeSource = {"bucket": bucket.bucket, "bucket_arn": bucket.arn}
+    burst(intake=[source])()
+    objects("other", source)
+
+
+def both_when_resolved() -> None:
+    burst(intake=[{**INTAKE, "bucket": pulumi.Output.from_input("intake")}])()
+    kw.BurstQueue("other", {"intake": [{**INTAKE, "bucket": pulumi.Output.from_input("intake")}]})
+
+
+@pytest.mark.parametrize(
+    ("program", "got", "place"),
+    [
+        (both_by_name, "'intake'", "BurstQueue 'other' intake[0].bucket"),
+        (both_by_output, "the same bucket", "PreprocessingFunction 'other' objects[0].bucket"),
+        (both_when_resolved, "'intake'", "BurstQueue 'other' intake[0].bucket"),
+    ],
+)
+def test_given_two_readers_of_one_bucket_then_the_second_is_refused(
+    program: Any, got: str, place: str
+) -> None:
+    assert refusal(program) == (
+        f"KW158 {place}: got {got}; allowed a bucket other than that of BurstQueue 'burst' intake[0].bucket; because "
+        "S3 keeps one notification configuration per bucket, so the later one would undo the earlier; fix: read the "
+        "bucket in one place: one queue with prefixes, or one bucket each"
+    )
+
+
+def test_given_one_bucket_twice_in_one_queue_then_it_is_refused() -> None:
+    assert refusal(burst(intake=[INTAKE, {**INTAKE, "prefix": "b/"}])) == (
+        "KW158 BurstQueue 'burst' intake[1].bucket: got a bucket twice; allowed each bucket once; because S3 keeps one "
+        "notification configuration per bucket; fix: take the prefix that both share, and sort the events in the "
+        "consumer"
+    )
+
+
+def test_given_the_same_bucket_in_another_run_then_it_is_fine() -> None:
+    deploy(burst(intake=[INTAKE]))
+    deploy(burst(intake=[INTAKE]))
 
 
 # --- DataBucket
@@ -301,6 +430,65 @@ def test_given_a_binding_when_asked_then_it_pins_the_digest_or_follows_the_chann
     deploy(program)
     assert refs[0].startswith("magika@sha256:")
     assert refs[1] == "magika:live"
+
+
+def bind(*args: Any, models: Any = (), **more: Any) -> Any:
+    return lambda: kw.ModelRegistry("models", {"models": list(models)}).binding(*args, **more)
+
+
+def test_given_a_model_published_later_then_it_is_bound_by_its_channel() -> None:
+    bound: dict[str, Any] = {}
+    deploy(lambda: bound.update(bind("summary", channel="live")()))
+    assert bound["ref"] == "summary:live"
+    assert "size_mb" not in bound
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        (
+            bind("x", models=[seed()]),
+            "KW133 ModelRegistry 'models' binding(model): got 'x'; allowed magika; any other name with a channel; "
+            "because this deployment does not publish it, so there is no digest to pin; fix: add it to models, or pass "
+            "the channel that it will be published to",
+        ),
+        (
+            bind("x", channel="Live!"),
+            "KW133 ModelRegistry 'models' binding(channel): got 'Live!'; allowed lower-case letters, digits, dot, dash "
+            "and underscore; because it becomes part of an S3 key and of references; fix: use the name it is published "
+            "under",
+        ),
+        (
+            bind(None, channel="live"),
+            "KW133 ModelRegistry 'models' binding(model): got None; allowed lower-case letters, digits, dot, dash and "
+            "underscore; because it becomes part of an S3 key and of references; fix: use the name it is published "
+            "under",
+        ),
+        (
+            registry(models=[seed(), seed()]),
+            "KW148 ModelRegistry 'models' models[1].version: got '1.0.0'; allowed another version than that of "
+            "models[0]; because both would write the same object of the registry; fix: give it another version, or "
+            "drop one of the two\n"
+            "KW148 ModelRegistry 'models' models[1].channel: got 'live'; allowed another channel than that of "
+            "models[0]; because both would write the same object of the registry; fix: give it another channel, or "
+            "drop one of the two",
+        ),
+    ],
+    ids=["unseeded", "channel", "no name", "twice"],
+)
+def test_given_a_model_that_is_not_there_then_it_is_refused(program: Any, text: str) -> None:
+    assert refusal(program) == text
+
+
+def test_given_a_plan_then_a_model_is_bound_with_its_size() -> None:
+    spec = ModelRegistrySpec.of("models", {"models": [seed()]})
+    assert spec.planned("models", "magika")["ref"] == spec.seeds[0].ref
+    assert spec.planned("models", "magika", "live") == {
+        "bucket": "models-bucket-0000000",
+        "bucket_arn": "arn:aws:s3:::models-bucket-0000000",
+        "ref": "magika:live",
+        "size_mb": 7 / 1_048_576,
+    }
 
 
 def test_given_a_publisher_when_granted_then_it_adds_and_points_but_never_overwrites_or_deletes() -> None:
@@ -429,3 +617,19 @@ def test_given_pools_when_bound_then_the_permits_travel_with_the_table() -> None
 )
 def test_given_impossible_pools_when_declared_then_they_are_refused(pools: Any, text: str) -> None:
     assert refusal(lambda: kw.Admission("a", {"pools": pools})) == text
+
+
+def test_given_a_pool_that_is_not_there_when_bound_then_it_is_refused() -> None:
+    assert refusal(lambda: kw.Admission("a", {"pools": {"ocr": 4}}).binding("b")) == (
+        "KW102 Admission 'a' binding(pool): got 'b'; allowed one of ocr; because permits belong to a pool; fix: bind "
+        "one of these, or add the pool to pools"
+    )
+
+
+def test_given_a_plan_then_a_pool_is_bound_with_its_permits() -> None:
+    assert AdmissionSpec.of("a", {"pools": {"ocr": 4}}).planned("a", "ocr") == {
+        "table": "a-permits-0000000",
+        "table_arn": "arn:aws:dynamodb:us-east-1:123456789012:table/a-permits-0000000",
+        "pool": "ocr",
+        "permits": 4,
+    }

@@ -69,12 +69,12 @@ def test_given_the_yaml_program_then_the_schema_allows_every_word_of_it() -> Non
 
 def test_given_a_yaml_program_with_mistakes_then_each_is_found() -> None:
     document = yaml_program()
-    document["resources"]["jobs"]["properties"] |= {"deadlineS": "soon", "consumer_timeout_s": 30}
+    document["resources"]["jobs"]["properties"] |= {"maxEventAgeS": "soon", "consumer_timeout_s": 30}
     document["resources"]["measure"]["properties"]["queue"].pop("url")
     document["resources"]["warm"]["properties"]["target"]["alias"] = "${measure.aliasName}"
     assert program_faults(document) == [
         "jobs.consumer_timeout_s: unknown",
-        "jobs.deadlineS: 'soon' is no integer",
+        "jobs.maxEventAgeS: 'soon' is no integer",
         "measure.queue.url: missing",
         "${measure.aliasName}: no such output",
     ]

@@ -147,6 +147,9 @@ class IntakeSource(TypedDict):
     """Only keys that start with this. Default: all keys."""
     suffix: NotRequired[pulumi.Input[str]]
     """Only keys that end with this. Default: all keys."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key the bucket is encrypted with, as ``DataBucket.binding()`` tells it; notifications need no right to it.
+    Default: none (SSE-S3)."""
 
 
 class StoreBinding(TypedDict):

@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import * as keepwarm from "@pulumi/keepwarm";
 
-const jobs = new keepwarm.BurstQueue("jobs", { consumerTimeoutS: 30, maxConcurrency: 2, deadlineS: 3600 });
+const jobs = new keepwarm.BurstQueue("jobs", { consumerTimeoutS: 30, maxConcurrency: 2, maxEventAgeS: 3600 });
 
 const results = new keepwarm.DataBucket("results", { keepData: false });
 
