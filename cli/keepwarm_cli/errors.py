@@ -14,6 +14,7 @@ CODES = {
     "KW660": "the port is in use",
     "KW661": "the report can't be read",
     "KW662": "a document could not be read or uploaded",
+    "KW665": "the command line can't be read: an unknown option or command, a missing or impossible value",
     "KW666": "no Pulumi CLI was found",
     "KW667": "the Pulumi CLI is too old or does not answer",
     "KW668": "the .keepwarm folder can't be written, read or removed",

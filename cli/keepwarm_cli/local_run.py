@@ -22,23 +22,11 @@ from keepwarm_cli.cloud_process import CloudProcess
 from keepwarm_cli.errors import CliError, coded_line, left_behind, with_code
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.interrupts import Interrupts
+from keepwarm_cli.local_commands import RunOptions, StackOptions
 from keepwarm_cli.project import find_project, import_program, stack_config
 
 PROJECT = "keepwarm"
 WIDE_COLUMNS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the user asked for."""
-
-    documents: Path
-    out: Path
-    stack: str = "local"
-    again: int = 0
-    timeout_s: int = 300
-    port: int = 0
-    as_json: bool = False
 
 
 @dataclass(slots=True)
@@ -240,7 +228,7 @@ def run(options: RunOptions) -> int:
     """
     documents = collect_documents(options.documents)
     _prepare_out(options.out)
-    console = Console(stderr=options.as_json, highlight=False)
+    console = Console(stderr=options.json, highlight=False)
     times = Times()
     with Interrupts() as interrupts, ExitStack() as ending:
         stack = Stack(options.stack, options.port, console, times, interrupts, ending)
@@ -485,7 +473,7 @@ def _conclude(
     report["times_s"] = {k: round(v, 3) for k, v in times.stages.items()}
     (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     (options.out / "report.html").write_text(render(report), encoding="utf-8")
-    if options.as_json:
+    if options.json:
         print(json.dumps(report))
     for what in left:
         console.print(left_behind(what), style="red", markup=False)
@@ -503,19 +491,19 @@ def _conclude(
     return 1 if unexplained or left or summary["repeated_effects"] else 0
 
 
-def up(stack_name: str, port: int, as_json: bool) -> int:
+def up(options: StackOptions) -> int:
     """Keep the stack running until Ctrl-C; the live log is the journal."""
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=options.json, highlight=False)
     times = Times()
     with Interrupts() as interrupts, ExitStack() as ending:
-        stack = Stack(stack_name, port, console, times, interrupts, ending)
+        stack = Stack(options.stack, options.port, console, times, interrupts, ending)
         deployed = stack.deploy()
         told = {
             "endpoint": stack.cloud.endpoint(),
             "outputs": deployed.outputs,
             "resources": deployed.resources,
         }
-        if as_json:
+        if options.json:
             print(json.dumps(told), flush=True)
         else:
             console.print(f"endpoint [bold]{told['endpoint']}[/]; stop with Ctrl-C")

@@ -3,8 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
@@ -15,6 +14,17 @@ from keepwarm_runtime.aws import S3, Aws
 from keepwarm_runtime.errors import RuntimeFault
 from keepwarm_runtime.models import manifest as manifests
 from keepwarm_runtime.models.registry import Registry
+
+if TYPE_CHECKING:
+    from keepwarm_cli.command_line import Json
+    from keepwarm_cli.model_commands import (
+        ListOptions,
+        PromoteOptions,
+        PublishOptions,
+        RegistryOptions,
+        RollbackOptions,
+        VerifyOptions,
+    )
 
 T = TypeVar("T")
 
@@ -46,17 +56,17 @@ def _environment(endpoint: str | None, *, operator: bool = False) -> dict[str, s
     return env
 
 
-def _registry(bucket: str | None, endpoint: str | None) -> Registry:
-    name = bucket or os.environ.get("KEEPWARM_MODEL_BUCKET")
+def _registry(options: "RegistryOptions") -> Registry:
+    name = options.bucket or os.environ.get("KEEPWARM_MODEL_BUCKET")
     if not name:
         raise CliError(
             "KW659", "model", got="no registry bucket", allowed="--bucket, or KEEPWARM_MODEL_BUCKET"
         )
-    return Registry(S3(Aws(env=_environment(endpoint))), name)
+    return Registry(S3(Aws(env=_environment(options.endpoint))), name)
 
 
 def _told(work: Callable[[], T]) -> T:
-    """Run registry work; what the runtime refuses is already one coded line."""
+    """Run registry work; what the runtime refuses is already a coded line."""
     try:
         return work()
     except RuntimeFault as fault:
@@ -74,17 +84,13 @@ def _pointer(pointer: manifests.Pointer | None) -> dict[str, str | None] | None:
     }
 
 
-def publish(
-    directory: Path,
-    name: str,
-    version: str,
-    channel: str | None,
-    floor: str | None,
-    bucket: str | None,
-    endpoint: str | None,
-    as_json: bool,
-) -> int:
-    """Publish a directory. Publishing the same again sends nothing; another content under a used version is refused."""
+def publish(options: "PublishOptions") -> None:
+    """Publish a directory. Publishing the same again sends nothing; another content under a used version is refused.
+
+    Raises:
+        CliError: KW659, no such folder or registry; whatever the registry refuses, by its own code.
+    """
+    directory = options.directory
     if not directory.is_dir():
         raise CliError(
             "KW659",
@@ -92,25 +98,27 @@ def publish(
             got=f"{directory}, which is not a folder",
             allowed="the folder of the model's files",
         )
-    registry = _registry(bucket, endpoint)
+    registry = _registry(options)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(f"publishing {name} {version}", total=None)
-        built = _told(lambda: manifests.build(directory, name=name, version=version))
-        report = _told(lambda: registry.publish(directory, built, channel=channel, floor=floor))
+        progress.add_task(f"publishing {options.name} {options.version}", total=None)
+        built = _told(lambda: manifests.build(directory, name=options.name, version=options.version))
+        report = _told(
+            lambda: registry.publish(directory, built, channel=options.channel, floor=options.floor)
+        )
     told = {
-        "name": name,
-        "version": version,
+        "name": options.name,
+        "version": options.version,
         "digest": built.digest,
-        "channel": channel,
+        "channel": options.channel,
         "pointer": _pointer(report.pointer),
         "blobs_written": report.blobs_written,
         "blobs_reused": report.blobs_reused,
         "bytes_written": report.bytes_written,
         "manifest_written": report.manifest_written,
     }
-    _tell(told, f"{name} {version} published as {name}@sha256:{built.digest}", as_json)
-    return 0
+    published = f"{options.name} {options.version} published as {options.name}@sha256:{built.digest}"
+    _tell(told, published, options)
 
 
 def publish_built(models: Mapping[str, Any], bucket: str, endpoint: str) -> list[dict[str, Any]]:
@@ -134,11 +142,10 @@ def publish_built(models: Mapping[str, Any], bucket: str, endpoint: str) -> list
     return told
 
 
-def list_models(bucket: str | None, endpoint: str | None, as_json: bool) -> int:
+def list_releases(options: "ListOptions") -> None:
     """List releases and the channels that point at them."""
-    registry = _registry(bucket, endpoint)
-    releases = _told(registry.list)
-    if as_json:
+    releases = _told(_registry(options).list)
+    if options.json:
         rows = [
             {
                 "name": r.name,
@@ -150,7 +157,7 @@ def list_models(bucket: str | None, endpoint: str | None, as_json: bool) -> int:
             for r in releases
         ]
         print(json.dumps(rows))
-        return 0
+        return
     table = Table(box=None, header_style="dim")
     for heading in ("model", "version", "channels", "digest"):
         table.add_column(heading, no_wrap=True)
@@ -158,53 +165,39 @@ def list_models(bucket: str | None, endpoint: str | None, as_json: bool) -> int:
     for r in releases:
         table.add_row(r.name, r.version, ", ".join(r.channels), r.digest[:16], f"{r.size:,}")
     Console(highlight=False).print(table)
-    return 0
 
 
-def verify(reference: str, bucket: str | None, endpoint: str | None, as_json: bool) -> int:
+def verify(options: "VerifyOptions") -> None:
     """Check every byte of a release against its manifest."""
-    registry = _registry(bucket, endpoint)
-    found = _told(lambda: registry.verify(reference)).manifest
-    size_bytes = sum(f.size for f in found.files)
-    _tell(
-        {"reference": reference, "version": found.version, "digest": found.digest, "size_bytes": size_bytes},
-        f"{reference}: every chunk is what its manifest says",
-        as_json,
-    )
-    return 0
+    registry = _registry(options)
+    found = _told(lambda: registry.verify(options.reference)).manifest
+    told = {
+        "reference": options.reference,
+        "version": found.version,
+        "digest": found.digest,
+        "size_bytes": sum(f.size for f in found.files),
+    }
+    _tell(told, f"{options.reference}: every chunk is what its manifest says", options)
 
 
-def promote(
-    reference: str, channel: str, floor: str | None, bucket: str | None, endpoint: str | None, as_json: bool
-) -> int:
+def promote(options: "PromoteOptions") -> None:
     """Point a channel at a release, raising its rollback floor when one is given."""
-    registry = _registry(bucket, endpoint)
-    resolved = _told(lambda: registry.resolve(reference))
-    manifest = resolved.manifest
-    moved = _told(lambda: registry.promote(manifest.name, manifest.version, channel, floor=floor))
-    _tell(
-        {"pointer": _pointer(moved)},
-        f"{manifest.name}:{channel} is now {manifest.version}",
-        as_json,
+    registry = _registry(options)
+    manifest = _told(lambda: registry.resolve(options.reference)).manifest
+    moved = _told(
+        lambda: registry.promote(manifest.name, manifest.version, options.channel, floor=options.floor)
     )
-    return 0
+    _tell(
+        {"pointer": _pointer(moved)}, f"{manifest.name}:{options.channel} is now {manifest.version}", options
+    )
 
 
-def rollback(
-    name: str,
-    channel: str,
-    to: str,
-    floor: str | None,
-    bucket: str | None,
-    endpoint: str | None,
-    as_json: bool,
-) -> int:
+def rollback(options: "RollbackOptions") -> None:
     """Move a channel back; a floor replaces the one that holds, also by a lower one."""
-    registry = _registry(bucket, endpoint)
-    moved = _told(lambda: registry.rollback(name, channel, to, floor=floor))
-    _tell({"pointer": _pointer(moved)}, f"{name}:{channel} is back at {to}", as_json)
-    return 0
+    registry = _registry(options)
+    moved = _told(lambda: registry.rollback(options.name, options.channel, options.to, floor=options.floor))
+    _tell({"pointer": _pointer(moved)}, f"{options.name}:{options.channel} is back at {options.to}", options)
 
 
-def _tell(told: dict[str, Any], line: str, as_json: bool) -> None:
-    print(json.dumps(told) if as_json else line)
+def _tell(told: dict[str, Any], line: str, options: "Json") -> None:
+    print(json.dumps(told) if options.json else line)

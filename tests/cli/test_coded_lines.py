@@ -66,7 +66,7 @@ def test_given_a_reason_that_has_its_code_when_concluded_then_terminal_and_page_
 ) -> None:
     said = io.StringIO()
     report: dict[str, Any] = {"summary": SUMMARY, "documents": [DOCUMENT], "journal": []}
-    options = local_run.RunOptions(tmp_path, tmp_path)
+    options = local_run.RunOptions(documents=tmp_path, out=tmp_path)
     local_run._conclude(report, [], options, Console(file=said, width=200), local_run.Times())
     assert said.getvalue().startswith("a.png: KW320 service ocr: got no answer\n")
     page = render(json.loads((tmp_path / "report.json").read_text()))

@@ -23,6 +23,7 @@ from keepwarm_localcloud.services.stepfunctions.execution import Execution
 from keepwarm_runtime.errors import NotReady, Overloaded, RuntimeFault
 from keepwarm_runtime.invocation import Invocation
 from tests.support.handlers import module, state
+from tests.support.patience import until
 
 STEPS = ("extract", "ocr", "enrich", "publish")
 ROLE = "arn:aws:iam::123456789024:role/flow"
@@ -152,13 +153,16 @@ class Flow:
 
     def _next(self, executions: list[Execution]) -> float | None:
         """The soonest moment that an execution waits for, None when all are closed."""
-        limit_s = time.monotonic() + 60
-        while True:
+
+        def soonest() -> tuple[float | None] | None:
             moments = [_waits_until(e) for e in executions if e.status == "RUNNING"]
-            if all(moment is not None and moment > self.clock.now_s() for moment in moments):
-                return min((m for m in moments if m is not None), default=None)
-            assert time.monotonic() < limit_s, "an execution neither waits nor ends"
-            time.sleep(0.001)
+            if not all(moment is not None and moment > self.clock.now_s() for moment in moments):
+                return None
+            return (min((m for m in moments if m is not None), default=None),)
+
+        found = until(soonest, "an execution neither waits nor ends", pause_s=0.001)
+        assert found is not None
+        return found[0]
 
 
 def _waits_until(execution: Execution) -> float | None:
