@@ -1,7 +1,7 @@
 """The embedded cloud as a whole: start, services, control paths, inventory, logs, leftovers.
 
 Proves: one cloud in this process comes and goes without a trace; the front server finds services and words refusals.
-Does not prove: behaviour of single services (their own files) or of the process (test_cloud_cli.py).
+Does not prove: behavior of single services (their own files) or of the process (test_cloud_cli.py).
 """
 
 import http.client

@@ -1,6 +1,6 @@
 """`python -m keepwarm_localcloud` as a process: ready line, ends, kill -9, daemon, and the plain `aws` command.
 
-Proves: however it ends, no process and no file stays. Does not prove: behaviour of services.
+Proves: however it ends, no process and no file stays. Does not prove: behavior of services.
 """
 
 import json

@@ -657,7 +657,7 @@ def test_given_a_session_context_when_a_condition_names_it_then_it_decides(
     role.client("s3").put_object(Bucket=bucket, Key="k", Body=b"")
 
 
-def test_given_a_refusal_when_journalled_then_the_journal_says_who_and_what(
+def test_given_a_refusal_when_journaled_then_the_journal_says_who_and_what(
     cloud: Cloud, role: Role, bucket: str
 ) -> None:
     refused(role.client("s3").put_object, Bucket=bucket, Key="k", Body=b"")

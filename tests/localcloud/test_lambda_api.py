@@ -1,6 +1,6 @@
 """The control plane of Lambda over boto3: what AWS takes, what it refuses and in which words.
 
-Proves codes and the wording AWS publishes. Does not prove behaviour of running functions (the other files do), nor
+Proves codes and the wording AWS publishes. Does not prove behavior of running functions (the other files do), nor
 wording AWS does not publish.
 """
 

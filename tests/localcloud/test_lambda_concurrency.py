@@ -200,7 +200,7 @@ def test_given_all_provisioned_busy_when_invoking_then_it_spills_over_to_on_dema
     assert sorted(spilled) == [False, True]
 
 
-def test_given_a_warm_pool_when_invoking_then_its_utilisation_is_a_metric_of_the_alias(it: Lab) -> None:
+def test_given_a_warm_pool_when_invoking_then_its_utilization_is_a_metric_of_the_alias(it: Lab) -> None:
     name = it.published(WHO)
     it.provision(name, 2)
 

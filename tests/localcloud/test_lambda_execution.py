@@ -1,6 +1,6 @@
 """Functions run: real processes under AWS's runtime client, cold and warm, killed and replaced as AWS does it.
 
-Proves behaviour with real interpreters. Does not prove isolation (a function can read what its user can) nor AWS's
+Proves behavior with real interpreters. Does not prove isolation (a function can read what its user can) nor AWS's
 own timing.
 """
 

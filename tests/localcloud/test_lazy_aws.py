@@ -47,7 +47,7 @@ def test_given_the_hook_when_any_public_name_is_read_then_it_comes_from_the_same
     assert lazy == {n: eager[n] for n in public}
 
 
-def test_given_the_hook_when_one_class_is_read_then_its_neighbours_stay_unloaded() -> None:
+def test_given_the_hook_when_one_class_is_read_then_its_neighbors_stay_unloaded() -> None:
     _, loaded = probe("lazy", "ec2", ["LaunchTemplate", "SecurityGroup"])
 
     modules = {m.rsplit(".", 1)[-1] for m in loaded}

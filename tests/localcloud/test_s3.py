@@ -1,4 +1,4 @@
-"""S3 of the embedded cloud, each test one behaviour that AWS documents.
+"""S3 of the embedded cloud, each test one behavior that AWS documents.
 
 Proves: objects, versions, conditions, ranges, checksums, multipart, Object Lock, events and listings as boto3 and raw
 HTTP see them. Does not prove: lifecycle expiry (kept, never executed), replication, ACL semantics.
@@ -298,7 +298,7 @@ def test_given_read_conditions_when_they_fail_then_304_or_412(
 @pytest.mark.parametrize(
     ("algorithm", "check"),
     [
-        # The check values of the CRC catalogue and of FIPS 180 for the text 123456789.
+        # The check values of the CRC catalog and of FIPS 180 for the text 123456789.
         ("CRC32", "y/Q5Jg=="),
         ("CRC32C", "4waSgw=="),
         ("CRC64NVME", "rosUhgp5mIg="),

@@ -1,4 +1,4 @@
-"""SQS of the embedded cloud, each test one behaviour that AWS documents.
+"""SQS of the embedded cloud, each test one behavior that AWS documents.
 
 Proves: the API as boto3 sees it and the in-process way in, on a clock that only the test moves.
 Does not prove: timing under load, or anything about the network of real SQS (duplicates by lost answers).

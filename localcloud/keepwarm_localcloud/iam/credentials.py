@@ -39,7 +39,7 @@ class Credentials:
 
 
 class CredentialStore:
-    """Issue and recognise credentials. Thread-safe."""
+    """Issue and recognize credentials. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

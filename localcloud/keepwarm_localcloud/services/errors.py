@@ -9,7 +9,7 @@ CODES: dict[str, str] = {
 }
 
 
-def coded(code: str, who: str, got: str, allowed: str, because: str, fix: str) -> str:
+def coded(*, code: str, who: str, got: str, allowed: str, because: str, fix: str) -> str:
     """Word a refusal as every room does: one line, a stable code and a way out.
 
     Raises:

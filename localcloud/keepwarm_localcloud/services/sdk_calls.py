@@ -27,7 +27,7 @@ PREFIXES = {
     "states": "StepFunctions",
     "events": "EventBridge",
 }
-"""Prefix of error names of optimised integrations."""
+"""Prefix of error names of optimized integrations."""
 SDK_PREFIXES = {
     "dynamodb": "DynamoDb",
     "servicediscovery": "ServiceDiscovery",
@@ -38,7 +38,7 @@ SDK_PREFIXES = {
     "autoscaling": "AutoScaling",
     "applicationautoscaling": "ApplicationAutoScaling",
 }
-"""Prefix of error names of AWS SDK integrations (names of the Java clients), where capitalising isn't enough."""
+"""Prefix of error names of AWS SDK integrations (names of the Java clients), where capitalizing isn't enough."""
 
 
 class SdkFailure(Exception):
@@ -111,8 +111,8 @@ def call_api(roles: Roles, role_arn: str, service: str, action: str, sdk: bool, 
     Raises:
         SdkFailure: the action does not exist or was refused.
     """
-    capitalised = service[:1].upper() + service[1:]
-    prefix = SDK_PREFIXES.get(service, capitalised) if sdk else PREFIXES[service]
+    capitalized = service[:1].upper() + service[1:]
+    prefix = SDK_PREFIXES.get(service, capitalized) if sdk else PREFIXES[service]
     client = roles.client(role_arn, CLIENTS.get(service, service))
     operation = action[:1].upper() + action[1:]
     model = client.meta.service_model

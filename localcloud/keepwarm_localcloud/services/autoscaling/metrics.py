@@ -132,11 +132,14 @@ class ExpressionError(ValueError):
 def _unknown(expression: str, got: str) -> ExpressionError:
     return ExpressionError(
         coded(
-            "KW613", f"metric expression '{expression}'", got,
-            "ids, numbers, + - * /, comparisons, IF, FILL, SUM, MAX, MIN, AVG, ABS, CEIL, FLOOR",
-            "nothing else of metric math is implemented", "write it with these",
+            code="KW613",
+            who=f"metric expression '{expression}'",
+            got=got,
+            allowed="ids, numbers, + - * /, comparisons, IF, FILL, SUM, MAX, MIN, AVG, ABS, CEIL, FLOOR",
+            because="nothing else of metric math is implemented",
+            fix="write it with these",
         )
-    )  # fmt: skip
+    )
 
 
 def evaluate(expression: str, values: Mapping[str, float | None]) -> float | None:

@@ -48,11 +48,14 @@ def directory_of(reference: str, mirrors: Mapping[str, str]) -> Path:
     raise AwsError(
         "ClientException",
         coded(
-            "KW611", "task definition image", reference, "file:///dir with config.json, or a mirrored repository",
-            "a registry image can't run without Docker",
-            "build a local image directory, or map the repository with --image-mirror REPO=DIR",
+            code="KW611",
+            who="task definition image",
+            got=reference,
+            allowed="file:///dir with config.json, or a mirrored repository",
+            because="a registry image can't run without Docker",
+            fix="build a local image directory, or map the repository with --image-mirror REPO=DIR",
         ),
-    )  # fmt: skip
+    )
 
 
 def load(reference: str, mirrors: Mapping[str, str]) -> Image:
@@ -68,7 +71,14 @@ def load(reference: str, mirrors: Mapping[str, str]) -> Image:
         allowed = "a directory holding config.json"
         return AwsError(
             "ClientException",
-            coded("KW612", f"image {reference}", got, allowed, "the entry point is read there", fix),
+            coded(
+                code="KW612",
+                who=f"image {reference}",
+                got=got,
+                allowed=allowed,
+                because="the entry point is read there",
+                fix=fix,
+            ),
         )
 
     try:

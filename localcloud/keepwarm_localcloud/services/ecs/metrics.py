@@ -42,7 +42,7 @@ def usage_of(groups: set[int]) -> Usage:
 
 
 class ServiceMetrics:
-    """Publishes utilisation and counts; called under the service's lock."""
+    """Publishes utilization and counts; called under the service's lock."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -68,13 +68,13 @@ class ServiceMetrics:
             }
             for name, value in counts.items():
                 put("ECS/ContainerInsights", name, value, unit="Count", dimensions=dimensions, at_s=now_s)
-        cpu, memory = self._utilisation(record.arn, running, now_s)
+        cpu, memory = self._utilization(record.arn, running, now_s)
         if cpu:
             put("AWS/ECS", "CPUUtilization", cpu, unit="Percent", dimensions=dimensions, at_s=now_s)
         if memory:
             put("AWS/ECS", "MemoryUtilization", memory, unit="Percent", dimensions=dimensions, at_s=now_s)
 
-    def _utilisation(self, arn: str, running: list[Task], now_s: float) -> tuple[list[float], list[float]]:
+    def _utilization(self, arn: str, running: list[Task], now_s: float) -> tuple[list[float], list[float]]:
         """Per task: percent of the CPU and memory its definition asks for."""
         before_s, before = self._last.get(arn, (now_s, {}))
         after: dict[str, float] = {}

@@ -69,7 +69,7 @@ class Environment:
         self._frozen = False
         self._stopping = False
         self._access_key = ""
-        # Held while the process is initialised or invoked, so that nobody closes its files under that thread.
+        # Held while the process is initialized or invoked, so that nobody closes its files under that thread.
         self._use = threading.RLock()
         day = datetime.fromtimestamp(context.clock.now_s(), UTC).strftime("%Y/%m/%d")
         self.log_stream = f"{day}/[{launch.version}]{self.id}"

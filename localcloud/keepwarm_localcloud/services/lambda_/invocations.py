@@ -150,16 +150,16 @@ class Invocations:
 
     def _placed(self, function: Function, qualifier: str | None, lease: Lease) -> None:
         """Publish what target tracking on a warm pool follows; as on AWS there is no value without invocations."""
-        if lease.utilisation is not None:
+        if lease.utilization is not None:
             self._metrics.add(
                 function.name,
                 "ProvisionedConcurrencyUtilization",
-                lease.utilisation,
+                lease.utilization,
                 resource=f"{function.name}:{qualifier}",
             )
 
     def _on(self, lease: Lease, call: Call) -> Outcome:
-        """Run one call in its environment, initialising it first when it is new."""
+        """Run one call in its environment, initializing it first when it is new."""
         environment = lease.environment
         if lease.placement is not Placement.COLD:
             return environment.invoke(call, init=None)

@@ -51,7 +51,7 @@ def failed(kind: str, error_type: str, message: str) -> Outcome:
 
 
 def failed_init(report: InitReport, call: Call, timeout_s: int) -> Outcome:
-    """The answer of an invocation whose environment could not be initialised, also not a second time."""
+    """The answer of an invocation whose environment could not be initialized, also not a second time."""
     error = {"errorMessage": "", **report.error}
     if report.kind == "init_error":
         error["requestId"] = call.request_id

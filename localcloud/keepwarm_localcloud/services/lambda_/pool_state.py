@@ -33,7 +33,7 @@ class Provisioned:
 
     @property
     def allocated(self) -> int:
-        """Environments that are initialised."""
+        """Environments that are initialized."""
         return len(self.idle) + len(self.busy)
 
 
@@ -57,7 +57,7 @@ class Lease:
     key: Key
     spillover: bool = False
     provisioned: Provisioned | None = None
-    utilisation: float | None = None
+    utilization: float | None = None
     """Share of the qualifier's provisioned concurrency in use with this invocation; None without any."""
 
 

@@ -1,4 +1,4 @@
-"""All environments of a cloud: on demand, newest idle first, and provisioned ones kept initialised per qualifier."""
+"""All environments of a cloud: on demand, newest idle first, and provisioned ones kept initialized per qualifier."""
 
 import itertools
 import os
@@ -61,7 +61,7 @@ class Pools:
     # --- on behalf of invocations -------------------------------------------------------------------------------
 
     def acquire(self, function: Function, version: Version, qualifier: str, launch: Launch) -> Lease:
-        """Lend an environment; one whose state is `new` still has to be initialised by the borrower.
+        """Lend an environment; one whose state is `new` still has to be initialized by the borrower.
 
         Raises:
             AwsError: TooManyRequestsException.
@@ -110,7 +110,7 @@ class Pools:
             self._note(function.name, state)
             used = len(provisioned.busy) / provisioned.allocated
             return Lease(
-                environment, placement, function.name, key, provisioned=provisioned, utilisation=used
+                environment, placement, function.name, key, provisioned=provisioned, utilization=used
             )
         if placement is Placement.WARM:
             # `fleet` is in the order of becoming idle; which one works is the shared decision, not that order.
@@ -128,7 +128,7 @@ class Pools:
             key,
             spillover=spillover,
             # All that is allocated is busy, else there would be no spill-over.
-            utilisation=1.0 if provisioned is not None and provisioned.allocated else None,
+            utilization=1.0 if provisioned is not None and provisioned.allocated else None,
         )
 
     def _demand(self, function: Function, state: State, provisioned: Provisioned | None, idle: int) -> Demand:
@@ -185,7 +185,7 @@ class Pools:
         count: int,
         on_ready: Callable[[], None],
     ) -> Provisioned:
-        """Keep `count` environments of a version initialised for a qualifier; a new version takes over when READY."""
+        """Keep `count` environments of a version initialized for a qualifier; a new version takes over when READY."""
         surplus: list[Environment] = []
         with self._lock:
             state = self._states.setdefault(function.name, State())

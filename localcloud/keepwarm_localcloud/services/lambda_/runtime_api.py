@@ -1,6 +1,6 @@
 """The Lambda Runtime API of one environment, driven by whoever waits for it.
 
-There is no server thread: the thread that initialises or invokes an environment reads the runtime's requests itself,
+There is no server thread: the thread that initializes or invokes an environment reads the runtime's requests itself,
 from a socket that only this environment knows. One poll watches the sockets, the log pipe and the process, so that an
 answer, a line of log, the death of the process and the end of the time allowed all wake the same wait; a warm
 invocation costs no thread switch inside the embedded cloud.

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from keepwarm_localcloud.ports import FunctionsPort
-from keepwarm_localcloud.request import AwsError, Caller, Request, Response
+from keepwarm_localcloud.request import Caller, Request, Response
 from keepwarm_localcloud.services.context import Context
 from keepwarm_localcloud.services.dispatch import snake
 from keepwarm_localcloud.services.lambda_.aliases import Aliases
@@ -208,6 +208,3 @@ class LambdaService(FunctionsPort):
             "capacity_providers": sorted(self.capacity.providers),
         }
         return {kind: names for kind, names in found.items() if names}
-
-
-__all__ = ["AwsError", "LambdaService"]

@@ -127,7 +127,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def normalise(name: str, body: bytes, bucket: Bucket) -> str:
+def normalize(name: str, body: bytes, bucket: Bucket) -> str:
     """Check the document of one subresource and give it as it is kept.
 
     Raises:

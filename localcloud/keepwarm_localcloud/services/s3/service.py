@@ -209,7 +209,7 @@ class S3Service(BucketsPort):
         if name == "notification":
             self._check_destinations(call, body)
         with self._store.lock:
-            bucket.config[name, identifier] = buckets.normalise(name, body, bucket)
+            bucket.config[name, identifier] = buckets.normalize(name, body, bucket)
         return Response(200)
 
     def _list_config(self, bucket: Bucket, name: str, kind: buckets.Kind) -> Response:

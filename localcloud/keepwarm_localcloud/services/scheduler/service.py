@@ -149,12 +149,12 @@ class SchedulerService:
             allowed = f"{', '.join(TARGETS)} or arn:aws:scheduler:::aws-sdk:service:action"
             raise _invalid(
                 coded(
-                    "KW614",
-                    "schedule target",
-                    arn,
-                    allowed,
-                    "the embedded cloud calls only these",
-                    "choose one",
+                    code="KW614",
+                    who="schedule target",
+                    got=arn,
+                    allowed=allowed,
+                    because="the embedded cloud calls only these",
+                    fix="choose one",
                 )
             )
         if parts[2] == "ecs" and not target.get("EcsParameters", {}).get("TaskDefinitionArn"):

@@ -88,7 +88,7 @@ SUPPORTED_ACTIONS: dict[str, set[str]] = {
     "states": {"startExecution"},
     "events": {"putEvents"},
 }
-"""Optimised integrations that run here. https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html"""
+"""Optimized integrations that run here. https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html"""
 SYNC_ACTIONS = {("ecs", "runTask"), ("states", "startExecution")}
 
 
@@ -391,7 +391,14 @@ class _Check:
 
 
 def _unsupported(got: str, allowed: str) -> str:
-    return coded("KW610", "state machine", got, allowed, "it isn't implemented here", "use what is allowed")
+    return coded(
+        code="KW610",
+        who="state machine",
+        got=got,
+        allowed=allowed,
+        because="it isn't implemented here",
+        fix="use what is allowed",
+    )
 
 
 _JSONATA = _unsupported("QueryLanguage JSONata", "QueryLanguage JSONPath")
