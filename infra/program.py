@@ -38,7 +38,6 @@ from keepwarm import (
     SeedModel,
     WarmPool,
     grants,
-    limits,
 )
 from keepwarm_build import BundleError
 from keepwarm_planner import cost
@@ -130,11 +129,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                     "min_tasks": settings.service.min_tasks,
                     "max_tasks": settings.service.max_tasks,
                     "concurrency_per_task": settings.service.concurrency_per_task,
-                    "environment": {
-                        "KEEPWARM_BATCH_MAX": str(settings.service.max_batch),
-                        # What Admission lets through at a time must find room; the queue refuses what comes past it.
-                        "KEEPWARM_QUEUE_MAX": str(limits.task_queue(settings.service.concurrency_per_task)),
-                    },
+                    "environment": {"KEEPWARM_BATCH_MAX": str(settings.service.max_batch)},
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
                     "network_path": NetworkPath.ENDPOINTS,
                     "termination_protection": keep,

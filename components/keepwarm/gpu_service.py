@@ -325,6 +325,9 @@ class GpuService(pulumi.ComponentResource):
             **environment(bound),
             "KEEPWARM_CACHE_DIR": _gpu_task.CACHE,
             "KEEPWARM_METRIC_NAMESPACE": args.get("metric_namespace", "Keepwarm"),
+            # The time until SIGKILL; the server takes its margin off.
+            "KEEPWARM_DRAIN_S": _gpu_task.text(spec["drain_s"]),
+            "KEEPWARM_QUEUE_MAX": str(limits.task_queue(spec["concurrency_per_task"])),
             **args.get("environment", {}),
         }
         container = pulumi.Output.all(

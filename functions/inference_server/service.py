@@ -165,8 +165,11 @@ class Service:
         self._state = "draining"
         started_s = self._clock()
         self._emit({"event": "keepwarm.service", "state": "draining", "accepted": self._batcher.depth}, {})
-        finished = await self._batcher.drain(self._settings.drain_s)
-        while self._answering and self._clock() - started_s < self._settings.drain_s + 1:
+        work_s = self._settings.drain_work_s
+        finished = await self._batcher.drain(work_s)
+        # Half of the margin for the last answers, the other half for the end of the process.
+        answers_s = (work_s + self._settings.drain_s) / 2
+        while self._answering and self._clock() - started_s < answers_s:
             await asyncio.sleep(0.01)
         self._emit({"event": "keepwarm.service", "state": "stopped", "finished": finished}, {})
         return finished

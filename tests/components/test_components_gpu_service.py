@@ -13,7 +13,8 @@ import pulumi
 import pytest
 
 import keepwarm as kw
-from keepwarm import _gpu_hosts
+from inference_server.settings import ServerSettings
+from keepwarm import _gpu_hosts, limits
 from tests.support.deployed import DEFAULT_VPC, Deployed, deploy, refusal
 from tests.support.samples import IMAGE, MODEL
 
@@ -215,9 +216,20 @@ def test_given_a_task_when_declared_then_it_is_confined_ready_before_called_and_
     assert found["logConfiguration"]["options"]["awslogs-group"] == "g-logs-1a2b3c4"
     assert {e["name"]: e["value"] for e in found["environment"]} == {
         "KEEPWARM_CACHE_DIR": "/cache",
+        "KEEPWARM_DRAIN_S": "90",
         "KEEPWARM_METRIC_NAMESPACE": "Keepwarm",
+        "KEEPWARM_QUEUE_MAX": "2",
         "PORT": "8080",
     }
+
+
+@pytest.mark.parametrize("drain_s", [2, 5, 60, 3600])
+def test_given_a_drain_when_deployed_then_the_server_is_done_before_it_is_killed(drain_s: int) -> None:
+    found = container(made(drain_s=drain_s, concurrency_per_task=32))
+    server = ServerSettings.from_env({e["name"]: e["value"] for e in found["environment"]})
+    assert found["stopTimeout"] == server.drain_s == drain_s
+    assert 0.8 * drain_s <= server.drain_work_s < drain_s
+    assert server.queue_max == limits.task_queue(32)
 
 
 def test_given_a_model_and_secrets_when_declared_then_they_are_references_and_roles_are_apart() -> None:
