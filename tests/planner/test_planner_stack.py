@@ -19,7 +19,7 @@ from keepwarm_cli.plan import app
 from keepwarm_planner import prices
 from keepwarm_planner.answers.budget import estimate
 from keepwarm_planner.answers.cold_path import ColdPath
-from keepwarm_planner.answers.settings import ROOM, derive, permits
+from keepwarm_planner.answers.settings import ROOM, derive, service_tasks
 from keepwarm_planner.answers.stack import merged, stack_settings, update, with_sections
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.model.design import Design, Tracking, Workload
@@ -62,7 +62,7 @@ def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_a
     shutil.copy(ROOT / "stacks" / path.name, path)
     before, text = stack_settings(path), path.read_text()
     answer, _ = derive(replace(observed, design=design), WORKLOAD, function="classify", max_event_age_s=None)
-    answer["service"], _ = permits(30.0, 0.5, 4)
+    answer["service"], _ = service_tasks(30.0, 0.5, 4)
     sections = merged(before, answer)
 
     update(path, sections)
@@ -103,7 +103,7 @@ def test_given_a_busiest_moment_when_derived_then_each_setting_is_its_formula(ob
     asked, _ = derive(twenty, workload, function="classify", max_event_age_s=77.0)
     assert asked["queue"] == {"max_concurrency": 25, "max_event_age_s": 77}
     # 30/s x 0.5 s keep 15 requests in service: at 70 % of four a task, six tasks
-    assert permits(30.0, 0.5, 4)[0] == {"max_tasks": 6, "concurrency_per_task": 4}
+    assert service_tasks(30.0, 0.5, 4)[0] == {"max_tasks": 6, "concurrency_per_task": 4}
 
 
 @pytest.mark.parametrize(

@@ -204,40 +204,53 @@ def _gain(c: Comparison, r: _Rates, duty: float) -> float:
 def breakeven(c: Comparison, prices: Prices) -> BreakEven:
     """Curve, crossing and sensitivity."""
     rates = _rates(c, prices)
-    duties: Sequence[float] = [i / (POINTS - 1) for i in range(POINTS)]
-    points = [_point(c, rates, d) for d in duties]
+    points = [_point(c, rates, i / (POINTS - 1)) for i in range(POINTS)]
     crossing = _crossing(c, rates)
-    if crossing is not None:
-        note = f"above a duty cycle of {crossing:.2%} always on is cheaper"
-    elif all(p.zero <= p.always for p in points):
-        note = "scale to zero never costs more"
-    else:
-        note = "always on is cheaper at every duty cycle"
-    if c.kind == "service" and crossing is not None and crossing < 0.05:
+    return BreakEven(
+        c,
+        points,
+        crossing,
+        _note(c, points, crossing),
+        _sensitivity(c, rates, prices),
+        _figures(c, rates, crossing),
+    )
+
+
+def _note(c: Comparison, points: Sequence[Point], crossing: float | None) -> str:
+    if crossing is None:
+        if all(p.zero <= p.always for p in points):
+            return "scale to zero never costs more"
+        return "always on is cheaper at every duty cycle"
+    note = f"above a duty cycle of {crossing:.2%} always on is cheaper"
+    if c.kind == "service" and crossing < 0.05:
         note += (
             f": {points[1].requests_per_s:.3g} requests/s already keep the service up through its {c.idle_s:g} s idle"
             " tail"
         )
-    sensitivity: list[tuple[str, float | None]] = []
+    return note
+
+
+def _sensitivity(c: Comparison, rates: _Rates, prices: Prices) -> list[tuple[str, float | None]]:
+    """The crossing after a change of one input."""
+    out: list[tuple[str, float | None]] = []
     for label, factor in (("-20 %", 0.8), ("+20 %", 1.2), ("x2", 2.0)):
-        changed_rates = _Rates(
-            rates.busy_zero,
-            rates.idle_zero,
-            rates.fixed_always * factor,
-            rates.busy_always * factor,
-            rates.request,
+        changed_rates = replace(
+            rates, fixed_always=rates.fixed_always * factor, busy_always=rates.busy_always * factor
         )
-        sensitivity.append((f"always-on price {label}", _crossing(c, changed_rates)))
+        out.append((f"always-on price {label}", _crossing(c, changed_rates)))
     moved = [("cold_s", "cold start"), ("idle_s", "idle time"), ("service_s", "service time")]
     if c.kind == "service":
         moved.append(("session_s", "session"))
     for name, text in moved:
         for factor in (0.5, 2.0, 10.0):
             changed = replace(c, **{name: getattr(c, name) * factor})
-            sensitivity.append((f"{text} x{factor:g}", _crossing(changed, _rates(changed, prices))))
+            out.append((f"{text} x{factor:g}", _crossing(changed, _rates(changed, prices))))
     for cold_cost in (0.0001, 0.001, 0.01, 0.1):
-        changed = replace(c, cold_cost=cold_cost)
-        sensitivity.append((f"cold cost {cold_cost:g} USD", _crossing(changed, rates)))
+        out.append((f"cold cost {cold_cost:g} USD", _crossing(replace(c, cold_cost=cold_cost), rates)))
+    return out
+
+
+def _figures(c: Comparison, rates: _Rates, crossing: float | None) -> list[Figure]:
     figures = [
         Figure(
             "scale_to_zero",
@@ -278,7 +291,7 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
                 {"session_s": c.session_s, "idle_s": c.idle_s, "cold_s": c.cold_s},
             )
         )
-    if c.kind == "function" and rates.busy_zero > rates.busy_always:
+    elif rates.busy_zero > rates.busy_always:
         figures.append(
             Figure(
                 "crossing without cold starts",
@@ -292,4 +305,4 @@ def breakeven(c: Comparison, prices: Prices) -> BreakEven:
                 },
             )
         )
-    return BreakEven(c, points, crossing, note, sensitivity, figures)
+    return figures

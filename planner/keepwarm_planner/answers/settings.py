@@ -14,6 +14,10 @@ POOLED = "classify"
 """The function that the stack has a warm pool and a queue for; of others only the function itself is set."""
 
 DOWNSTREAM_UTILIZATION = 0.7
+"""Busy share of the service behind that its tasks are sized for at the busiest stretch."""
+
+AGE_TIMEOUTS = 20
+"""Timeouts of the function after which a queued message is worthless, when nothing better is known."""
 
 ROOM = limits.LAMBDA_ACCOUNT_CONCURRENCY - limits.LAMBDA_UNRESERVED_CONCURRENCY_MIN
 """Concurrency that a function can reserve in an account with AWS's default."""
@@ -24,68 +28,79 @@ def derive(
 ) -> tuple[dict[str, object], list[Figure]]:
     """Stack settings of the `keepwarm` namespace that follow from the answer, and their formulas."""
     d = answer.design
-    peak = int(answer.max_busy)
-    pool = max(d.peak_environments, 1)
-    concurrency = d.max_concurrency or max(ceil(peak * HEADROOM), pool, limits.ESM_CONCURRENCY_MIN)
-    concurrency = concurrency if d.max_concurrency else min(concurrency, ROOM)
-    service_top = workload.service.quantile(0.9999) if workload.service else answer.latency_s["p999"]
-    cold_top = workload.cold.quantile(0.999)
-    timeout = min(
-        max(ceil(2.0 * service_top + cold_top), limits.LAMBDA_TIMEOUT_DEFAULT_S), limits.LAMBDA_TIMEOUT_MAX_S
-    )
-    visibility = limits.ESM_VISIBILITY_TIMEOUTS * timeout
-    age = (
-        int(max_event_age_s) if max_event_age_s is not None else max(20 * timeout, limits.SQS_RETENTION_MIN_S)
-    )
+    concurrency, by_load = _reserved_concurrency(answer)
+    timeout, by_time = _timeout_s(answer, workload)
+    asked = max_event_age_s
+    age = int(asked) if asked is not None else max(AGE_TIMEOUTS * timeout, limits.SQS_RETENTION_MIN_S)
     batches = min(max(concurrency, limits.ESM_CONCURRENCY_MIN), limits.ESM_CONCURRENCY_MAX)
-    settings: dict[str, object] = {
-        "functions": {
-            function: {
-                "memory_mb": d.memory_mb,
-                "timeout_s": timeout,
-                "ephemeral_mb": d.ephemeral_mb,
-                "reserved_concurrency": concurrency,
-            }
-        }
+    own = {
+        "memory_mb": d.memory_mb,
+        "timeout_s": timeout,
+        "ephemeral_mb": d.ephemeral_mb,
+        "reserved_concurrency": concurrency,
     }
+    settings: dict[str, object] = {"functions": {function: own}}
     if function == POOLED:
         settings["warm_pool"] = _warm_pool(d)
         settings["queue"] = {"max_concurrency": batches, "max_event_age_s": age}
     figures = [
-        Figure(
-            "reserved_concurrency",
-            concurrency,
-            "requests in flight",
-            "as given, else max(ceil(busiest simulated moment x 1.25), pool), at most what an account can reserve",
-            {"busiest": peak, "pool": pool, "limit": ROOM},
-        ),
-        Figure(
-            "timeout_s",
-            timeout,
-            "s",
-            "ceil(2 x service at 99.99 % + cold start at 99.9 %)",
-            {"service_s": service_top, "cold_s": cold_top},
-        ),
+        by_load,
+        by_time,
         Figure(
             "visibility_s",
-            visibility,
+            limits.ESM_VISIBILITY_TIMEOUTS * timeout,
             "s",
-            "6 x timeout (+ batch window); the stack derives it from the function",
+            f"{limits.ESM_VISIBILITY_TIMEOUTS} x timeout (+ batch window); the stack derives it from the function",
             {"timeout_s": timeout},
         ),
         Figure(
             "max_event_age_s",
             age,
             "s",
-            "as asked, else 20 x timeout, at least 60 s",
-            {"asked": max_event_age_s},
+            f"as asked, else {AGE_TIMEOUTS} x timeout, at least {limits.SQS_RETENTION_MIN_S} s",
+            {"asked": asked},
         ),
-        Figure("queue.max_concurrency", batches, "batches", "reserved concurrency, within 2..1000", {}),
+        Figure(
+            "queue.max_concurrency",
+            batches,
+            "batches",
+            f"reserved concurrency, within {limits.ESM_CONCURRENCY_MIN}..{limits.ESM_CONCURRENCY_MAX}",
+        ),
     ]
     return settings, figures
 
 
-def permits(peak_rate: float, call_s: float, concurrency_per_task: int) -> tuple[dict[str, object], Figure]:
+def _reserved_concurrency(answer: Outcome) -> tuple[int, Figure]:
+    d = answer.design
+    peak, pool = int(answer.max_busy), max(d.peak_environments, 1)
+    wanted = max(ceil(peak * HEADROOM), pool, limits.ESM_CONCURRENCY_MIN)
+    concurrency = d.max_concurrency or min(wanted, ROOM)
+    return concurrency, Figure(
+        "reserved_concurrency",
+        concurrency,
+        "requests in flight",
+        f"as given, else max(ceil(busiest simulated moment x {HEADROOM:g}), pool), at most what an account can reserve",
+        {"busiest": peak, "pool": pool, "limit": ROOM},
+    )
+
+
+def _timeout_s(answer: Outcome, workload: Workload) -> tuple[int, Figure]:
+    service_s = workload.service.quantile(0.9999) if workload.service else answer.latency_s["p999"]
+    cold_s = workload.cold.quantile(0.999)
+    wanted = max(ceil(2.0 * service_s + cold_s), limits.LAMBDA_TIMEOUT_DEFAULT_S)
+    timeout = min(wanted, limits.LAMBDA_TIMEOUT_MAX_S)
+    return timeout, Figure(
+        "timeout_s",
+        timeout,
+        "s",
+        "ceil(2 x service at 99.99 % + cold start at 99.9 %)",
+        {"service_s": service_s, "cold_s": cold_s},
+    )
+
+
+def service_tasks(
+    peak_rate: float, call_s: float, concurrency_per_task: int
+) -> tuple[dict[str, object], Figure]:
     """Tasks of the service behind for the busiest stretch, and what each is worth in permits."""
     from keepwarm_runtime.scaling import offered_load
 
@@ -101,7 +116,7 @@ def permits(peak_rate: float, call_s: float, concurrency_per_task: int) -> tuple
             "requests_per_s": peak_rate,
             "call_s": call_s,
             "concurrency_per_task": concurrency_per_task,
-            "permits": concurrency_per_task * tasks,
+            "permits": limits.service_permits(tasks, concurrency_per_task),
         },
     )
     return {"max_tasks": tasks, "concurrency_per_task": concurrency_per_task}, figure

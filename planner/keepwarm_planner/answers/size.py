@@ -13,7 +13,7 @@ from math import ceil, inf
 
 from keepwarm import limits
 from keepwarm_planner.answers.explain import Figure
-from keepwarm_planner.answers.settings import POOLED, ROOM, derive, permits
+from keepwarm_planner.answers.settings import POOLED, ROOM, derive, service_tasks
 from keepwarm_planner.cost import SECONDS_PER_HOUR
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.model.design import Design, Tracking, Workload
@@ -122,7 +122,7 @@ def kind_of(design: Design) -> str:
     return "constant" if design.environments else "on-demand"
 
 
-def hourly_load(outcome: Outcome, service_mean: float) -> list[float]:
+def hourly_load(outcome: Outcome) -> list[float]:
     """Busiest arrivals per second of each hour of the day, over all days, in ten-minute stretches."""
     rates = [0.0] * 24
     bucket: dict[int, list[float]] = {}
@@ -170,7 +170,7 @@ def candidates(base: Design, rates: Sequence[float], service_mean: float, target
     peak = wanted(max(rates), min(target.cold_fraction, 0.01) / 4)
     room = ROOM if base.max_concurrency is None else base.max_concurrency
     peak = min(max(peak, 1), room)
-    designs = [replace(base, name="on-demand", environments=0, schedule=(), tracking=None)]
+    designs = [_without_pool(base)]
     step = max(1, ceil(peak * 1.3 / 90))
     for size in range(1, min(int(peak * 1.3) + 2, room) + 1, step):
         designs.append(replace(base, name=f"constant {size}", environments=size, schedule=(), tracking=None))
@@ -234,76 +234,31 @@ def size(
         raise PlannerError("KW500", "size --concurrency-per-task", concurrency_per_task, "1 or more")
     base = base or Design("base")
     _deployable(base, max_event_age_s)
-    observed = run(
-        [replace(base, name="on-demand", environments=0, schedule=(), tracking=None)],
-        workload,
-        prices,
-        seed=seed,
-        replications=2,
-        timeline=True,
-    )
+    observed = run([_without_pool(base)], workload, prices, seed=seed, replications=2, timeline=True)
     without = observed.outcomes[0]
-    # what an environment is busy per request, initialization apart
-    service_mean = (
-        workload.service.mean
-        if workload.service is not None
-        else (
-            without.busy.mean * observed.horizon_s
-            - without.cold_fraction.mean * without.requests * workload.cold.mean
-        )
-        / max(without.requests, 1)
-    )
-    rates = (
-        hourly_load(without, service_mean)
-        if without.timeline
-        else [without.requests / observed.horizon_s] * 24
-    )
-    designs = candidates(base, rates, service_mean, target)
-    screen = run(
-        designs,
-        workload,
-        prices,
-        seed=seed,
-        replications=1,
-        progress=(lambda x: progress(0.1 + 0.5 * x)) if progress else None,
-    )
-    near = sorted(
-        (o for o in screen.outcomes if target.met(o, surely=False)),
-        key=lambda o: (o.cost_month.mean, o.design.name),
-    )
-    if not near:
-        _impossible(screen.outcomes, target, workload)
+    rates = hourly_load(without) if without.timeline else [without.requests / observed.horizon_s] * 24
+    designs = candidates(base, rates, _service_mean_s(workload, observed), target)
+    screen = run(designs, workload, prices, seed=seed, replications=1, progress=_share(progress, 0.1, 0.6))
+    near = _meeting(target, screen.outcomes, workload, surely=False)
     confirmed = run(
         _shortlist(near),
         workload,
         prices,
         seed=seed,
         replications=REPLICATIONS,
-        progress=(lambda x: progress(0.6 + 0.4 * x)) if progress else None,
+        progress=_share(progress, 0.6, 1.0),
     )
-    sure = sorted(
-        (o for o in confirmed.outcomes if target.met(o, surely=True)),
-        key=lambda o: (o.cost_month.mean, o.design.name),
-    )
-    if not sure:
-        _impossible(confirmed.outcomes, target, workload)
+    sure = _meeting(target, confirmed.outcomes, workload, surely=True)
     answer = sure[0]
-    by_kind: dict[str, Outcome | None] = dict.fromkeys(
-        ("on-demand", "constant", "schedule", "tracking", "schedule+tracking")
-    )
-    for outcome in sure:
-        kind = kind_of(outcome.design)
-        by_kind[kind] = by_kind[kind] or outcome
     settings, figures = derive(answer, workload, function=function, max_event_age_s=max_event_age_s)
     if downstream_s is not None:
-        gpu, figure = permits(max(rates), downstream_s, concurrency_per_task)
-        settings["service"] = gpu
+        settings["service"], figure = service_tasks(max(rates), downstream_s, concurrency_per_task)
         figures.append(figure)
     return SizeReport(
         answer=answer,
         target=target,
         without=without,
-        best_by_kind=by_kind,
+        best_by_kind=_cheapest_by_kind(sure),
         decided_by=_decided_by(answer, without, screen.outcomes, target),
         would_change=_would_change(answer, screen.outcomes, target),
         figures=figures,
@@ -315,6 +270,49 @@ def size(
             wall_s=observed.wall_s + screen.wall_s + confirmed.wall_s,
         ),
     )
+
+
+def _without_pool(base: Design) -> Design:
+    return replace(base, name="on-demand", environments=0, schedule=(), tracking=None)
+
+
+def _service_mean_s(workload: Workload, observed: Run) -> float:
+    """Seconds an environment is busy per request, initialization apart."""
+    if workload.service is not None:
+        return workload.service.mean
+    without = observed.outcomes[0]
+    cold_s = without.cold_fraction.mean * without.requests * workload.cold.mean
+    return (without.busy.mean * observed.horizon_s - cold_s) / max(without.requests, 1)
+
+
+def _share(
+    progress: Callable[[float], None] | None, start: float, end: float
+) -> Callable[[float], None] | None:
+    """Progress of a part of the search, as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done: progress(start + (end - start) * done)
+
+
+def _meeting(
+    target: Target, outcomes: Sequence[Outcome], workload: Workload, *, surely: bool
+) -> list[Outcome]:
+    """Designs that meet the target, cheapest first. Raises KW512 when there is none."""
+    met = [o for o in outcomes if target.met(o, surely=surely)]
+    if not met:
+        _impossible(outcomes, target, workload)
+    return sorted(met, key=lambda o: (o.cost_month.mean, o.design.name))
+
+
+def _cheapest_by_kind(outcomes: Sequence[Outcome]) -> dict[str, Outcome | None]:
+    """Of each kind of pool the first, from the cheapest on."""
+    by_kind: dict[str, Outcome | None] = dict.fromkeys(
+        ("on-demand", "constant", "schedule", "tracking", "schedule+tracking")
+    )
+    for outcome in outcomes:
+        kind = kind_of(outcome.design)
+        by_kind[kind] = by_kind[kind] or outcome
+    return by_kind
 
 
 def _deployable(base: Design, max_event_age_s: float | None) -> None:
