@@ -326,7 +326,7 @@ def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str
         # No first invocation ever answered: the question stays open, and the report says why documents failed.
         measured = None
     facts = checklist.Facts(
-        bundle_bytes={name: bundle.total_unzipped_bytes for name, bundle in built.functions.items()},
+        bundle_bytes={name: bundle.unzipped_bytes for name, bundle in built.functions.items()},
         model_bytes=report["models"][0]["size_bytes"],
         requests_per_s=report["summary"]["documents_per_s"],
         service_s=sum(took) / len(took) / 1000 if took else None,
