@@ -345,7 +345,8 @@ def test_given_transforms_when_up_then_they_change_the_inputs(make: Any, cloud: 
 def test_given_an_existing_queue_when_imported_then_adopted_and_refused_when_different(
     make: Any, cloud: Cloud
 ) -> None:
-    url = cloud.boto("sqs").create_queue(QueueName="by-hand", Attributes={"DelaySeconds": "5"})["QueueUrl"]
+    attributes = {"DelaySeconds": "5", "MaximumMessageSize": "262144"}
+    url = cloud.boto("sqs").create_queue(QueueName="by-hand", Attributes=attributes)["QueueUrl"]
     opts = pulumi.ResourceOptions(import_=url)
     deployment = make()
     with pytest.raises(DeploymentError, match=r"KW638 .*differ from the imported resource in delaySeconds"):

@@ -95,12 +95,6 @@ def world(tmp_path: Path) -> Iterator[World]:
             "placementStrategy",
             [],
         ),
-        (
-            "capacityProviderStrategies",
-            [{"capacityProvider": "FARGATE_SPOT", "weight": 1}],
-            "capacityProviderStrategy",
-            [],
-        ),
         ("healthCheckGracePeriodSeconds", 30, "healthCheckGracePeriodSeconds", 0),
     ],
 )
@@ -119,6 +113,20 @@ def test_given_a_property_that_the_program_no_longer_has_when_updated_then_it_is
     found = table.read(TOKEN, "urn::s", world.aws, world.id, world.inputs, world.outputs)
     assert found is not None
     assert table.diff(TOKEN, world.inputs, found[2], world.inputs).changes == ()
+
+
+def test_given_other_capacity_when_updated_by_a_new_deployment_then_the_service_has_it(world: World) -> None:
+    world.create(capacityProviderStrategies=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}])
+    before = world.service()
+
+    changed = world.update(
+        capacityProviderStrategies=[{"capacityProvider": "FARGATE", "weight": 1}], forceNewDeployment=True
+    )
+
+    assert changed == {"capacityProviderStrategies", "forceNewDeployment"}
+    after = world.service()
+    assert [s["capacityProvider"] for s in after["capacityProviderStrategy"]] == ["FARGATE"]
+    assert after["deployments"][0]["id"] != before["deployments"][0]["id"]
 
 
 def test_given_a_running_task_when_the_registry_is_removed_from_the_program_then_new_tasks_are_in_none(

@@ -8,6 +8,7 @@ compare     inputs checked, and compared with the state
 convert     Pulumi's names, tags and times <-> the API's; answers: what an error of AWS means
 aws         clients and deadlines; assets, package_upload: code and its way to the cloud
 locate      finds what a killed run made; invokes: data sources
-wire        values as the engine sends them; generate, reference: schema.json and docs/engine.md
+facts       what outside sources say of the properties (tools/type_facts writes it and schema.json)
+wire        values as the engine sends them; reference: docs/engine.md
 ```
 """

@@ -70,6 +70,8 @@ class Api(ResourceType):
 
     token = "aws:apigatewayv2/api:Api"
     spec = """name protocolType! description version corsConfiguration disableExecuteApiEndpoint=false
+        corsConfiguration.allowHeaders~ corsConfiguration.allowMethods~ corsConfiguration.allowOrigins~
+        corsConfiguration.exposeHeaders~
         routeSelectionExpression="$request.method $request.path" ipAddressType? tags"""
     auto = AutoName("name", 128)
     import_id = "the API's id"

@@ -38,12 +38,13 @@ class Group(ResourceType):
     """`aws:autoscaling/group:Group`; the id is the name."""
 
     token = "aws:autoscaling/group:Group"
-    spec = """name! namePrefix! minSize maxSize desiredCapacity? vpcZoneIdentifiers~? availabilityZones!~?
-        launchTemplate mixedInstancesPolicy healthCheckType? healthCheckGracePeriod=300 defaultCooldown?
-        defaultInstanceWarmup? capacityRebalance=false forceDelete=false forceDeleteWarmPool=false
+    spec = """name! namePrefix! minSize maxSize desiredCapacity? vpcZoneIdentifiers~? availabilityZones~?
+        launchTemplate? mixedInstancesPolicy? healthCheckType? healthCheckGracePeriod=300 defaultCooldown?
+        defaultInstanceWarmup capacityRebalance=false forceDelete=false forceDeleteWarmPool=false
         maxInstanceLifetime protectFromScaleIn=false terminationPolicies suspendedProcesses~ enabledMetrics~
         metricsGranularity="1Minute" initialLifecycleHooks!~ placementGroup serviceLinkedRoleArn? tags~{key
         value propagateAtLaunch} warmPool waitForCapacityTimeout="10m" instanceRefresh
+        instanceRefresh.triggers~
         ignoreFailedScalingActivities=false instanceMaintenancePolicy"""
     auto = AutoName("name", 255)
     timeouts_s = (600.0, 600.0, 1200.0)
@@ -223,6 +224,9 @@ class Group(ResourceType):
         if "desiredCapacity" not in call.changed:
             # Scaling owns it: an update of something else must not take it back.
             arguments.pop("DesiredCapacity", None)
+        if "defaultInstanceWarmup" in call.changed:
+            # UpdateAutoScalingGroup leaves what it is not told as it is; -1 takes the setting away.
+            arguments.setdefault("DefaultInstanceWarmup", -1)
         client.update_auto_scaling_group(AutoScalingGroupName=call.id, **arguments)
         self._extras(call, call.id, set(call.changed))
         if "tags" in call.changed:

@@ -13,16 +13,19 @@ from typing import Any, ClassVar
 
 from keepwarm_localcloud.pulumi_types.assets import Blob
 from keepwarm_localcloud.pulumi_types.aws import Aws, Deadline
-from keepwarm_localcloud.pulumi_types.fields import Field, compile_fields
+from keepwarm_localcloud.pulumi_types.fields import Field, Told, compile_fields
 
 DEFAULTS_KEY = "__defaults"
 """Input that lists which inputs the provider chose itself, as bridged providers keep it."""
 
 
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+
+
 @cache
 def schema() -> dict[str, Any]:
     """Load the facts of pulumi_aws, once."""
-    parsed: dict[str, Any] = json.loads(Path(__file__).with_name("schema.json").read_bytes())
+    parsed: dict[str, Any] = json.loads(SCHEMA_FILE.read_bytes())
     return parsed
 
 
@@ -117,7 +120,10 @@ class ResourceType:
     def fields(self) -> dict[str, Field]:
         """Supported inputs."""
         known = schema()[self.token]["inputs"]
-        fields = compile_fields(self.spec, known)
+        told = schema()[self.token]
+        fields = compile_fields(
+            self.spec, known, Told(frozenset(told["filledInside"]), frozenset(told["unordered"]))
+        )
         if self.regional and "region" in known and "region" not in fields:
             fields["region"] = Field("s", new=True, computed=True)
         return fields
@@ -140,6 +146,14 @@ class ResourceType:
     def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
         """Refuse contradictions between properties: (property, coded reason)."""
         return []
+
+    def check_change(self, inputs: dict[str, Any], old: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Refuse changes of an existing resource that the provider refuses: (property, coded reason)."""
+        return []
+
+    def replaces(self, name: str, wanted: Any, actual: Any, inputs: Mapping[str, Any]) -> bool:
+        """Whether this change of an otherwise changeable property replaces the resource."""
+        return False
 
     def create(self, call: Call) -> Made:
         """Make one."""

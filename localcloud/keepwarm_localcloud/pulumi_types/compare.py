@@ -80,6 +80,7 @@ def check(
             defaults.append(key)
     if not failures:
         failures.extend(kind.check(checked))
+        failures.extend(kind.check_change(checked, old) if old else [])
     checked[DEFAULTS_KEY] = sorted(defaults)
     # The order of properties on the wire is not the program's: sort, so that the same fault reads the same.
     return checked, sorted(failures)
@@ -129,7 +130,13 @@ def diff(
         if same(of, wanted, actual):
             continue
         action = "add" if actual is None else "delete" if wanted is None else "update"
-        forced = of.new or name in replace_on or "*" in replace_on or _nested_new(of, wanted, actual)
+        forced = (
+            of.new
+            or kind.replaces(name, wanted, actual, inputs)
+            or name in replace_on
+            or "*" in replace_on
+            or _nested_new(of, wanted, actual)
+        )
         changes.append(Change(name, action, forced))
     told = any(c.path == "tags" for c in changes)
     if default_tags is not None and not told and _retagged(kind, old_outputs, inputs, default_tags, ignore):

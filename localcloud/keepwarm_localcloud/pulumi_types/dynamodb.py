@@ -18,10 +18,10 @@ class Table(ResourceType):
     """`aws:dynamodb/table:Table`; the id is the name."""
 
     token = "aws:dynamodb/table:Table"
-    spec = """name! hashKey! rangeKey! attributes~ billingMode="PROVISIONED" readCapacity? writeCapacity? tableClass?
-        streamEnabled streamViewType? ttl pointInTimeRecovery? serverSideEncryption deletionProtectionEnabled
-        globalSecondaryIndexes~{hashKey name nonKeyAttributes~ projectionType rangeKey readCapacity?
-        writeCapacity?} localSecondaryIndexes!~{name nonKeyAttributes~ projectionType rangeKey}
+    spec = """name! hashKey!? rangeKey! attributes~? billingMode="PROVISIONED" readCapacity? writeCapacity?
+        tableClass="STANDARD" streamEnabled streamViewType? ttl? pointInTimeRecovery? serverSideEncryption?
+        deletionProtectionEnabled globalSecondaryIndexes~{hashKey name nonKeyAttributes~ projectionType rangeKey
+        readCapacity? writeCapacity?} localSecondaryIndexes!~{name nonKeyAttributes~ projectionType rangeKey}
         onDemandThroughput tags"""
     auto = AutoName("name", 255)
     timeouts_s = (600.0, 600.0, 600.0)

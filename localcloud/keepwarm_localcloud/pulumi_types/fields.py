@@ -11,13 +11,14 @@ layers~          order does not matter
 value*           secret
 policy:json      compared as a document, not as text
 vpcConfig{...}   only these nested properties; without braces, all of them
+cors.maxAge=5    marks of one nested property, where all of them are supported
 ```
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ class Field:
 
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<close>\}) | (?P<name>[A-Za-z0-9]+)(?P<json>:json)?(?P<flags>[!?~*]*)
+    r"""\s*(?:(?P<close>\}) | (?P<name>[A-Za-z0-9.]+)(?P<json>:json)?(?P<flags>[!?~*]*)
         (?:=(?P<default>(?:"[^"]*"|\[[^\]]*\]|[^\s{}\[\]"]+)))? (?P<open>\{)?)""",
     re.VERBOSE,
 )
@@ -111,12 +112,25 @@ def _parse(text: str) -> dict[str, _Wanted]:
     return stack[0]
 
 
-def _field(shape: Any, wanted: _Wanted | None) -> Field:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Paths of properties about which outside sources say something (see `tools/type_facts`)."""
+
+    filled: frozenset[str] = frozenset()
+    """Inside objects: AWS fills them in."""
+    unordered: frozenset[str] = frozenset()
+    """Lists whose order AWS does not keep."""
+    marks: Mapping[str, _Wanted] = field(default_factory=dict)
+    """What the specification says of properties inside objects that it takes whole."""
+
+
+def _field(shape: Any, wanted: _Wanted | None, told: Told, path: str) -> Field:
+    wanted = wanted or told.marks.get(path)
     flags = wanted.flags if wanted else ""
     behaviour: dict[str, Any] = {
         "new": "!" in flags,
-        "computed": "?" in flags,
-        "unordered": "~" in flags,
+        "computed": "?" in flags or path in told.filled,
+        "unordered": "~" in flags or path in told.unordered,
         "secret": "*" in flags,
         "default": wanted.default if wanted else None,
         "document": wanted.document if wanted else False,
@@ -125,10 +139,11 @@ def _field(shape: Any, wanted: _Wanted | None) -> Field:
     if isinstance(shape, str):
         return Field(shape, **behaviour)
     if isinstance(shape, list):
-        element = _field(shape[1], _Wanted("", None, False, nested) if nested is not None else None)
+        inner = _Wanted("", None, False, nested) if nested is not None else None
+        element = replace(_field(shape[1], inner, told, path), computed=False, unordered=False)
         return Field(shape[0], of=element, **behaviour)
     known = {
-        name: _field(inner, nested.get(name) if nested else None)
+        name: _field(inner, nested.get(name) if nested else None, told, f"{path}.{name}")
         for name, inner in shape.items()
         if nested is None or name in nested
     }
@@ -139,17 +154,19 @@ def _field(shape: Any, wanted: _Wanted | None) -> Field:
     return Field("object", fields=known, unsupported=frozenset(set(shape) - set(known)), **behaviour)
 
 
-def compile_fields(specification: str, inputs: Mapping[str, Any]) -> dict[str, Field]:
-    """Join a specification with the shapes of pulumi_aws.
+def compile_fields(specification: str, inputs: Mapping[str, Any], told: Told = Told()) -> dict[str, Field]:
+    """Join a specification with the shapes of pulumi_aws and what is told of its properties.
 
     Raises:
         ValueError: the specification is malformed or names a property that pulumi_aws does not know.
     """
-    wanted = _parse(specification)
-    unknown = set(wanted) - set(inputs)
+    parsed = _parse(specification)
+    wanted = {name: w for name, w in parsed.items() if "." not in name}
+    told = replace(told, marks={name: w for name, w in parsed.items() if "." in name})
+    unknown = {name.partition(".")[0] for name in parsed} - set(inputs)
     if unknown:
         raise ValueError(f"a specification names {sorted(unknown)}, which pulumi_aws does not know")
-    return {name: _field(inputs[name], w) for name, w in wanted.items()}
+    return {name: _field(inputs[name], w, told, name) for name, w in wanted.items()}
 
 
 def describe_value(value: Any) -> str:
@@ -291,6 +308,17 @@ def canonical(of: Field, value: Any) -> Any:
     return value
 
 
+def _same_in_any_order(of: Field, wanted: list[Any], actual: list[Any]) -> bool:
+    """Whether each wanted object has an actual one of its own."""
+    left = list(actual)
+    for value in wanted:
+        match = next((i for i, other in enumerate(left) if same(of, value, other)), None)
+        if match is None:
+            return False
+        del left[match]
+    return True
+
+
 def same(of: Field, wanted: Any, actual: Any) -> bool:
     """Whether the cloud's `actual` value satisfies the `wanted` one; computed parts of objects are left out."""
     if of.kind == "object" and isinstance(wanted, Mapping) and isinstance(actual, Mapping):
@@ -305,13 +333,14 @@ def same(of: Field, wanted: Any, actual: Any) -> bool:
         of.kind == "list"
         and of.of is not None
         and of.of.kind == "object"
-        and not of.unordered
         and isinstance(wanted, list)
         and isinstance(actual, list)
     ):
-        return len(wanted) == len(actual) and all(
-            same(of.of, w, a) for w, a in zip(wanted, actual, strict=True)
-        )
+        if len(wanted) != len(actual):
+            return False
+        if not of.unordered:
+            return all(same(of.of, w, a) for w, a in zip(wanted, actual, strict=True))
+        return _same_in_any_order(of.of, wanted, actual)
     left = canonical(of, of.default if wanted is None else wanted)
     right = canonical(of, of.default if actual is None else actual)
     if left in (False, 0, "", None) and right in (False, 0, "", None) and of.default is None:

@@ -49,13 +49,13 @@ existed before.
 
 ## What has not been verified
 
-No AWS account was used. The provider's facts (which change replaces, what an id looks like, which properties AWS
-fills in) were taken from the documentation of pulumi-aws 7.51 and AWS; property names and shapes come from the
-installed SDK and are compared with it by a test. Not verified against real AWS: the timing of eventual consistency,
-quotas of an account, error texts beyond those the tests name, and computed outputs that the components do not read.
-Not run, because they were not available: the language hosts and SDK generators of a Pulumi installation (a stand-in
-speaks the hosts' protocol in the tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and any version
-of the CLI but the pinned one.
+No AWS account was used. Names and shapes of properties come from pulumi-aws 7.51. Which change replaces, what AWS
+fills in and what the defaults are was written by hand and is compared by a test with two outside sources: the
+docstrings and output types of pulumi-aws, and AWS's own resource schemas. Where the table does not follow both, a
+reviewed list says why. Not verified against real AWS: the timing of eventual consistency, quotas of an account, error
+texts beyond those the tests name, and computed outputs that the components do not read. Not run, because they were not
+available: the language hosts and SDK generators of a Pulumi installation (a stand-in speaks the hosts' protocol in the
+tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and any version of the CLI but the pinned one.
 
 ## How to read the tables
 

@@ -41,7 +41,7 @@ class Queue(ResourceType):
 
     token = "aws:sqs/queue:Queue"
     spec = """name! namePrefix! fifoQueue!=false contentBasedDeduplication=false deduplicationScope?
-        fifoThroughputLimit? delaySeconds=0 maxMessageSize? messageRetentionSeconds=345600
+        fifoThroughputLimit? delaySeconds=0 maxMessageSize=262144 messageRetentionSeconds=345600
         receiveWaitTimeSeconds=0 visibilityTimeoutSeconds=30 kmsMasterKeyId kmsDataKeyReusePeriodSeconds?
         sqsManagedSseEnabled? policy:json? redrivePolicy:json? redriveAllowPolicy:json? tags"""
     auto = AutoName("name", 80, suffix_when=("fifoQueue", ".fifo"))

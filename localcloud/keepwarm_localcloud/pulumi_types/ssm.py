@@ -2,6 +2,7 @@
 # What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
+from collections.abc import Mapping
 from typing import Any
 
 from keepwarm_localcloud.pulumi_types.answers import unless_gone
@@ -19,7 +20,7 @@ class Parameter(ResourceType):
 
     token = "aws:ssm/parameter:Parameter"
     spec = (
-        """name! type value* insecureValue description allowedPattern dataType? keyId? tier? overwrite tags"""
+        "name! type value?* insecureValue? description allowedPattern dataType!? keyId? tier? overwrite tags"
     )
     auto = AutoName("name", 1011)
     moves = ("version",)
@@ -29,6 +30,17 @@ class Parameter(ResourceType):
     def secret_outputs(self) -> tuple[str, ...]:  # type: ignore[override]
         """The value is secret whatever its type, as pulumi-aws declares it."""
         return ("value",)
+
+    def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
+        given = [n for n in ("value", "insecureValue") if inputs.get(n) is not None]
+        if len(given) == 1:
+            return []
+        told = " and ".join(given) or "neither"
+        return [("value", f"KW634 got {told}; allowed exactly one of value and insecureValue")]
+
+    def replaces(self, name: str, wanted: Any, actual: Any, inputs: Mapping[str, Any]) -> bool:
+        # AWS takes an advanced parameter back to the standard tier only by making it anew.
+        return name == "tier" and (actual, wanted) == ("Advanced", "Standard")
 
     def _put(self, call: Call, *, overwrite: bool) -> int:
         arguments = fill(

@@ -2,6 +2,7 @@
 # What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
+from collections.abc import Mapping
 from typing import Any
 
 from keepwarm_localcloud.pulumi_types.answers import error_code, unless_gone
@@ -16,9 +17,13 @@ class VpcEndpoint(ResourceType):
 
     token = "aws:ec2/vpcEndpoint:VpcEndpoint"
     spec = """vpcId! serviceName! vpcEndpointType!="Gateway" policy:json? privateDnsEnabled? routeTableIds~?
-        subnetIds~? securityGroupIds~? ipAddressType? autoAccept dnsOptions? tags"""
+        subnetIds~? securityGroupIds~? ipAddressType? autoAccept dnsOptions?
+        dnsOptions.privateDnsPreference! dnsOptions.privateDnsSpecifiedDomains! tags"""
     timeouts_s = (600.0, 600.0, 600.0)
     import_id = "the endpoint's id"
+
+    def replaces(self, name: str, wanted: Any, actual: Any, inputs: Mapping[str, Any]) -> bool:
+        return name == "privateDnsEnabled" and inputs.get("vpcEndpointType") != "Interface"
 
     def create(self, call: Call) -> Made:
         arguments = fill(
@@ -269,7 +274,7 @@ class FlowLog(ResourceType):
     """`aws:ec2/flowLog:FlowLog`; the id is `fl-...`."""
 
     token = "aws:ec2/flowLog:FlowLog"
-    spec = """vpcId! subnetId! eniId! trafficType! logDestination! logDestinationType!="cloud-watch-logs" iamRoleArn!
+    spec = """vpcId! subnetId! eniId! trafficType! logDestination!? logDestinationType!="cloud-watch-logs" iamRoleArn!
         logFormat!? maxAggregationInterval!=600 tags"""
     import_id = "the flow log's id"
 

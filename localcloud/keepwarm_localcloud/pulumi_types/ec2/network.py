@@ -3,6 +3,7 @@
 # ruff: noqa: D102, S105
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from keepwarm_localcloud.pulumi_types.answers import unless_gone
@@ -18,7 +19,7 @@ class Vpc(ResourceType):
     """`aws:ec2/vpc:Vpc`; the id is `vpc-...`."""
 
     token = "aws:ec2/vpc:Vpc"
-    spec = """cidrBlock! enableDnsHostnames=false enableDnsSupport=true instanceTenancy!="default"
+    spec = """cidrBlock!? enableDnsHostnames=false enableDnsSupport=true instanceTenancy="default"
         enableNetworkAddressUsageMetrics? tags"""
     import_id = "the VPC's id"
 
@@ -84,8 +85,14 @@ class Vpc(ResourceType):
             "tags": tag_map(vpc.get("Tags")),
         }
 
+    def replaces(self, name: str, wanted: Any, actual: Any, inputs: Mapping[str, Any]) -> bool:
+        # A VPC can leave its dedicated hosts; it cannot move to them.
+        return name == "instanceTenancy" and (actual, wanted) != ("dedicated", "default")
+
     def update(self, call: Call) -> dict[str, Any]:
         self._dns(call, call.id, call.changed)
+        if "instanceTenancy" in call.changed:
+            call.client("ec2").modify_vpc_tenancy(VpcId=call.id, InstanceTenancy="default")
         retag(call, call.id)
         return {}
 
@@ -97,7 +104,7 @@ class Subnet(ResourceType):
     """`aws:ec2/subnet:Subnet`; the id is `subnet-...`."""
 
     token = "aws:ec2/subnet:Subnet"
-    spec = """vpcId! cidrBlock! availabilityZone!? availabilityZoneId!? mapPublicIpOnLaunch=false
+    spec = """vpcId! cidrBlock!? availabilityZone!? availabilityZoneId!? mapPublicIpOnLaunch=false
         assignIpv6AddressOnCreation=false privateDnsHostnameTypeOnLaunch? tags"""
     import_id = "the subnet's id"
 

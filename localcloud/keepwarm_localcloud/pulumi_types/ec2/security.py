@@ -3,6 +3,7 @@
 # ruff: noqa: D102, S105
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from keepwarm_localcloud.pulumi_types.answers import unless_gone
@@ -149,11 +150,18 @@ class SecurityGroup(ResourceType):
         delete(call, "delete_security_group", GroupId=call.id)
 
 
+_SOURCES = ("cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId")
+
+
 class _GroupRule(ResourceType):
     """One rule of a security group; the id is `sgr-...`."""
 
     side: str
     import_id = "the rule's id"
+
+    def replaces(self, name: str, wanted: Any, actual: Any, inputs: Mapping[str, Any]) -> bool:
+        # EC2 changes a rule in place, but not a rule for addresses into one for a group.
+        return name in _SOURCES and (wanted is None) != (actual is None)
 
     def create(self, call: Call) -> Made:
         permission: dict[str, Any] = {"IpProtocol": call.inputs["ipProtocol"]}
@@ -250,7 +258,7 @@ class _GroupRule(ResourceType):
 
     def update(self, call: Call) -> dict[str, Any]:
         if call.changed - {"tags"}:
-            # A rule's content is its identity in EC2: take it away and add the new one.
+            # moto changes a rule's ports and addresses, but neither its group nor its lists: add the new one instead.
             self.delete(call)
             id_, outputs = self.create(call)
             return {**outputs, "id": id_}
@@ -267,8 +275,8 @@ class _GroupRule(ResourceType):
 
 
 _RULE_SPEC = (
-    "securityGroupId! ipProtocol! fromPort! toPort! cidrIpv4! cidrIpv6! prefixListId! referencedSecurityGroupId! "
-    "description! tags"
+    "securityGroupId! ipProtocol fromPort toPort cidrIpv4 cidrIpv6 prefixListId referencedSecurityGroupId "
+    "description tags"
 )
 
 

@@ -2,6 +2,7 @@
 # What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
+from collections.abc import Mapping
 from typing import Any
 
 from keepwarm_localcloud.pulumi_types.answers import unless_gone
@@ -13,6 +14,7 @@ from keepwarm_localcloud.pulumi_types.convert import (
 )
 from keepwarm_localcloud.pulumi_types.ecs.tags import api_tags, retag
 from keepwarm_localcloud.pulumi_types.errors import PartiallyMade, ResourceError
+from keepwarm_localcloud.pulumi_types.fields import has_unknown, same
 
 _SERVICE = (
     "capacityProviderStrategies",
@@ -39,6 +41,7 @@ _SERVICE_NAMES = {
 
 _SERVICE_EMPTY: dict[str, Any] = {
     "capacityProviderStrategies": [],
+    "desiredCount": 0,
     "healthCheckGracePeriodSeconds": 0,
     "loadBalancers": [],
     "orderedPlacementStrategies": [],
@@ -53,17 +56,31 @@ class EcsService(ResourceType):
     """`aws:ecs/service:Service`; the id is the ARN."""
 
     token = "aws:ecs/service:Service"
-    spec = """name! cluster! taskDefinition desiredCount? launchType!? capacityProviderStrategies~{base=0
+    spec = """name! cluster!? taskDefinition desiredCount launchType!? capacityProviderStrategies~{base=0
         capacityProvider weight=0} deploymentCircuitBreaker? deploymentController!? deploymentMaximumPercent=200
         deploymentMinimumHealthyPercent=100 deploymentConfiguration? alarms enableEcsManagedTags=false
         enableExecuteCommand=false forceDelete=false forceNewDeployment=false healthCheckGracePeriodSeconds
         networkConfiguration{assignPublicIp=false securityGroups~ subnets~} orderedPlacementStrategies
         placementConstraints~ platformVersion? propagateTags? schedulingStrategy!="REPLICA" serviceRegistries
         serviceConnectConfiguration iamRole!? loadBalancers~ availabilityZoneRebalancing? triggers?
-        waitForSteadyState=false sigintRollback? tags"""
+        waitForSteadyState=false sigintRollback tags"""
     auto = AutoName("name", 255)
     timeouts_s = (1200.0, 1200.0, 1200.0)
     import_id = "cluster/service"
+
+    def check_change(self, inputs: dict[str, Any], old: Mapping[str, Any]) -> list[tuple[str, str]]:
+        name = "capacityProviderStrategies"
+        wanted, actual = inputs.get(name), old.get(name)
+        if inputs.get("forceNewDeployment") or has_unknown(wanted) or same(self.fields[name], wanted, actual):
+            return []
+        return [
+            (
+                name,
+                "KW634 got a change of the strategies; allowed with forceNewDeployment; because ECS moves running "
+                "tasks only by a new deployment, and pulumi-aws refuses the change without one; "
+                "fix: set forceNewDeployment to true",
+            )
+        ]
 
     def _arguments(self, call: Call, names: frozenset[str] | None) -> dict[str, Any]:
         wanted = [n for n in _SERVICE if names is None or n in names]
@@ -235,6 +252,9 @@ class EcsService(ResourceType):
             found.update(
                 take(self, service, "loadBalancers", names={"elbName": "loadBalancerName"}, upper=False)
             )
+        if found.get("schedulingStrategy") == "DAEMON":
+            # Its count is that of the instances, nobody's wish.
+            found.pop("desiredCount", None)
         for mine in (
             *(
                 "forceDelete",

@@ -23,7 +23,7 @@ class TaskDefinition(ResourceType):
     spec = """family! containerDefinitions:json! cpu! memory! executionRoleArn! taskRoleArn! networkMode!? ipcMode!
         pidMode! requiresCompatibilities!~ volumes!~{name hostPath configureAtLaunch? efsVolumeConfiguration
         dockerVolumeConfiguration} placementConstraints!~ runtimePlatform! ephemeralStorage! proxyConfiguration!
-        enableFaultInjection? skipDestroy=false trackLatest=false tags"""
+        enableFaultInjection!? skipDestroy=false trackLatest=false tags"""
     import_id = "the task definition's ARN"
 
     def create(self, call: Call) -> Made:

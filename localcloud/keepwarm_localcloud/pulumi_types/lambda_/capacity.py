@@ -21,7 +21,7 @@ class CapacityProvider(ResourceType):
 
     token = "aws:lambda/capacityProvider:CapacityProvider"
     spec = """name! vpcConfig!{securityGroupIds~ subnetIds~} permissionsConfig! instanceRequirements!?
-        capacityProviderScalingConfigs? kmsKeyArn! tags timeouts"""
+        capacityProviderScalingConfigs? capacityProviderScalingConfigs.scalingMode="Auto" kmsKeyArn! tags timeouts"""
     auto = AutoName("name", 140)
     import_id = "the capacity provider's name"
 

@@ -76,14 +76,15 @@ class Function(ResourceType):
     """`aws:lambda/function:Function`; the id is the name."""
 
     token = "aws:lambda/function:Function"
-    spec = """name! architectures? code codeSha256? deadLetterConfig description durableConfig!
-        environment{variables*} ephemeralStorage? handler imageConfig imageUri kmsKeyArn layers 
+    spec = """name! architectures? code codeSha256? deadLetterConfig description
+        durableConfig! durableConfig.retentionPeriod=14
+        environment{variables*} ephemeralStorage? handler imageConfig imageUri kmsKeyArn layers
         loggingConfig?{applicationLogLevel? logFormat? logGroup? systemLogLevel?}
         memorySize=128 packageType!="Zip" publish=false publishTo reservedConcurrentExecutions=-1 role runtime
         s3Bucket s3Key s3ObjectVersion skipDestroy=false snapStart{applyOn optimizationStatus?} sourceCodeHash?
         tags timeout=3 tracingConfig? vpcConfig{ipv6AllowedForDualStack securityGroupIds~ subnetIds~ vpcId?}
         capacityProviderConfig tenancyConfig! fileSystemConfig replaceSecurityGroupsOnDestroy
-        replacementSecurityGroupIds useResourceTimeoutForPropagation?"""
+        replacementSecurityGroupIds useResourceTimeoutForPropagation"""
     auto = AutoName("name", 64)
     moves = ("lastModified",)
     moves_with: ClassVar[Any] = {

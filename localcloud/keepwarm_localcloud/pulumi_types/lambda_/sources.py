@@ -38,10 +38,10 @@ class EventSourceMapping(ResourceType):
 
     token = "aws:lambda/eventSourceMapping:EventSourceMapping"
     spec = """eventSourceArn! functionName batchSize? maximumBatchingWindowInSeconds functionResponseTypes~
-        enabled=true scalingConfig filterCriteria destinationConfig maximumRecordAgeInSeconds?
+        enabled=true scalingConfig filterCriteria filterCriteria.filters~ destinationConfig maximumRecordAgeInSeconds?
         maximumRetryAttempts? bisectBatchOnFunctionError parallelizationFactor? tumblingWindowInSeconds
         startingPosition! startingPositionTimestamp! metricsConfig provisionedPollerConfig kmsKeyArn tags
-        useResourceTimeoutForPropagation?"""
+        useResourceTimeoutForPropagation"""
     moves = ("state", "lastModified", "stateTransitionReason", "functionArn")
     import_id = "the mapping's UUID"
 

@@ -149,7 +149,7 @@ class BucketLifecycleConfiguration(_Configuration):
     """`aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration`."""
 
     token = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
-    spec = """bucket! expectedBucketOwner! transitionDefaultMinimumObjectSize? timeouts rules{id status prefix?
+    spec = """bucket! expectedBucketOwner!? transitionDefaultMinimumObjectSize? timeouts rules{id status prefix?
         filter? expiration abortIncompleteMultipartUpload noncurrentVersionExpiration
         noncurrentVersionTransitions~ transitions~}"""
     names: ClassVar[Any] = {"id": "ID"}
@@ -184,7 +184,8 @@ class BucketCorsConfiguration(_Configuration):
     """`aws:s3/bucketCorsConfiguration:BucketCorsConfiguration`."""
 
     token = "aws:s3/bucketCorsConfiguration:BucketCorsConfiguration"
-    spec = "bucket! expectedBucketOwner! corsRules~"
+    spec = """bucket! expectedBucketOwner! corsRules~ corsRules.allowedHeaders~ corsRules.allowedMethods~
+        corsRules.allowedOrigins~ corsRules.exposeHeaders~"""
     names: ClassVar[Any] = {"corsRules": "CORSRules", "id": "ID"}
 
     def put(self, call: Call, bucket: str) -> None:

@@ -36,8 +36,8 @@ class BucketObjectv2(ResourceType):
 
     token = "aws:s3/bucketObjectv2:BucketObjectv2"
     spec = """bucket! key! source content contentBase64 contentType? acl? cacheControl contentDisposition
-        contentEncoding contentLanguage? etag? sourceHash serverSideEncryption? kmsKeyId? bucketKeyEnabled?
-        metadata? storageClass? objectLockMode objectLockLegalHoldStatus objectLockRetainUntilDate
+        contentEncoding contentLanguage etag? sourceHash serverSideEncryption? kmsKeyId? bucketKeyEnabled?
+        metadata storageClass? objectLockMode objectLockLegalHoldStatus objectLockRetainUntilDate
         websiteRedirect checksumAlgorithm tags forceDestroy=false"""
     auto = AutoName("key", 1024)
     moves = ("etag", "versionId", "checksumSha256", "checksumCrc32", "checksumCrc64nvme")

@@ -1,0 +1,1 @@
+"""The facts of the resource types from outside: see `__main__`."""
