@@ -1,7 +1,7 @@
 """Task states against the other services of the embedded cloud: functions, queues, tables, tasks, child executions.
 
 Proves error names, permissions of the role, callbacks and jobs. Does not prove the data flow inside a state
-(test_stepfunctions.py).
+(test_states.py).
 """
 
 import io
