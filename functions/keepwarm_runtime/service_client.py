@@ -1,7 +1,8 @@
 """Calls to the resident model service: found through Cloud Map, with a deadline, a key, and its word on overload.
 
-The service says 429 when its queue is full and 503 while it loads or drains; both arrive here as failures that Step
-Functions retries. A connection is reused; an instance that does not answer is tried once less than there are others.
+The service says 429 when its queue is full and 503 while it loads or drains; both arrive here as failures with the time
+that the service names (`retry_after_s`), and the workflow waits that long (keepwarm_runtime.waiting). A connection is
+reused; an instance that does not answer is tried once less than there are others.
 """
 
 from __future__ import annotations
