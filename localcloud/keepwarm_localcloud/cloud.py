@@ -154,7 +154,7 @@ class Cloud:
         """Stop everything and remove every file; idempotent.
 
         Returns:
-            What was still there afterwards, by kind (`threads`, `processes`, `files`, `errors`); empty is well.
+            What was left behind, by kind (`threads`, `processes`, `files`, `errors`); empty if nothing was.
         """
         if self._state in ("new", "closed"):
             self._state = "closed"

@@ -1,4 +1,4 @@
-"""When Python's garbage collector looks at what a start has made.
+"""Keeps Python's garbage collector from walking again and again what a start has made.
 
 A full collection walks every container there is, with all threads stopped. What moto, botocore and pulumi import lives
 as long as the process; walking it again and again finds nothing, seven times while a cloud starts (0.44 s in all) and
@@ -32,6 +32,6 @@ PAUSED: Final = ProcessWide(_pause)
 A collector that was off before stays off; one that is turned off inside is on afterwards."""
 
 SET_ASIDE: Final = ProcessWide(_set_aside)
-"""Look only at what is made inside the block; what was there before is looked at again after it.
+"""Collect only what is made inside the block; what was there before is collected again after it.
 
 Does nothing where objects were frozen before; what is frozen inside is thawed at the end."""

@@ -1,4 +1,4 @@
-"""Waits for a Pulumi program to settle in time that grows with its size, not with its square.
+"""Waits for a Pulumi program to settle in time linear in its size instead of quadratic.
 
 pulumi's own `wait_for_rpcs` waits for the first of all outstanding outputs, and then again for the rest: every wait
 hangs a callback on every task. With the 142 resources of the example stack that is four tenths of an update without

@@ -6,7 +6,7 @@ from types import TracebackType
 
 
 class ProcessWide:
-    """Made by the first that enters, undone by the last that leaves; in between it is simply there.
+    """A change made by the first thread that enters and undone by the last that leaves.
 
     Args:
         make: makes the change and gives what undoes it.

@@ -1,8 +1,8 @@
 """IAM of the embedded cloud: what role sessions and service principals may do.
 
 Identity policies (inline and attached, AWS-managed included) and permission boundaries come from moto's IAM, where
-Pulumi put them; bucket, queue and key policies from the services. An explicit deny wins; no allow is a refusal. How far
-it goes is told in docs/localcloud.md.
+Pulumi put them; bucket, queue and key policies from the services. An explicit deny wins; no allow is a refusal.
+docs/localcloud.md says how far it goes.
 """
 
 import json

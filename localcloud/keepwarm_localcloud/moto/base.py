@@ -149,7 +149,7 @@ class Moto:
         self._dispatcher = None
 
     def _load_images(self, request: Request) -> None:
-        """Make moto's machine images, which its EC2 otherwise makes at start: 1,300 of them, for who never asks."""
+        """Make moto's 1,300 machine images at the first request for one instead of at the start of its EC2."""
         if self._images_loaded or b"DescribeImages" not in request.body:
             return
         self._images_loaded = True

@@ -1,4 +1,4 @@
-"""Operations of services that moto answers for us and that it has not, or not whole.
+"""Operations that moto lacks or only partly implements, of services that it answers for us.
 
 Each runs as a hook before moto's own answer, under the lock of its backend.
 """

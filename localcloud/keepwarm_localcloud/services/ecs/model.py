@@ -149,7 +149,7 @@ class Task:
     stop_code: str | None = None
     stopped_reason: str | None = None
     registries: list[str] | None = None
-    """Registries that it was put in; None before it is well, and once it left them."""
+    """Registries it is registered in; None before it is healthy and after it has left them."""
     counted: bool = False
 
     @property

@@ -53,8 +53,22 @@ def command_and_environment(
 
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
-    kind = "provisioned-concurrency" if pool is Pool.PROVISIONED else "on-demand"
+    variables = _variables(launch, pool, log_stream, region=region, endpoint=endpoint)
     paths = ["/usr/local/bin", "/usr/bin", "/bin", *(str(layer / "bin") for layer in launch.layers)]
+    if launch.runtime.startswith("python"):
+        return _python(launch, runtimes, variables, paths)
+    roots = (launch.code, *launch.layers)
+    bootstrap = next((r / "bootstrap" for r in roots if (r / "bootstrap").is_file()), roots[0] / "bootstrap")
+    return [str(bootstrap)], {
+        **variables,
+        "PATH": os.pathsep.join(paths),
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }
+
+
+def _variables(launch: Launch, pool: Pool, log_stream: str, *, region: str, endpoint: str) -> dict[str, str]:
+    """What every runtime gets."""
+    kind = "provisioned-concurrency" if pool is Pool.PROVISIONED else "on-demand"
     libraries = [
         str(launch.code),
         str(launch.code / "lib"),
@@ -80,28 +94,24 @@ def command_and_environment(
         variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
     if launch.log_level:
         variables["AWS_LAMBDA_LOG_LEVEL"] = launch.log_level
-    if not launch.runtime.startswith("python"):
-        roots = (launch.code, *launch.layers)
-        bootstrap = next(
-            (r / "bootstrap" for r in roots if (r / "bootstrap").is_file()), roots[0] / "bootstrap"
-        )
-        return [str(bootstrap)], {
-            **variables,
-            "PATH": os.pathsep.join(paths),
-            "LAMBDA_RUNTIME_DIR": "/var/runtime",
-        }
+    return variables
+
+
+def _python(
+    launch: Launch, runtimes: Runtimes, variables: dict[str, str], paths: list[str]
+) -> tuple[list[str], dict[str, str]]:
     python = runtimes.python(launch.runtime)
     packages = [str(launch.code)]
     for layer in launch.layers:
         packages += [str(layer / "python" / "lib" / f"python{python.minor}" / "site-packages")]
         packages += [str(layer / "python")]
     packages.append(str(python.directory))
-    variables |= {
+    # -S: no site-packages of this machine; -B: a package is read-only, as on AWS no bytecode is written into it.
+    return [str(python.interpreter), "-S", "-B", str(python.bootstrap)], {
+        **variables,
         "PATH": os.pathsep.join([str(python.interpreter.parent), *paths]),
         "LAMBDA_RUNTIME_DIR": str(python.directory),
         "PYTHONPATH": str(python.directory),
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{launch.runtime}",
         "_KEEPWARM_PATH": os.pathsep.join(packages),
     }
-    # -S: no site-packages of this machine; -B: a package is read-only, as on AWS no bytecode is written into it.
-    return [str(python.interpreter), "-S", "-B", str(python.bootstrap)], variables

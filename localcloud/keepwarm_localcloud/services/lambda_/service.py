@@ -99,7 +99,7 @@ class LambdaService(FunctionsPort):
             qualifier: version or alias.
             kind: `RequestResponse`, `Event` or `DryRun`.
             source_arn: resource on whose behalf, for the record.
-            caller: who asks; not looked at here.
+            caller: who invokes; not checked here.
 
         Raises:
             AwsError: as the API's Invoke.

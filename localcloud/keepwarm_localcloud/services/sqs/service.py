@@ -18,7 +18,7 @@ METRICS_PERIOD_S: Final = 60
 ACTIVE_S: Final = 6 * 3_600
 """A queue is active for CloudWatch this long after its last message or use. Same page."""
 _STOP_S: Final = 30.0
-"""More than the one-time import of moto takes, which the thread may be in when it is told to stop."""
+"""Longer than the one-time import of moto, which the thread may be in when it is told to stop."""
 
 
 class SqsService(QueuesApi, MessagesApi, MoveTasksApi, QueuesPort):

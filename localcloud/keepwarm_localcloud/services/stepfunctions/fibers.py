@@ -231,7 +231,7 @@ class Engine:
         self.submit(begin, blocking=True)
 
     def beat(self, signal: Signal) -> None:
-        """Note a heartbeat: the silence deadline starts anew."""
+        """Note a heartbeat: the heartbeat timeout starts over."""
         if signal.beat_s is None or signal.fiber is None:
             return
         if signal.beat_timer is not None:
