@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 MAX_POLL_S = 1.0
+UNKNOWN_HELD_S = 5.0
+"""How long a permit is guessed to be held before any came back. The longest hold would send everyone away for that
+long, while most work takes seconds."""
 GRACE_S = 1.0
 """Seconds after a lease before its permit counts as free; clocks differ."""
 PERMIT_TTL_S = 86_400
@@ -186,11 +189,13 @@ class Admission:
     def _expected_wait(self, slots: dict[int, dict[str, Any]], now_s: float, hold_s: float) -> float:
         """Seconds until a permit is likely to be free: the last hold times say, the leases bound it."""
         soonest = hold_s
+        known = [float(slot["held_s"]["N"]) for slot in slots.values() if "held_s" in slot]
+        guess_s = sum(known) / len(known) if known else min(hold_s, UNKNOWN_HELD_S)
         for number in range(self.permits):
             slot = slots.get(number)
             if slot is None:
                 return POLL_S
-            typical_s = float(slot["held_s"]["N"]) if "held_s" in slot else hold_s
+            typical_s = float(slot["held_s"]["N"]) if "held_s" in slot else guess_s
             since_s = float(slot["taken_at"]["N"]) if "taken_at" in slot else now_s
             left_s = min(since_s + typical_s - now_s, _free_at(slot) - now_s)
             soonest = min(soonest, max(POLL_S, left_s))
