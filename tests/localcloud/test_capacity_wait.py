@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from keepwarm.durable_workflow import DOCUMENT_WORKFLOW, busy_wait_s, execution_s, render
+from keepwarm.durable_workflow import BUSY_WAIT_S, DOCUMENT_WORKFLOW, busy_wait_s, execution_s, render
 from keepwarm_localcloud.clockwork.clock import ManualClock
 from keepwarm_localcloud.cloud import Cloud, CloudSettings
+from keepwarm_localcloud.request import AwsError
 from keepwarm_localcloud.services.stepfunctions import StepFunctionsService
 from keepwarm_localcloud.services.stepfunctions.execution import Execution
 from keepwarm_runtime.errors import NotReady, Overloaded, RuntimeFault
@@ -84,12 +86,16 @@ class Objects:
 class Functions:
     """Answers for Lambda: the real OCR step, and steps that succeed at once."""
 
-    def __init__(self, clock: ManualClock, reader: Reader) -> None:
+    def __init__(self, clock: ManualClock, reader: Reader, throttled_until_s: float = 0.0) -> None:
         self.clock, self.reader, self.objects = clock, reader, Objects()
+        self.throttled_until_s = throttled_until_s
+        """Until then Lambda takes nobody's `publish`."""
 
     def function(self, role_arn: str, name: str, payload: bytes, kind: str) -> Any:
         given = json.loads(payload)
         step = name.rpartition(":")[0].rpartition(":")[2]
+        if step == "publish" and self.clock.now_s() < self.throttled_until_s:
+            raise AwsError("TooManyRequestsException", "Rate Exceeded.", 429)
         try:
             answer = (
                 self.ocr(given) if step == "ocr" else {"needs_ocr": True, "ref": {"bucket": "b", "key": "k"}}
@@ -119,7 +125,7 @@ class Flow:
         cloud.boto("iam").create_role(RoleName="flow", AssumeRolePolicyDocument=json.dumps(trust))
         self.api = cloud.boto("stepfunctions")
 
-    def machine(self, deadline_s: int, name: str) -> str:
+    def machine(self, deadline_s: int, name: str, retry_attempts: int = 6) -> str:
         values = {
             "functions": {
                 step: f"arn:aws:lambda:us-east-1:123456789024:function:{step}:live" for step in STEPS
@@ -127,8 +133,8 @@ class Flow:
             "step_timeouts_s": dict.fromkeys(STEPS, 120),
             "deadline_s": deadline_s,
             "execution_s": execution_s(deadline_s, 120),
-            "busy_wait_s": busy_wait_s(deadline_s, 6),
-            "retry_attempts": 6,
+            "busy_wait_s": busy_wait_s(deadline_s, retry_attempts),
+            "retry_attempts": retry_attempts,
             "retry_interval_s": 2,
             "retry_max_delay_s": 30,
             "dead_letter_url": "",
@@ -139,7 +145,10 @@ class Flow:
 
     def start(self, machine: str, count: int, deadline_s: float) -> list[Execution]:
         """Start that many documents in the same moment."""
-        given = state(deadline_epoch_s=self.clock.now_s() + deadline_s)
+        ends_s = self.clock.now_s() + deadline_s
+        given = state(
+            deadline_epoch_s=ends_s, deadline_at=f"{datetime.fromtimestamp(ends_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        )
         arns = [
             self.api.start_execution(stateMachineArn=machine, input=json.dumps(given))["executionArn"]
             for _ in range(count)
@@ -169,8 +178,10 @@ def _waits_until(execution: Execution) -> float | None:
     last = execution.events[-1]
     if last["type"] != "WaitStateEntered":
         return None
-    given = json.loads(last["stateEnteredEventDetails"]["input"])
-    return float(last["timestamp"]) + float(given["ocr"]["wait"]["seconds"])
+    entered = last["stateEnteredEventDetails"]
+    if entered["name"] == "PublishPause":
+        return float(last["timestamp"]) + BUSY_WAIT_S
+    return float(last["timestamp"]) + float(json.loads(entered["input"])["ocr"]["wait"]["seconds"])
 
 
 def transitions(execution: Execution) -> int:
@@ -185,9 +196,9 @@ def flow() -> Iterator[Flow]:
         yield Flow(cloud, service, clock)
 
 
-def use(flow: Flow, reader: Reader) -> None:
+def use(flow: Flow, reader: Reader, throttled_until_s: float = 0.0) -> None:
     flow.service.roles.close()
-    flow.service.roles = Functions(flow.clock, reader)  # type: ignore[assignment]
+    flow.service.roles = Functions(flow.clock, reader, throttled_until_s)  # type: ignore[assignment]
 
 
 def test_given_a_service_that_wakes_in_four_minutes_then_every_document_arrives(flow: Flow) -> None:
@@ -226,6 +237,31 @@ def test_given_a_service_that_never_wakes_then_documents_fail_at_their_deadline_
             " waits for capacity, the last one for KW321 service space/reader, no healthy instance; " in text
         )
         assert transitions(execution) <= 20 + 3 * 22
+
+
+def test_given_a_step_that_lambda_throttles_for_minutes_then_it_comes_back_until_it_is_taken(
+    flow: Flow,
+) -> None:
+    started_s = flow.clock.now_s()
+    use(flow, Reader(flow.clock, awake_s=0.0, permits=8), throttled_until_s=started_s + 240.0)
+    executions = flow.start(flow.machine(300, "throttled", retry_attempts=0), 5, 300.0)
+    flow.until_closed(executions)
+    assert Counter(e.status for e in executions) == {"SUCCEEDED": 5}
+    assert all((e.stopped_s or 0.0) - started_s <= 240.0 + BUSY_WAIT_S for e in executions)
+    assert max(transitions(e) for e in executions) <= 8 + 3 * 8
+
+
+def test_given_a_step_that_lambda_never_takes_then_the_document_fails_and_is_not_cut_off(flow: Flow) -> None:
+    started_s = flow.clock.now_s()
+    use(flow, Reader(flow.clock, awake_s=0.0, permits=8), throttled_until_s=started_s + 9e9)
+    executions = flow.start(flow.machine(300, "refused", retry_attempts=0), 1, 300.0)
+    flow.until_closed(executions)
+    (only,) = executions
+    assert (only.status, only.error) == ("FAILED", "DeadlineExceeded")
+    assert 300.0 <= (only.stopped_s or 0.0) - started_s <= 300.0 + BUSY_WAIT_S
+    assert (only.cause or "").endswith(
+        " passed after 300 s of waiting at most, the last refusal was Lambda.TooManyRequestsException"
+    )
 
 
 @pytest.mark.parametrize(
