@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
     from keepwarm.checks.function import Architecture, SideEffects
     from keepwarm.checks.service import Capacity
+    from keepwarm.checks.warm_pool import WarmMode
     from keepwarm.data_bucket import DataBucket, DataBucketArgs
     from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
     from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
         StageArgs,
         WarmArgs,
     )
-    from keepwarm.warm_pool import WarmMode, WarmPool, WarmPoolArgs, WarmSchedule
+    from keepwarm.warm_pool import WarmPool, WarmPoolArgs, WarmSchedule
 
 _MODULES: dict[str, str] = {
     "Admission": "admission",
@@ -97,7 +98,7 @@ _MODULES: dict[str, str] = {
     "Statement": "iam.grants",
     "StoreBinding": "iam.bindings",
     "WarmArgs": "serverless_runtime",
-    "WarmMode": "warm_pool",
+    "WarmMode": "checks.warm_pool",
     "WarmPool": "warm_pool",
     "WarmPoolArgs": "warm_pool",
     "WarmSchedule": "warm_pool",

@@ -1,21 +1,24 @@
 """A function fed by a burst queue or by new objects, with a model at hand."""
 
-from typing import Any, NotRequired
+from dataclasses import dataclass, fields
+from typing import NotRequired, Self
 
 import pulumi
 from pulumi_aws import lambda_, s3
 
-from keepwarm import limits
-from keepwarm._function import Built, build
+from keepwarm._function import Built, build, planned_arn, planned_target
 from keepwarm._values import derive
 from keepwarm.checks import notifications
-from keepwarm.checks.function import checked
+from keepwarm.checks.function import FunctionSpec, read
 from keepwarm.checks.inputs import Checks
-from keepwarm.checks.problems import Problem
+from keepwarm.checks.problems import Report, Where
+from keepwarm.checks.source import Bounds, ObjectSource, QueueSource, check_objects, check_queue
 from keepwarm.iam import documents, grants
 from keepwarm.iam.bindings import IntakeSource, QueueBinding, WarmTarget
 from keepwarm.iam.grants import Statement
 from keepwarm.runtime_function import RuntimeFunctionArgs
+
+KIND = "PreprocessingFunction"
 
 
 class PreprocessingFunctionArgs(RuntimeFunctionArgs):
@@ -29,6 +32,59 @@ class PreprocessingFunctionArgs(RuntimeFunctionArgs):
     one of `queue` and `objects` is needed."""
     paused: NotRequired[pulumi.Input[bool]]
     """Stop reading the queue without losing a message. Default: false."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingFunctionSpec(FunctionSpec):
+    """Inputs of a PreprocessingFunction after their check: those of a function, and its source."""
+
+    source: QueueSource | ObjectSource
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        args: PreprocessingFunctionArgs,
+        *,
+        where: Where | None = None,
+        report: Report | None = None,
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks(KIND, name, args, PreprocessingFunctionArgs, where=where, report=report)
+        args = checks.args
+        made = read(checks, name)
+        checks.exactly_one(["queue", "objects"])
+        bounds = Bounds(timeout_s=made.timeout_s, reserved_concurrency=made.reserved_concurrency)
+        source: QueueSource | ObjectSource = ObjectSource(buckets=[])
+        if "queue" in args:
+            source, bounds = check_queue(checks, args["queue"], bounds, args.get("paused", False))
+        elif "objects" in args:
+            source, bounds = check_objects(checks, args["objects"], bounds)
+        checks.done()
+        shared = {field.name: getattr(made, field.name) for field in fields(made)}
+        bounded = {field.name: getattr(bounds, field.name) for field in fields(bounds)}
+        return cls(**{**shared, **bounded}, source=source)
+
+    def planned(self, name: str) -> WarmTarget:
+        """The warm target with the real numbers and placeholders for what only AWS knows."""
+        return planned_target(self, name)
+
+    def planned_arn(self, name: str) -> str:
+        """The ARN of the alias, as AWS will form it."""
+        return planned_arn(name)
+
+    def source_statements(self) -> list[Statement]:
+        """What the function's role needs to read its queue."""
+        if not isinstance(self.source, QueueSource):
+            return []
+        granted = [grants.consume_messages(self.source.arn)]
+        if self.source.kms_key_arn is not None:
+            granted.append(grants.decrypt(self.source.kms_key_arn))
+        return granted
 
 
 class PreprocessingFunction(pulumi.ComponentResource):
@@ -58,29 +114,16 @@ class PreprocessingFunction(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: PreprocessingFunctionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("PreprocessingFunction", name, args, PreprocessingFunctionArgs)
-        args = checks.args
-        spec = checked(checks, name, args, raise_now=False)
-        checks.exactly_one(["queue", "objects"])
-        if "queue" in args:
-            _check_queue(checks, args["queue"], spec)
-        if "objects" in args:
-            _check_objects(checks, args["objects"], spec)
-        checks.done()
-        buckets = notifications.claim(checks.where, "objects", args.get("objects", []))
+        spec = PreprocessingFunctionSpec.of(name, args)
+        sources = spec.source.buckets if isinstance(spec.source, ObjectSource) else []
+        buckets = notifications.claim(Where(f"{KIND} '{name}'"), "objects", sources)
         super().__init__("keepwarm:index:PreprocessingFunction", name, {}, opts)
-
-        extra: list[Statement] = []
-        if "queue" in args:
-            extra.append(grants.consume_messages(args["queue"]["arn"]))
-            if "kms_key_arn" in args["queue"]:
-                extra.append(grants.decrypt(args["queue"]["kms_key_arn"]))
-        built = build(self, name, args, spec, extra)
-        if "queue" in args:
-            source_id = self._read(name, args, spec, built)
+        built = build(self, name, spec, spec.source_statements())
+        source_id = pulumi.Output.from_input("")
+        if isinstance(spec.source, QueueSource):
+            source_id = self._read(name, spec.source, built)
         else:
-            source_id = pulumi.Output.from_input("")
-            self._take(name, args["objects"], buckets, built)
+            self._take(name, sources, buckets, built)
 
         outputs = {**built.outputs, "event_source_id": source_id}
         for output, value in outputs.items():
@@ -88,20 +131,17 @@ class PreprocessingFunction(pulumi.ComponentResource):
         self._warm_target = built.target
         self.register_outputs(outputs)
 
-    def _read(
-        self, name: str, args: PreprocessingFunctionArgs, spec: dict[str, Any], built: Built
-    ) -> pulumi.Output[str]:
+    def _read(self, name: str, queue: QueueSource, built: Built) -> pulumi.Output[str]:
         """Let the alias read the queue, and answer for each message of a batch."""
-        queue = args["queue"]
         source = lambda_.EventSourceMapping(
             f"{name}-source",
             function_name=built.outputs["arn"],
-            event_source_arn=queue["arn"],
-            batch_size=queue["batch_size"],
-            maximum_batching_window_in_seconds=None if queue.get("ordered") else queue["batch_window_s"],
-            scaling_config={"maximum_concurrency": spec["max_concurrency"]},
+            event_source_arn=queue.arn,
+            batch_size=queue.batch_size,
+            maximum_batching_window_in_seconds=queue.batch_window_s,
+            scaling_config={"maximum_concurrency": queue.max_concurrency},
             function_response_types=["ReportBatchItemFailures"],
-            enabled=derive(lambda paused: not paused, args.get("paused", False)),
+            enabled=derive(lambda paused: not paused, queue.paused),
             # Lambda proves at creation that the role may read the queue.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[built.policy]),
         )
@@ -141,86 +181,3 @@ class PreprocessingFunction(pulumi.ComponentResource):
     def warm_target(self) -> WarmTarget:
         """What a WarmPool needs to know of this function."""
         return self._warm_target
-
-
-def _check_objects(checks: Checks[Any], sources: list[IntakeSource], spec: dict[str, Any]) -> None:
-    reserved = spec["reserved_concurrency"]
-    if reserved is None:
-        checks.add(
-            code="KW150",
-            key="reserved_concurrency",
-            got="nothing",
-            allowed="a number of environments",
-            because="S3 invokes once per object and nothing else bounds the fan-out",
-            fix="set it to what the services behind take, or put a BurstQueue in between",
-        )
-        return
-
-    def runs(kept: float) -> Problem | None:
-        if kept > 0:
-            return None
-        return Problem(
-            code="KW114",
-            key="reserved_concurrency",
-            got="0",
-            allowed="at least 1",
-            because="the function may never run, so every event fails",
-            fix="raise reserved_concurrency",
-        )
-
-    spec["reserved_concurrency"] = checks.holds(runs, reserved)
-
-
-def _check_queue(checks: Checks[Any], queue: QueueBinding, spec: dict[str, Any]) -> None:
-    spec["max_concurrency"] = checks.number(
-        "max_concurrency",
-        None,
-        limits.ESM_CONCURRENCY_MIN,
-        limits.ESM_CONCURRENCY_MAX,
-        code="KW117",
-        unit="invocations",
-        because="an SQS event source takes no other maximum concurrency",
-        args=queue,
-        at="queue",
-    )
-
-    def sized(timeout: float, consumer: float) -> Problem | None:
-        if timeout <= consumer:
-            return None
-        return Problem(
-            code="KW115",
-            key="timeout_s",
-            got=f"{timeout:g} s",
-            allowed=f"up to the queue's consumer_timeout_s, {consumer:g} s",
-            because="the queue's visibility and retention were derived from that timeout",
-            fix=f"set the queue's consumer_timeout_s to {timeout:g}",
-        )
-
-    if "consumer_timeout_s" in queue:
-        spec["timeout_s"] = checks.holds(sized, spec["timeout_s"], queue["consumer_timeout_s"])
-    reserved = spec["reserved_concurrency"]
-    if reserved is None:
-        return
-
-    def runs(most: float, kept: float) -> Problem | None:
-        if kept == 0:
-            return Problem(
-                code="KW114",
-                key="reserved_concurrency",
-                got="0",
-                allowed="at least 2",
-                because="the function may never run, so the queue never drains",
-                fix="leave reserved_concurrency out, or set paused to true",
-            )
-        if most > kept:
-            return Problem(
-                code="KW118",
-                key="queue.max_concurrency",
-                got=f"{most:g}",
-                allowed=f"up to reserved_concurrency, {kept:g}",
-                because="deliveries beyond the reservation are throttled and use up a message's chances",
-                fix=f"set the queue's max_concurrency to {kept:g}, or reserve {most:g}",
-            )
-        return None
-
-    spec["max_concurrency"] = checks.holds(runs, spec["max_concurrency"], reserved)

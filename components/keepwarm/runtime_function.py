@@ -1,12 +1,14 @@
 """A Lambda function that is only ever called through its alias."""
 
-from typing import NotRequired
+from dataclasses import fields
+from typing import NotRequired, Self
 
 import pulumi
 
-from keepwarm._function import build
-from keepwarm.checks.function import Architecture, SideEffects, checked
+from keepwarm._function import build, planned_arn, planned_target
+from keepwarm.checks.function import Architecture, FunctionSpec, SideEffects, read
 from keepwarm.checks.inputs import Checks
+from keepwarm.checks.problems import Report, Where
 from keepwarm.iam.bindings import FunctionBindings, NetworkPath, WarmTarget
 from keepwarm.iam.grants import Statement
 
@@ -83,6 +85,32 @@ class RuntimeFunctionArgs(FunctionBindings):
     """CloudWatch namespace of its metrics. Default: Keepwarm."""
 
 
+class RuntimeFunctionSpec(FunctionSpec):
+    """Inputs of a RuntimeFunction after their check: all that its resources are built from."""
+
+    @classmethod
+    def of(
+        cls, name: str, args: RuntimeFunctionArgs, *, where: Where | None = None, report: Report | None = None
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks("RuntimeFunction", name, args, RuntimeFunctionArgs, where=where, report=report)
+        made = read(checks, name)
+        checks.done()
+        return cls(**{field.name: getattr(made, field.name) for field in fields(made)})
+
+    def planned(self, name: str) -> WarmTarget:
+        """The warm target with the real numbers and placeholders for what only AWS knows."""
+        return planned_target(self, name)
+
+    def planned_arn(self, name: str) -> str:
+        """The ARN of the alias, as AWS will form it."""
+        return planned_arn(name)
+
+
 class RuntimeFunction(pulumi.ComponentResource):
     """A Lambda with its role, log group, published version and the alias ``live``, which is its only address."""
 
@@ -108,11 +136,9 @@ class RuntimeFunction(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: RuntimeFunctionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("RuntimeFunction", name, args, RuntimeFunctionArgs)
-        args = checks.args
-        spec = checked(checks, name, args)
+        spec = RuntimeFunctionSpec.of(name, args)
         super().__init__("keepwarm:index:RuntimeFunction", name, {}, opts)
-        built = build(self, name, args, spec)
+        built = build(self, name, spec)
         for output, value in built.outputs.items():
             setattr(self, output, value)
         self._warm_target = built.target

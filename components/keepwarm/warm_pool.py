@@ -1,34 +1,31 @@
 """Environments that are ready before the request comes."""
 
-import re
-from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 from pulumi_aws import appautoscaling, iam, lambda_
 
 from keepwarm import limits
-from keepwarm._values import concat, derive, known, plain
+from keepwarm._values import concat, derive
+from keepwarm.checks.function import Architecture
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
-from keepwarm.checks.problems import Problem, show
+from keepwarm.checks.problems import Report, Where
+from keepwarm.checks.warm_pool import (
+    Schedule,
+    Sizes,
+    WarmMode,
+    check_mode,
+    check_schedules,
+    check_sizes,
+    check_target,
+)
 from keepwarm.iam import documents
 from keepwarm.iam.bindings import WarmTarget
 
-ENVIRONMENTS = 1
 TARGET_UTILIZATION = 0.7
 MAX_VCPUS = 64
-SCHEDULE = (
-    r"(?:cron\((?:[^ ()]+ ){5}[^ ()]+\)|rate\([1-9][0-9]* (?:minute|hour|day)s?\)|at\([0-9T:-]{16,19}\))"
-)
-
-
-class WarmMode(StrEnum):
-    """How environments are kept warm."""
-
-    PROVISIONED = "provisioned"
-    SNAPSHOT = "snapshot"
-    INSTANCES = "instances"
 
 
 class WarmSchedule(TypedDict):
@@ -48,13 +45,13 @@ class WarmPoolArgs(TypedDict):
     """Inputs of a WarmPool."""
 
     mode: NotRequired[WarmMode]
-    """``provisioned``: environments initialised ahead. ``snapshot``: versions are restored from a snapshot; the
+    """``provisioned``: environments initialized ahead. ``snapshot``: versions are restored from a snapshot; the
     function's `snap_start` takes it, the pool proves that nothing excludes it. ``instances``: Lambda managed instances
     for the function's `capacity_provider_arn`. Default: provisioned."""
     target: NotRequired[WarmTarget]
     """Alias to keep warm (``function.warm_target()``); for the modes provisioned and snapshot. Default: none."""
     environments: NotRequired[pulumi.Input[int]]
-    """Environments kept initialised, at least 1. Default: 1."""
+    """Environments kept initialized, at least 1. Default: 1."""
     max_environments: NotRequired[pulumi.Input[int]]
     """Environments target tracking may grow to. Default: no target tracking."""
     target_utilization: NotRequired[pulumi.Input[float]]
@@ -68,10 +65,93 @@ class WarmPoolArgs(TypedDict):
     """Security groups of managed instances. Default: none."""
     instance_types: NotRequired[list[pulumi.Input[str]]]
     """Instance types Lambda may launch. Default: its own choice."""
-    architecture: NotRequired[pulumi.Input[str]]
-    """Instruction set of managed instances, arm64 or x86_64. Default: x86_64."""
+    architecture: NotRequired[Architecture]
+    """Instruction set of managed instances. Default: x86_64."""
     max_vcpus: NotRequired[pulumi.Input[int]]
     """Most vCPUs of managed instances in all. Default: 64."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instances:
+    """Lambda managed instances of a pool."""
+
+    subnet_ids: list[pulumi.Input[str]]
+    security_group_ids: list[pulumi.Input[str]]
+    instance_types: list[pulumi.Input[str]]
+    architecture: Architecture
+    max_vcpus: pulumi.Input[int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmPoolSpec:
+    """Inputs of a WarmPool after their check: all that its resources are built from."""
+
+    mode: WarmMode
+    target: WarmTarget | None
+    """None with managed instances."""
+    sizes: Sizes
+    schedules: list[Schedule]
+    target_utilization: pulumi.Input[float]
+    instances: Instances | None
+
+    @classmethod
+    def of(
+        cls, name: str, args: WarmPoolArgs, *, where: Where | None = None, report: Report | None = None
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks("WarmPool", name, args, WarmPoolArgs, where=where, report=report)
+        args = checks.args
+        mode = checks.choice("mode", WarmMode.PROVISIONED)
+        target = args.get("target")
+        sizes = check_sizes(checks)
+        check_mode(checks, args, mode)
+        if mode is not WarmMode.INSTANCES and target is not None:
+            sizes = check_target(checks, target, mode, sizes)
+        instances = Instances(
+            subnet_ids=args.get("subnet_ids", []),
+            security_group_ids=args.get("security_group_ids", []),
+            instance_types=args.get("instance_types", []),
+            architecture=checks.choice("architecture", Architecture.X86_64, "KW141"),
+            max_vcpus=checks.number(
+                "max_vcpus",
+                MAX_VCPUS,
+                2,
+                15_000,
+                code="KW127",
+                unit="vCPUs",
+                because="Lambda takes no other bound",
+            ),
+        )
+        spec = cls(
+            mode=mode,
+            target=target,
+            sizes=sizes,
+            schedules=check_schedules(checks, args.get("schedules", [])),
+            target_utilization=checks.number(
+                "target_utilization",
+                TARGET_UTILIZATION,
+                limits.SCALING_UTILIZATION_MIN,
+                limits.SCALING_UTILIZATION_MAX,
+                code="KW146",
+                unit="",
+                because="Application Auto Scaling tracks no other utilization",
+                whole=False,
+            ),
+            instances=instances if mode is WarmMode.INSTANCES else None,
+        )
+        # Longest of the children with a limit: the role of managed instances.
+        child_name(checks, name, "operator", limits.IAM_ROLE_NAME_MAX_CHARS)
+        checks.done()
+        return spec
+
+    @property
+    def scaled(self) -> bool:
+        """Whether an autoscaler owns the number of environments."""
+        return self.sizes.max_environments is not None or bool(self.schedules)
 
 
 class WarmPool(pulumi.ComponentResource):
@@ -85,24 +165,18 @@ class WarmPool(pulumi.ComponentResource):
     """Capacity provider for a function's `capacity_provider_arn`; empty unless the mode is instances."""
 
     def __init__(self, name: str, args: WarmPoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        checks = Checks("WarmPool", name, args, WarmPoolArgs)
-        args = checks.args
-        mode = checks.choice("mode", WarmMode.PROVISIONED)
-        spec = _checked(checks, args, mode)
-        # Longest of the children with a limit: the role of managed instances.
-        child_name(checks, name, "operator", limits.IAM_ROLE_NAME_MAX_CHARS)
-        checks.done()
+        spec = WarmPoolSpec.of(name, args)
         super().__init__("keepwarm:index:WarmPool", name, {}, opts)
 
         provider_arn: pulumi.Input[str] = ""
-        if mode is WarmMode.PROVISIONED:
-            self._provision(name, args, spec)
-        elif mode is WarmMode.INSTANCES:
-            provider_arn = self._instances(name, args, spec)
+        if spec.mode is WarmMode.PROVISIONED and spec.target is not None:
+            self._provision(name, spec, spec.target)
+        elif spec.instances is not None:
+            provider_arn = self._instances(name, spec, spec.instances)
 
-        self.mode = pulumi.Output.from_input(mode.value)
+        self.mode = pulumi.Output.from_input(spec.mode.value)
         self.compatibility_key = pulumi.Output.from_input(
-            args["target"]["compatibility_key"] if "target" in args else ""
+            spec.target["compatibility_key"] if spec.target is not None else ""
         )
         self.capacity_provider_arn = pulumi.Output.from_input(provider_arn)
         self.register_outputs(
@@ -113,66 +187,75 @@ class WarmPool(pulumi.ComponentResource):
             }
         )
 
-    def _provision(self, name: str, args: WarmPoolArgs, spec: dict[str, Any]) -> None:
-        target = args["target"]
-        scaled = spec["max_environments"] is not None or bool(spec["schedules"])
+    def _provision(self, name: str, spec: WarmPoolSpec, target: WarmTarget) -> None:
         provisioned = lambda_.ProvisionedConcurrencyConfig(
             f"{name}-provisioned",
             function_name=target["function_name"],
             qualifier=target["alias"],
-            provisioned_concurrent_executions=spec["environments"],
+            provisioned_concurrent_executions=spec.sizes.environments,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # Once a scalable target exists the autoscaler owns the count; a deployment must not reset it.
-                ignore_changes=["provisionedConcurrentExecutions"] if scaled else None,
+                ignore_changes=["provisionedConcurrentExecutions"] if spec.scaled else None,
             ),
         )
-        if not scaled:
-            return
-        bounds = ["minCapacity", "maxCapacity"] if spec["schedules"] else None
+        if spec.scaled:
+            self._scale(name, spec, target, provisioned)
+
+    def _scale(
+        self,
+        name: str,
+        spec: WarmPoolSpec,
+        target: WarmTarget,
+        provisioned: lambda_.ProvisionedConcurrencyConfig,
+    ) -> None:
+        """Follow load and clock."""
+        most = spec.sizes.max_environments
         scalable = appautoscaling.Target(
             f"{name}-target",
             service_namespace="lambda",
             scalable_dimension="lambda:function:ProvisionedConcurrency",
             resource_id=concat("function:", target["function_name"], ":", target["alias"]),
-            min_capacity=spec["environments"],
-            max_capacity=spec["max_environments"] or spec["environments"],
+            min_capacity=spec.sizes.environments,
+            max_capacity=spec.sizes.environments if most is None else most,
             # Schedules move the bounds by design; a deployment must not move them back.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[provisioned], ignore_changes=bounds),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[provisioned],
+                ignore_changes=["minCapacity", "maxCapacity"] if spec.schedules else None,
+            ),
         )
         same: dict[str, Any] = {
             "service_namespace": scalable.service_namespace,
             "scalable_dimension": scalable.scalable_dimension,
             "resource_id": scalable.resource_id,
+            "opts": pulumi.ResourceOptions(parent=self),
         }
-        child = pulumi.ResourceOptions(parent=self)
-        if spec["max_environments"] is not None:
+        if most is not None:
             appautoscaling.Policy(
                 f"{name}-tracking",
                 policy_type="TargetTrackingScaling",
                 target_tracking_scaling_policy_configuration={
-                    "target_value": spec["target_utilization"],
+                    "target_value": spec.target_utilization,
                     "predefined_metric_specification": {
                         "predefined_metric_type": "LambdaProvisionedConcurrencyUtilization"
                     },
                 },
                 **same,
-                opts=child,
             )
-        for index, schedule in enumerate(spec["schedules"]):
+        for index, schedule in enumerate(spec.schedules):
             appautoscaling.ScheduledAction(
                 f"{name}-schedule-{index}",
-                schedule=schedule["schedule_expression"],
-                timezone=schedule["timezone"],
+                schedule=schedule.expression,
+                timezone=schedule.timezone,
                 scalable_target_action={
-                    "min_capacity": schedule["environments"],
-                    "max_capacity": schedule["max_environments"],
+                    "min_capacity": schedule.environments,
+                    "max_capacity": schedule.max_environments,
                 },
                 **same,
-                opts=child,
             )
 
-    def _instances(self, name: str, args: WarmPoolArgs, spec: dict[str, Any]) -> pulumi.Output[str]:
+    def _instances(self, name: str, spec: WarmPoolSpec, instances: Instances) -> pulumi.Output[str]:
         child = pulumi.ResourceOptions(parent=self)
         operator = iam.Role(
             f"{name}-operator",
@@ -188,21 +271,24 @@ class WarmPool(pulumi.ComponentResource):
             opts=child,
         )
         requirement: Any = {
-            "architectures": [args.get("architecture", "x86_64")],
-            "allowed_instance_types": args.get("instance_types", []),
+            "architectures": [instances.architecture.value],
+            "allowed_instance_types": instances.instance_types,
             "excluded_instance_types": [],
         }
         scaling: Any = {
-            "max_vcpu_count": spec["max_vcpus"],
+            "max_vcpu_count": instances.max_vcpus,
             "scaling_mode": "Manual",
             "scaling_policies": [
                 {
                     "predefined_metric_type": "LambdaCapacityProviderAverageCPUUtilization",
-                    "target_value": derive(lambda share: share * 100, spec["target_utilization"]),
+                    "target_value": derive(lambda share: share * 100, spec.target_utilization),
                 }
             ],
         }
-        network: Any = {"subnet_ids": args["subnet_ids"], "security_group_ids": args["security_group_ids"]}
+        network: Any = {
+            "subnet_ids": instances.subnet_ids,
+            "security_group_ids": instances.security_group_ids,
+        }
         provider = lambda_.CapacityProvider(
             f"{name}-instances",
             permissions_config={"capacity_provider_operator_role_arn": operator.arn},
@@ -212,222 +298,3 @@ class WarmPool(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[managed]),
         )
         return provider.arn
-
-
-def _checked(checks: Checks[Any], args: WarmPoolArgs, mode: WarmMode) -> dict[str, Any]:
-    size: dict[str, Any] = {
-        "code": "KW127",
-        "unit": "environments",
-        "because": "AWS keeps at least one; leave the WarmPool out to keep none",
-    }
-    spec: dict[str, Any] = {
-        "environments": checks.number(
-            "environments", ENVIRONMENTS, limits.LAMBDA_PROVISIONED_CONCURRENCY_MIN, 100_000, **size
-        ),
-        "max_environments": checks.number("max_environments", None, 1, 100_000, **size),
-        "target_utilization": checks.number(
-            "target_utilization",
-            TARGET_UTILIZATION,
-            limits.SCALING_UTILIZATION_MIN,
-            limits.SCALING_UTILIZATION_MAX,
-            code="KW146",
-            unit="",
-            because="Application Auto Scaling tracks no other utilization",
-            whole=False,
-        ),
-        "max_vcpus": checks.number(
-            "max_vcpus",
-            MAX_VCPUS,
-            2,
-            15_000,
-            code="KW127",
-            unit="vCPUs",
-            because="Lambda takes no other bound",
-        ),
-        "schedules": [
-            _schedule(checks, index, entry) for index, entry in enumerate(args.get("schedules", []))
-        ],
-    }
-    if spec["max_environments"] is not None:
-        spec["max_environments"] = checks.holds(
-            _ordered("max_environments"), spec["max_environments"], spec["environments"]
-        )
-    if len(spec["schedules"]) > limits.SCALING_SCHEDULES_MAX:
-        checks.add(
-            code="KW144",
-            key="schedules",
-            got=f"{len(spec['schedules'])} schedules",
-            allowed=f"up to {limits.SCALING_SCHEDULES_MAX}",
-            because="a scalable target takes no more",
-            fix="merge them",
-        )
-    _check_mode(checks, args, mode)
-    if mode is not WarmMode.INSTANCES and "target" in args:
-        _check_target(checks, args["target"], mode, spec)
-    return spec
-
-
-def _ordered(key: str) -> Any:
-    def test(most: Any, least: Any) -> Problem | None:
-        if most >= least:
-            return None
-        return Problem(
-            code="KW127",
-            key=key,
-            got=show(most),
-            allowed=f"at least environments, {least}",
-            because="an upper bound lies above the lower",
-            fix=f"raise {key}",
-        )
-
-    return test
-
-
-def _schedule(checks: Checks[Any], index: int, entry: WarmSchedule) -> dict[str, Any]:
-    at = f"schedules[{index}]"
-    size: dict[str, Any] = {
-        "code": "KW127",
-        "unit": "environments",
-        "because": "a schedule sets a size",
-        "args": entry,
-        "at": at,
-    }
-    least = checks.number("environments", 0, 0, 100_000, **size)
-    most = checks.number("max_environments", None, 0, 100_000, **size)
-    return {
-        "schedule_expression": checks.text(
-            f"{at}.schedule_expression",
-            entry.get("schedule_expression"),
-            SCHEDULE,
-            code="KW144",
-            allowed="'cron(minute hour day month weekday year)', 'rate(n unit)' or 'at(YYYY-MM-DDThh:mm:ss)'",
-            because="Application Auto Scaling takes no other expression",
-            fix="write it in one of these forms",
-        ),
-        "environments": least,
-        "max_environments": least
-        if most is None
-        else checks.holds(_ordered(f"{at}.max_environments"), most, least),
-        "timezone": entry.get("timezone", "UTC"),
-    }
-
-
-def _check_mode(checks: Checks[Any], args: WarmPoolArgs, mode: WarmMode) -> None:
-    if mode is WarmMode.INSTANCES:
-        if "target" in args:
-            checks.add(
-                code="KW102",
-                key="target",
-                got="a target",
-                allowed="no target with mode 'instances'",
-                because="the function refers to the pool's capacity provider, not the other way round",
-                fix="drop target and pass capacity_provider_arn to the function",
-            )
-        for key in ("subnet_ids", "security_group_ids"):
-            if not args.get(key):
-                checks.add(
-                    code="KW102",
-                    key=key,
-                    got="nothing",
-                    allowed="a value",
-                    because="managed instances run in your VPC",
-                    fix=f"set {key}",
-                )
-        subnets = args.get("subnet_ids", [])
-        if 0 < len({s if known(s) else i for i, s in enumerate(subnets)}) < 2:
-            checks.add(
-                code="KW138",
-                key="subnet_ids",
-                got="1 subnet",
-                allowed="two or more, in two availability zones",
-                because="one zone's outage would take all warm environments",
-                fix="add a subnet of another zone",
-            )
-        return
-    if "target" not in args:
-        checks.add(
-            code="KW102",
-            key="target",
-            got="nothing",
-            allowed="a target",
-            because=f"mode {mode.value!r} keeps the environments of one alias warm",
-            fix="pass function.warm_target()",
-        )
-    if mode is WarmMode.SNAPSHOT:
-        for key in ("environments", "max_environments", "schedules"):
-            if args.get(key):
-                checks.add(
-                    code="KW112",
-                    key=key,
-                    got="a size",
-                    allowed="no size with mode 'snapshot'",
-                    because=(
-                        "snapshots are restored on demand, and Lambda excludes provisioned concurrency with SnapStart"
-                    ),
-                    fix=f"drop {key}, or use mode 'provisioned' on a function without snap_start",
-                )
-
-
-def _check_target(checks: Checks[Any], target: WarmTarget, mode: WarmMode, spec: dict[str, Any]) -> None:
-    snap_start = target.get("snap_start", False)
-    if mode is WarmMode.SNAPSHOT:
-        if not snap_start:
-            checks.add(
-                code="KW112",
-                key="mode",
-                got="'snapshot'",
-                allowed="a target with snap_start",
-                because="the function takes the snapshots",
-                fix="set snap_start on the function",
-            )
-        return
-    if snap_start:
-        checks.add(
-            code="KW112",
-            key="mode",
-            got="'provisioned' with a snap_start target",
-            allowed="one of them",
-            because="Lambda excludes provisioned concurrency with SnapStart",
-            fix="use mode 'snapshot', or drop snap_start from the function",
-        )
-    if target.get("weighted", False):
-        checks.add(
-            code="KW111",
-            key="target",
-            got="an alias with alias_weights",
-            allowed="an alias of one version",
-            because="Lambda provisions an alias only while it points to a single version",
-            fix="finish the shift, then add the pool",
-        )
-
-    def published(alias: Any) -> Problem | None:
-        if isinstance(alias, str) and re.fullmatch(r"\$LATEST(?:\.PUBLISHED)?|", alias):
-            return Problem(
-                code="KW109",
-                key="target.alias",
-                got=show(alias),
-                allowed="an alias or a version",
-                because="Lambda provisions published code only, and callers of $LATEST would miss the pool",
-                fix="pass function.warm_target()",
-            )
-        return None
-
-    checks.holds(published, target.get("alias", ""))
-    if "reserved_concurrency" not in target:
-        return
-
-    def reserved(environments: Any, kept: Any) -> Problem | None:
-        if environments <= kept:
-            return None
-        return Problem(
-            code="KW110",
-            key="environments",
-            got=show(environments),
-            allowed=f"up to the function's reserved_concurrency, {kept}",
-            because="provisioned environments count against the reservation",
-            fix=f"reserve {environments}, or provision {kept}",
-        )
-
-    for key in ("environments", "max_environments"):
-        if plain(spec[key]) is not None or not known(spec[key]):
-            spec[key] = checks.holds(reserved, spec[key], target["reserved_concurrency"])

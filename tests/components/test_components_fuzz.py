@@ -111,13 +111,9 @@ def outcome(component: str, args: Any) -> str | None:
 
 
 PENDING = {
-    "EffectLedger",
     "GpuService",
     "Observability",
-    "PreprocessingFunction",
-    "RuntimeFunction",
     "ServerlessRuntime",
-    "WarmPool",
 }
 """Components that do not yet read their inputs into a Spec."""
 

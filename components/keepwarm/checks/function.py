@@ -1,36 +1,37 @@
-"""Checks on the inputs every function component shares: sizes, package, model, SnapStart, network, environment."""
+"""What every function component is made of, after its check: `FunctionSpec`, and the checks on sizes and package."""
 
-import math
-import re
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pulumi
 
 from keepwarm import limits
-from keepwarm._values import known
+from keepwarm._values import derive
 from keepwarm.checks import permit_time
+from keepwarm.checks.function_bindings import check_bindings
+from keepwarm.checks.function_network import Network, check_network
 from keepwarm.checks.grants import check_grants
 from keepwarm.checks.inputs import Checks
+from keepwarm.checks.model_fit import Room, check_model, check_pinned, numeric
 from keepwarm.checks.names import child as child_name
 from keepwarm.checks.problems import Problem, show
-from keepwarm.checks.secrets import suspicion
-from keepwarm.iam.bindings import FunctionBindings, Integrity, NetworkPath, environment
+from keepwarm.checks.variables import Variables, check_variables
+from keepwarm.iam.bindings import environment, statements
+from keepwarm.iam.grants import Statement
 
 RUNTIME = "python3.12"
+HANDLER = "handler.handler"
 TIMEOUT_S = 60
 MEMORY_MB = 1024
 EPHEMERAL_MB = 512
-WORKING_MB = 128
-DEFAULT_LOG_RETENTION_DAYS = 30
+LOG_RETENTION_DAYS = 30
 ASYNC_RETRIES = 2
 ASYNC_EVENT_AGE_S = 3600
-COMPATIBILITY_KEY = "KEEPWARM_COMPATIBILITY_KEY"
-COMPATIBILITY_BYTES = len(COMPATIBILITY_KEY) + 16
-"""What the component's own variable takes of the 4 KB."""
-MODEL_REF = r"[a-z0-9][a-z0-9._-]{0,127}(?:@sha256:[0-9a-f]{64}|:[a-z0-9][a-z0-9._-]{0,63})"
+METRIC_NAMESPACE = "Keepwarm"
 IMAGE = r"[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?@sha256:[0-9a-f]{64}"
 
 
@@ -48,52 +49,124 @@ class SideEffects(StrEnum):
     UNGUARDED = "unguarded"
 
 
-def checked(
-    checks: Checks[Any], name: str, args: Mapping[str, Any], *, raise_now: bool = True
-) -> dict[str, Any]:
-    """Every input after its check, ready to be used; raises before anything is created."""
-    managed = "capacity_provider_arn" in args
-    package = checks.exactly_one(["code", "image"])
-    spec: dict[str, Any] = {
-        "package": package,
-        "architecture": checks.choice("architecture", Architecture.X86_64, "KW141"),
-        "timeout_s": checks.number(
-            "timeout_s",
-            TIMEOUT_S,
-            limits.LAMBDA_TIMEOUT_MIN_S,
-            limits.LAMBDA_MANAGED_INSTANCES_TIMEOUT_MAX_S if managed else limits.LAMBDA_TIMEOUT_MAX_S,
-            code="KW103",
-            unit="seconds",
-            because="Lambda ends an invocation at this limit",
-        ),
-        "memory_mb": checks.number(
-            "memory_mb",
-            MEMORY_MB,
-            limits.LAMBDA_MEMORY_MIN_MB,
-            limits.LAMBDA_MANAGED_INSTANCES_MEMORY_MAX_MB if managed else limits.LAMBDA_MEMORY_MAX_MB,
-            code="KW104",
-            unit="MB",
-            because="Lambda offers no other size",
-        ),
-        "ephemeral_mb": checks.number(
-            "ephemeral_mb",
-            EPHEMERAL_MB,
-            limits.LAMBDA_EPHEMERAL_MIN_MB,
-            limits.LAMBDA_EPHEMERAL_MAX_MB,
-            code="KW105",
-            unit="MB",
-            because="Lambda offers no other size of /tmp",
-        ),
-        "reserved_concurrency": checks.number(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A function packed as an archive."""
+
+    code: pulumi.Archive
+    handler: pulumi.Input[str]
+    runtime: pulumi.Input[str]
+    layers: list[pulumi.Input[str]]
+    layer_archives: dict[str, pulumi.Archive]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """A function packed as a container image."""
+
+    uri: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManagedInstances:
+    """Lambda managed instances that a function runs on."""
+
+    capacity_provider_arn: pulumi.Input[str]
+    concurrency_per_environment: pulumi.Input[int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionSpec:
+    """Inputs of a function after their check: all that its resources are built from."""
+
+    package: Bundle | Image
+    architecture: Architecture
+    memory_mb: pulumi.Input[int]
+    timeout_s: pulumi.Input[int]
+    ephemeral_mb: pulumi.Input[int]
+    variables: Variables
+    model_ref: pulumi.Input[str]
+    """Reference of the bound model; empty without one."""
+    statements: list[Statement]
+    """Grants of the bindings, then those of the input `grants`."""
+    reserved_concurrency: pulumi.Input[int] | None
+    snap_start: bool
+    instances: ManagedInstances | None
+    alias_weights: dict[str, pulumi.Input[float]] | None
+    network: Network | None
+    failures_arn: pulumi.Input[str] | None
+    async_retries: pulumi.Input[int]
+    async_event_age_s: pulumi.Input[int]
+    log_retention_days: pulumi.Input[int]
+    kms_key_arn: pulumi.Input[str] | None
+    code_signing_config_arn: pulumi.Input[str] | None
+    side_effects: str
+    """Value of the tag that policies read: ``ledger``, or a `SideEffects`."""
+
+    def compatibility_key(self) -> pulumi.Input[str]:
+        """Digest of what a frozen environment holds: runtime, hardware shape, package, layers and model."""
+
+        def digest(*parts: Any) -> str:
+            return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:16]
+
+        bundle = self.package if isinstance(self.package, Bundle) else None
+        return derive(
+            digest,
+            self.package.uri if isinstance(self.package, Image) else self.package.runtime,
+            self.architecture.value,
+            self.memory_mb,
+            self.model_ref,
+            *(bundle.layers if bundle else []),
+        )
+
+
+def read(checks: Checks[Any], name: str) -> FunctionSpec:
+    """Check the inputs that all functions share. Refusals go to `checks`; nothing is registered."""
+    args: Mapping[str, Any] = checks.args
+    instances = _instances(checks, args)
+    package = _package(checks, args)
+    snap_start = checks.flag("snap_start", False)
+    room = _room(checks, managed=instances is not None)
+    bindings = check_bindings(checks, args)
+    if "model" in bindings:
+        bindings["model"], room = check_model(
+            checks, bindings["model"], room, prepared=snap_start or instances is not None
+        )
+    if snap_start:
+        package, room = _snap_start(checks, package, room, managed=instances is not None)
+        if "model" in bindings:
+            check_pinned(checks, bindings["model"])
+    derived = {
+        **environment(bindings),
+        **permit_time.check(checks, args, room.timeout_s),
+        "KEEPWARM_METRIC_NAMESPACE": args.get("metric_namespace", METRIC_NAMESPACE),
+    }
+    count: dict[str, Any] = {"code": "KW101", "because": "it is a count"}
+    for role in ("function", "role"):
+        child_name(checks, name, role, limits.LAMBDA_NAME_MAX_CHARS)
+    return FunctionSpec(
+        package=package,
+        architecture=checks.choice("architecture", Architecture.X86_64, "KW141"),
+        memory_mb=room.memory_mb,
+        timeout_s=room.timeout_s,
+        ephemeral_mb=room.ephemeral_mb,
+        variables=check_variables(checks, derived),
+        model_ref=bindings["model"]["ref"] if "model" in bindings else "",
+        statements=[*statements(bindings), *check_grants(checks, "grants", args.get("grants", []))],
+        reserved_concurrency=checks.number(
             "reserved_concurrency",
             None,
             0,
             limits.LAMBDA_ACCOUNT_CONCURRENCY * 1000,
-            code="KW101",
             unit="environments",
-            because="it is a count",
+            **count,
         ),
-        "async_retries": checks.number(
+        snap_start=snap_start,
+        instances=instances,
+        alias_weights=_weights(checks, args),
+        network=check_network(checks, args),
+        failures_arn=args.get("failures_arn"),
+        async_retries=checks.number(
             "async_retries",
             ASYNC_RETRIES,
             0,
@@ -102,7 +175,7 @@ def checked(
             unit="retries",
             because="Lambda retries no further",
         ),
-        "async_event_age_s": checks.number(
+        async_event_age_s=checks.number(
             "async_event_age_s",
             ASYNC_EVENT_AGE_S,
             limits.LAMBDA_ASYNC_EVENT_AGE_MIN_S,
@@ -111,69 +184,86 @@ def checked(
             unit="seconds",
             because="Lambda keeps an event no longer",
         ),
-        "log_retention_days": checks.retention("log_retention_days", DEFAULT_LOG_RETENTION_DAYS),
-        "snap_start": checks.flag("snap_start", False),
-        "side_effects": checks.choice("side_effects", SideEffects.NONE),
-        "grants": check_grants(checks, "grants", args.get("grants", [])),
-    }
-    _check_package(checks, args, spec)
-    _check_model(checks, args, spec)
-    _check_snap_start(checks, args, spec)
-    _check_network(checks, args, spec)
-    spec["variables"] = _check_environment(checks, args, permit_time.check(checks, args, spec["timeout_s"]))
-    for role in ("function", "role"):
-        child_name(checks, name, role, limits.LAMBDA_NAME_MAX_CHARS)
-    if raise_now:
-        checks.done()
-    return spec
+        log_retention_days=checks.retention("log_retention_days", LOG_RETENTION_DAYS),
+        kms_key_arn=args.get("kms_key_arn"),
+        code_signing_config_arn=args.get("code_signing_config_arn"),
+        side_effects="ledger"
+        if "ledger" in bindings
+        else checks.choice("side_effects", SideEffects.NONE).value,
+    )
 
 
-def _check_package(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
-    runtimes = ", ".join(sorted(limits.LAMBDA_RUNTIMES))
+def _room(checks: Checks[Any], *, managed: bool) -> Room:
+    return Room(
+        timeout_s=checks.number(
+            "timeout_s",
+            TIMEOUT_S,
+            limits.LAMBDA_TIMEOUT_MIN_S,
+            limits.LAMBDA_MANAGED_INSTANCES_TIMEOUT_MAX_S if managed else limits.LAMBDA_TIMEOUT_MAX_S,
+            code="KW103",
+            unit="seconds",
+            because="Lambda ends an invocation at this limit",
+        ),
+        memory_mb=checks.number(
+            "memory_mb",
+            MEMORY_MB,
+            limits.LAMBDA_MEMORY_MIN_MB,
+            limits.LAMBDA_MANAGED_INSTANCES_MEMORY_MAX_MB if managed else limits.LAMBDA_MEMORY_MAX_MB,
+            code="KW104",
+            unit="MB",
+            because="Lambda offers no other size",
+        ),
+        ephemeral_mb=checks.number(
+            "ephemeral_mb",
+            EPHEMERAL_MB,
+            limits.LAMBDA_EPHEMERAL_MIN_MB,
+            limits.LAMBDA_EPHEMERAL_MAX_MB,
+            code="KW105",
+            unit="MB",
+            because="Lambda offers no other size of /tmp",
+        ),
+    )
 
-    def supported(runtime: Any) -> Problem | None:
-        if runtime in limits.LAMBDA_RUNTIMES:
-            return None
-        return Problem(
-            code="KW141",
-            key="runtime",
-            got=show(runtime),
-            allowed=runtimes,
-            because="AWS patches no other runtime (control Lambda.2)",
-            fix="move to a supported runtime",
-        )
 
-    spec["runtime"] = checks.holds(supported, args.get("runtime", RUNTIME))
-    if "image" in args:
-        spec["image"] = checks.text(
-            "image",
-            args["image"],
-            IMAGE,
-            code="KW142",
-            allowed="'<registry>/<repository>@sha256:<64 hex>'",
-            because="a tag can point to another image tomorrow",
-            fix="use the digest the build printed",
+def _instances(checks: Checks[Any], args: Mapping[str, Any]) -> ManagedInstances | None:
+    concurrency = checks.number(
+        "concurrency_per_environment", None, 1, 1600, code="KW101", unit="requests", because="it is a count"
+    )
+    if args.get("capacity_provider_arn") is None:
+        return None
+    return ManagedInstances(
+        capacity_provider_arn=args["capacity_provider_arn"], concurrency_per_environment=concurrency
+    )
+
+
+def _weights(checks: Checks[Any], args: Mapping[str, Any]) -> dict[str, pulumi.Input[float]] | None:
+    given: Mapping[str, Any] = args.get("alias_weights") or {}
+    return {
+        version: checks.number(
+            version,
+            None,
+            0,
+            1,
+            code="KW101",
+            unit="of the traffic",
+            because="it is a share",
+            whole=False,
+            args=given,
+            at="alias_weights",
         )
-    layers = len(args.get("layers", [])) + len(args.get("layer_archives", {}))
-    if layers > limits.LAMBDA_LAYERS_MAX:
-        checks.add(
-            code="KW145",
-            key="layers",
-            got=f"{layers} layers",
-            allowed=f"up to {limits.LAMBDA_LAYERS_MAX}",
-            because="Lambda mounts no more",
-            fix="merge layers, or use an image",
-        )
-    if "image" in args and layers:
-        checks.add(
-            code="KW145",
-            key="layers",
-            got="layers and an image",
-            allowed="layers with code",
-            because="an image carries its files",
-            fix="drop them",
-        )
-    size = args.get("unzipped_bytes", 0)
+        for version in given
+    } or None
+
+
+def _package(checks: Checks[Any], args: Mapping[str, Any]) -> Bundle | Image:
+    kind = checks.exactly_one(["code", "image"])
+    runtime = checks.holds(_supported, args.get("runtime", RUNTIME))
+    layers: list[pulumi.Input[str]] = args.get("layers", [])
+    archives: dict[str, pulumi.Archive] = args.get("layer_archives", {})
+    _check_layers(checks, len(layers) + len(archives), image="image" in args)
+    size = checks.number(
+        "unzipped_bytes", 0, 0, float("inf"), code="KW145", unit="bytes", because="it is a size"
+    )
     if size > limits.LAMBDA_UNZIPPED_MAX_BYTES:
         checks.add(
             code="KW145",
@@ -183,92 +273,65 @@ def _check_package(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str,
             because="Lambda unzips no more, layers included",
             fix="move models to the ModelRegistry, or use an image",
         )
-
-
-def _check_model(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
-    if "model" not in args:
-        return
-    model = args["model"]
-    checks.text(
-        "model.ref",
-        model.get("ref"),
-        MODEL_REF,
-        code="KW133",
-        allowed="'name@sha256:<64 hex>' or 'name:channel'",
-        because="a reference must pin a manifest, itself or through a channel",
-        fix="copy the reference that 'keepwarm model list' prints",
-    )
-    if "size_mb" in model:
-        working = model.get("working_mb", WORKING_MB)
-        sealed = model.get("integrity", Integrity.FILE) == Integrity.SEALED
-
-        def fits(size: float, spare: float, room: float) -> Problem | None:
-            need = math.ceil(size + spare)
-            if need <= room:
-                return None
-            if sealed:
-                return Problem(
-                    code="KW107",
-                    key="memory_mb",
-                    got=f"{room:g} MB",
-                    allowed=f"at least {need:g} MB",
-                    because=(
-                        f"integrity 'sealed' holds the model's {size:.0f} MB in memory beside {spare:g} MB of"
-                        " working set"
-                    ),
-                    fix=f"set memory_mb to {need:g}, or integrity to 'file'",
-                )
-            return Problem(
-                code="KW106",
-                key="ephemeral_mb",
-                got=f"{room:g} MB",
-                allowed=f"at least {need:g} MB",
-                because=f"the model needs {size:.0f} MB on disk beside {spare:g} MB of working set",
-                fix=f"set ephemeral_mb to {need:g}"
-                if need <= limits.LAMBDA_EPHEMERAL_MAX_MB
-                else "serve the model from a GpuService",
-            )
-
-        room = "memory_mb" if sealed else "ephemeral_mb"
-        spec[room] = _guard(
-            checks, lambda value, size, spare: fits(size, spare, value), spec[room], model["size_mb"], working
+    if kind == "image":
+        uri = checks.text(
+            "image",
+            args["image"],
+            IMAGE,
+            code="KW142",
+            allowed="'<registry>/<repository>@sha256:<64 hex>'",
+            because="a tag can point to another image tomorrow",
+            fix="use the digest the build printed",
         )
-    if "load_s" in model:
-        provisioned = spec["snap_start"] or "capacity_provider_arn" in args
-
-        def in_time(timeout: float, load: float) -> Problem | None:
-            allowed = max(limits.LAMBDA_PROVISIONED_INIT_MIN_S, timeout)
-            if load <= allowed:
-                return None
-            return Problem(
-                code="KW108",
-                key="model.load_s",
-                got=f"{load:g} s for fetch, verify and load",
-                allowed=f"up to {allowed:g} s",
-                because="the init phase of a warm or snapshotted environment ends there"
-                + ("" if provisioned else ", and an on-demand one after 10 s"),
-                fix="raise timeout_s, load less, or serve the model from a GpuService",
-            )
-
-        spec["timeout_s"] = _guard(checks, in_time, spec["timeout_s"], model["load_s"])
+        return Image(uri=uri)
+    return Bundle(
+        # Without a bundle the component was refused above, and nothing is built from this.
+        code=args.get("code") or pulumi.AssetArchive({}),
+        handler=args.get("handler", HANDLER),
+        runtime=runtime,
+        layers=layers,
+        layer_archives=archives,
+    )
 
 
-def _guard(checks: Checks[Any], test: Any, value: Any, *others: Any) -> Any:
-    """`Checks.holds` that leaves values alone which another check has refused already."""
+def _supported(runtime: Any) -> Problem | None:
+    if isinstance(runtime, str) and runtime in limits.LAMBDA_RUNTIMES:
+        return None
+    return Problem(
+        code="KW141",
+        key="runtime",
+        got=show(runtime),
+        allowed=", ".join(sorted(limits.LAMBDA_RUNTIMES)),
+        because="AWS patches no other runtime (control Lambda.2)",
+        fix="move to a supported runtime",
+    )
 
-    def numbers_only(*values: Any) -> Problem | None:
-        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-            return None
-        result: Problem | None = test(*values)
-        return result
 
-    return checks.holds(numbers_only, value, *others)
+def _check_layers(checks: Checks[Any], count: int, *, image: bool) -> None:
+    if count > limits.LAMBDA_LAYERS_MAX:
+        checks.add(
+            code="KW145",
+            key="layers",
+            got=f"{count} layers",
+            allowed=f"up to {limits.LAMBDA_LAYERS_MAX}",
+            because="Lambda mounts no more",
+            fix="merge layers, or use an image",
+        )
+    if image and count:
+        checks.add(
+            code="KW145",
+            key="layers",
+            got="layers and an image",
+            allowed="layers with code",
+            because="an image carries its files",
+            fix="drop them",
+        )
 
 
-def _check_snap_start(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
-    if not spec["snap_start"]:
-        return
-    if "image" in args:
+def _snap_start(
+    checks: Checks[Any], package: Bundle | Image, room: Room, *, managed: bool
+) -> tuple[Bundle | Image, Room]:
+    if isinstance(package, Image):
         checks.add(
             code="KW113",
             key="snap_start",
@@ -277,34 +340,15 @@ def _check_snap_start(checks: Checks[Any], args: Mapping[str, Any], spec: dict[s
             because="SnapStart takes no container images",
             fix="use code, or drop snap_start",
         )
-
-    def runtime(given: Any) -> Problem | None:
-        if given in limits.SNAPSTART_RUNTIMES or given not in limits.LAMBDA_RUNTIMES:
-            return None
-        return Problem(
-            code="KW113",
-            key="runtime",
-            got=show(given),
-            allowed=", ".join(sorted(limits.SNAPSTART_RUNTIMES)),
-            because="SnapStart supports no other runtime",
-            fix="move to one of them, or drop snap_start",
+    else:
+        package = Bundle(
+            code=package.code,
+            handler=package.handler,
+            runtime=checks.holds(_snapshotted, package.runtime),
+            layers=package.layers,
+            layer_archives=package.layer_archives,
         )
-
-    def disk(given: Any) -> Problem | None:
-        if given <= limits.SNAPSTART_EPHEMERAL_MAX_MB:
-            return None
-        return Problem(
-            code="KW113",
-            key="ephemeral_mb",
-            got=f"{given:g} MB",
-            allowed=f"{limits.SNAPSTART_EPHEMERAL_MAX_MB} MB",
-            because="SnapStart excludes larger ephemeral storage",
-            fix="use provisioned concurrency instead of snap_start",
-        )
-
-    spec["runtime"] = checks.holds(runtime, spec["runtime"])
-    spec["ephemeral_mb"] = _guard(checks, disk, spec["ephemeral_mb"])
-    if "capacity_provider_arn" in args:
+    if managed:
         checks.add(
             code="KW113",
             key="snap_start",
@@ -313,134 +357,34 @@ def _check_snap_start(checks: Checks[Any], args: Mapping[str, Any], spec: dict[s
             because="managed instances take no snapshots",
             fix="drop snap_start",
         )
-
-    def pinned(ref: Any) -> Problem | None:
-        if not isinstance(ref, str) or "@sha256:" in ref:
-            return None
-        return Problem(
-            code="KW133",
-            key="model.ref",
-            got=show(ref),
-            allowed="'name@sha256:<64 hex>'",
-            because="a snapshot keeps the model it was taken with, whatever the channel says later",
-            fix="pin the manifest digest",
-        )
-
-    if "model" in args:
-        checks.holds(pinned, args["model"].get("ref"))
+    return package, Room(
+        memory_mb=room.memory_mb,
+        ephemeral_mb=checks.holds(numeric(_snapshot_disk), room.ephemeral_mb),
+        timeout_s=room.timeout_s,
+    )
 
 
-def _check_network(checks: Checks[Any], args: Mapping[str, Any], spec: dict[str, Any]) -> None:
-    subnets = args.get("subnet_ids")
-    if subnets is None:
-        if args.get("security_group_ids"):
-            checks.add(
-                code="KW102",
-                key="subnet_ids",
-                got="nothing",
-                allowed="subnets",
-                because="security groups need a VPC",
-                fix="set subnet_ids",
-            )
-        return
-
-    def spread(given: Any) -> Problem | None:
-        distinct = {subnet if known(subnet) else index for index, subnet in enumerate(given)}
-        if len(distinct) >= 2:
-            return None
-        return Problem(
-            code="KW138",
-            key="subnet_ids",
-            got=f"{len(distinct)} subnet",
-            allowed="two or more, in two availability zones",
-            because="one zone's outage would stop the function (control Lambda.5)",
-            fix="add a subnet of another zone",
-        )
-
-    spec["subnet_ids"] = checks.holds(spread, subnets)
-    check_path(checks, args)
-    if not args.get("security_group_ids"):
-        checks.add(
-            code="KW102",
-            key="security_group_ids",
-            got="nothing",
-            allowed="security groups",
-            because="Lambda attaches no interface without one",
-            fix="set security_group_ids",
-        )
-
-
-def check_path(checks: Checks[Any], args: Mapping[str, Any]) -> None:
-    """Warn when nothing says how AWS services are reached: inside such a VPC a download hangs, it does not fail."""
-    if args.get("network_path") is None:
-        checks.advise(
-            code="KW154",
-            key="network_path",
-            got="nothing",
-            allowed="'endpoints' or 'nat'",
-            because="without endpoints or a NAT gateway a model download hangs until the timeout",
-            fix="add PrivateEndpoints or a NAT gateway to the VPC and say which",
-        )
-    else:
-        checks.choice("network_path", NetworkPath.ENDPOINTS)
-
-
-def _check_environment(
-    checks: Checks[Any], args: Mapping[str, Any], derived: Mapping[str, pulumi.Input[str]]
-) -> dict[str, pulumi.Input[str]]:
-    variables = {**environment(cast(FunctionBindings, args)), **derived}
-    variables["KEEPWARM_METRIC_NAMESPACE"] = args.get("metric_namespace", "Keepwarm")
-    for key, value in args.get("environment", {}).items():
-        if key in limits.LAMBDA_ENV_RESERVED or re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key) is None:
-            checks.add(
-                code="KW136",
-                key=f"environment.{key}",
-                got="that name",
-                allowed="letters, digits and underscores, none of Lambda's own names",
-                because="Lambda refuses it",
-                fix="choose another name",
-            )
-        hidden = value.is_secret() if isinstance(value, pulumi.Output) else False
-        variables[key] = checks.holds(partial(_secret, key), value, hidden)
-
-    def small(*values: Any) -> Problem | None:
-        size = COMPATIBILITY_BYTES + sum(
-            len(k.encode()) + len(str(v).encode()) for k, v in zip(variables, values, strict=True)
-        )
-        if size <= limits.LAMBDA_ENV_MAX_BYTES:
-            return None
-        return Problem(
-            code="KW136",
-            key="environment",
-            got=f"{size} bytes",
-            allowed=f"up to {limits.LAMBDA_ENV_MAX_BYTES} bytes",
-            because="Lambda takes no more, names and values together",
-            fix="move settings into an object the function reads",
-        )
-
-    first = next(iter(variables))
-    variables[first] = checks.holds(small, *variables.values())
-    return variables
-
-
-def _secret(key: str, value: Any, hidden: bool) -> Problem | None:
-    if not isinstance(value, str):
-        return Problem(
-            code="KW101",
-            key=f"environment.{key}",
-            got=show(value),
-            allowed="text",
-            because="variables are text",
-            fix="turn it into text",
-        )
-    reason = "it is marked as a secret" if hidden else suspicion(key, value)
-    if reason is None:
+def _snapshotted(runtime: Any) -> Problem | None:
+    if runtime in limits.SNAPSTART_RUNTIMES or runtime not in limits.LAMBDA_RUNTIMES:
         return None
     return Problem(
-        code="KW135",
-        key=f"environment.{key}",
-        got=f"{len(value)} characters that are not shown",
-        allowed="settings and references",
-        because=f"{reason}, and everyone who may describe the function could read it",
-        fix="put it into Secrets Manager, grant read_secret and pass its ARN",
+        code="KW113",
+        key="runtime",
+        got=show(runtime),
+        allowed=", ".join(sorted(limits.SNAPSTART_RUNTIMES)),
+        because="SnapStart supports no other runtime",
+        fix="move to one of them, or drop snap_start",
+    )
+
+
+def _snapshot_disk(given: float) -> Problem | None:
+    if given <= limits.SNAPSTART_EPHEMERAL_MAX_MB:
+        return None
+    return Problem(
+        code="KW113",
+        key="ephemeral_mb",
+        got=f"{given:g} MB",
+        allowed=f"{limits.SNAPSTART_EPHEMERAL_MAX_MB} MB",
+        because="SnapStart excludes larger ephemeral storage",
+        fix="use provisioned concurrency instead of snap_start",
     )

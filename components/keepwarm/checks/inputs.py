@@ -45,7 +45,7 @@ class Checks(Generic[A]):
         self._problems: list[Problem] = []
         self._lines: list[str] = []
         self._ill_formed: dict[str, int] = {}
-        self._given = shape.read(args, declared, self._wrong_shape)
+        self._given = shape.read(args, declared, _Shapes(self))
         self.args = cast(A, self._given)
         if not isinstance(name, str) or not name:
             self.add(
@@ -57,7 +57,8 @@ class Checks(Generic[A]):
                 fix="pass the name as the first argument",
             )
 
-    def _wrong_shape(self, problem: Problem) -> None:
+    def ill_formed(self, problem: Problem) -> None:
+        """Record the refusal of an input for its form; what is ill formed takes part in no other check."""
         if problem.code != "KW100":
             self._ill_formed[problem.key] = len(self._problems)
         self._problems.append(problem)
@@ -279,6 +280,19 @@ class Checks(Generic[A]):
 
         days = self._given.get(key)
         return self.holds(test, default if days is None else days)
+
+
+class _Shapes:
+    """Takes what reading the inputs by their shape refuses."""
+
+    def __init__(self, checks: Checks[Any]) -> None:
+        self._checks = checks
+
+    def __call__(self, problem: Problem) -> None:
+        self._checks.ill_formed(problem)
+
+    def late(self, problem: Problem) -> Exception:
+        return InvalidArgs(problem.line(self._checks.where))
 
 
 def _range(low: float, high: float, unit: str, whole: bool) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 from keepwarm import _gpu_size, limits
 from keepwarm._values import known, plain
-from keepwarm.checks.function import MODEL_REF, Architecture, check_path
+from keepwarm.checks.function import Architecture
+from keepwarm.checks.function_network import check_path
 from keepwarm.checks.grants import check_grants
 from keepwarm.checks.inputs import Checks
+from keepwarm.checks.model_fit import MODEL_REF
 from keepwarm.checks.problems import Problem, show
 from keepwarm.checks.secrets import suspicion
 

@@ -10,16 +10,25 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Protocol, get_args, get_origin, get_type_hints, is_typeddict
 
 import pulumi
 
 from keepwarm._values import known
 from keepwarm.checks.problems import Problem, show
 
-Refuse = Callable[[Problem], None]
+
+class Refuse(Protocol):
+    """Where refusals go."""
+
+    def __call__(self, problem: Problem) -> None:
+        """Take a refusal of a value that is known now."""
+
+    def late(self, problem: Problem) -> Exception:
+        """The exception that refuses a value once it resolves."""
+
 
 _DROPPED = object()
 """Stands for a value that was refused."""
@@ -78,7 +87,9 @@ def _value(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
     hint, later = _plain(hint)
     if not known(value):
         if later:
-            return value
+            # A part of a binding becomes a part of ARNs and variables, where text is needed; an input of its own goes
+            # to a resource, which says so itself.
+            return _late_text(value, refuse, at) if hint is str and "." in at else value
         refuse(
             Problem(
                 code="KW101",
@@ -107,6 +118,24 @@ def _value(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
     return int(value) if hint is int and isinstance(value, float) and value.is_integer() else value
 
 
+def _late_text(value: Any, refuse: Refuse, at: str) -> Any:
+    """`value`, refused when it resolves to something other than text; each `Output` is waited for once."""
+    if not isinstance(value, pulumi.Output):
+        return value
+
+    def text(resolved: Any) -> Any:
+        if isinstance(resolved, str):
+            return resolved
+        raise refuse.late(_wrong(at, resolved, _words(str)))
+
+    # Kept on the `Output`, so that both end together; it would look an attribute up in its future value.
+    guarded = vars(value).get("_keepwarm_text")
+    if guarded is None:
+        guarded = vars(value)["_keepwarm_text"] = value.apply(text)
+        vars(guarded)["_keepwarm_text"] = guarded
+    return guarded
+
+
 class _Counting:
     """Passes refusals on and counts those that leave a hole; an unknown name leaves none."""
 
@@ -117,6 +146,9 @@ class _Counting:
     def __call__(self, problem: Problem) -> None:
         self.count += problem.code != "KW100"
         self._refuse(problem)
+
+    def late(self, problem: Problem) -> Exception:
+        return self._refuse.late(problem)
 
 
 def _plain(hint: Any) -> tuple[Any, bool]:

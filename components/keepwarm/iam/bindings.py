@@ -219,12 +219,12 @@ def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
         env["KEEPWARM_MODEL_BUCKET"] = bindings["model"]["bucket"]
         env["KEEPWARM_MODEL_REF"] = bindings["model"]["ref"]
         if bindings["model"].get("trusted_signer_arns"):
-            env["KEEPWARM_TRUSTED_SIGNERS"] = pulumi.Output.all(
-                *bindings["model"]["trusted_signer_arns"]
-            ).apply(",".join)
+            env["KEEPWARM_TRUSTED_SIGNERS"] = derive(
+                lambda *keys: ",".join(keys), *bindings["model"]["trusted_signer_arns"]
+            )
         if "size_mb" in bindings["model"]:
-            env["KEEPWARM_MODEL_BYTES"] = pulumi.Output.from_input(bindings["model"]["size_mb"]).apply(
-                lambda size: str(round(size * 1_048_576))
+            env["KEEPWARM_MODEL_BYTES"] = derive(
+                lambda size: str(round(size * 1_048_576)), bindings["model"]["size_mb"]
             )
     if "ledger" in bindings:
         env["KEEPWARM_LEDGER_TABLE"] = bindings["ledger"]["table"]
@@ -237,18 +237,16 @@ def environment(bindings: FunctionBindings) -> dict[str, pulumi.Input[str]]:
         admission = bindings["admission"]
         env["KEEPWARM_ADMISSION_TABLE"] = admission["table"]
         env["KEEPWARM_ADMISSION_POOL"] = admission["pool"]
-        env["KEEPWARM_ADMISSION_PERMITS"] = pulumi.Output.from_input(admission["permits"]).apply(
-            lambda permits: str(int(permits))
-        )
+        env["KEEPWARM_ADMISSION_PERMITS"] = derive(lambda permits: str(int(permits)), admission["permits"])
     if "service" in bindings:
         env["KEEPWARM_SERVICE_NAMESPACE"] = bindings["service"]["namespace"]
         env["KEEPWARM_SERVICE_NAME"] = bindings["service"]["name"]
     if "workflow" in bindings:
         env["KEEPWARM_WORKFLOW_ARN"] = bindings["workflow"]["arn"]
         if "deadline_s" in bindings["workflow"]:
-            env["KEEPWARM_DOCUMENT_DEADLINE_S"] = pulumi.Output.from_input(
-                bindings["workflow"]["deadline_s"]
-            ).apply(lambda seconds: str(min(int(seconds), DEADLINE_MAX_S)))
+            env["KEEPWARM_DOCUMENT_DEADLINE_S"] = derive(
+                lambda seconds: str(min(int(seconds), DEADLINE_MAX_S)), bindings["workflow"]["deadline_s"]
+            )
     if "results" in bindings:
         env["KEEPWARM_RESULTS_BUCKET"] = bindings["results"]["bucket"]
     if "dead_letters" in bindings:
