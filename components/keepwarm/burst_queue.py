@@ -141,6 +141,7 @@ class BurstQueueSpec:
             "batch_size": self.batch_size,
             "batch_window_s": self.batch_window_s,
             "max_concurrency": self.max_concurrency,
+            "retention_s": self.retention_s,
             "ordered": self.ordered,
         }
         if self.kms_key_arn is not None:

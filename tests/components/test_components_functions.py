@@ -10,6 +10,11 @@ import pulumi
 import pytest
 
 import keepwarm as kw
+from keepwarm.checks.problems import Report, Where
+from keepwarm.errors import InvalidArgs
+from keepwarm.preprocessing_function import PreprocessingFunctionSpec
+from keepwarm.runtime_function import RuntimeFunctionSpec
+from keepwarm.warm_pool import WarmPoolSpec
 from tests.support.deployed import deploy, refusal
 from tests.support.samples import IMAGE, MODEL, QUEUE, TARGET, code
 
@@ -647,3 +652,58 @@ def test_given_a_late_size_beyond_the_reservation_when_resolved_then_the_words_a
     args: Any = REFUSED_POOLS[1][0]
     late = pulumi.Output.from_input(3)
     assert refusal(pool(**{**args, "environments": late})) == REFUSED_POOLS[1][1]
+
+
+# --- Specs
+
+
+def test_given_a_function_spec_when_planned_then_the_target_has_the_real_numbers() -> None:
+    spec = RuntimeFunctionSpec.of("f", {"code": code(), "reserved_concurrency": 5})
+    assert spec.planned("f") == {
+        "function_name": "f-function-0000000",
+        "alias": "live",
+        "compatibility_key": spec.compatibility_key(),
+        "snap_start": False,
+        "weighted": False,
+        "reserved_concurrency": 5,
+    }
+    assert spec.planned_arn("f") == ("arn:aws:lambda:us-east-1:123456789012:function:f-function-0000000:live")
+
+
+def test_given_one_report_when_parts_are_refused_then_their_lines_come_together() -> None:
+    report, where = Report(), Where("stacks/Pulumi.prod.yaml", "keepwarm")
+    consumer_args: Any = {"code": code(), "queue": QUEUE, "timeout_s": 61}
+    PreprocessingFunctionSpec.of("f", consumer_args, where=where.inside("functions"), report=report)
+    WarmPoolSpec.of(
+        "w", {"target": TARGET, "environments": 0}, where=where.inside("warm_pool"), report=report
+    )
+    with pytest.raises(InvalidArgs) as refused:
+        report.done()
+    assert [line.split(": got")[0] for line in str(refused.value).splitlines()] == [
+        "KW115 stacks/Pulumi.prod.yaml keepwarm.functions.timeout_s",
+        "KW127 stacks/Pulumi.prod.yaml keepwarm.warm_pool.environments",
+    ]
+
+
+def test_given_a_model_of_unknown_size_when_bound_then_it_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warned.append)
+    later = {"bucket": "models", "bucket_arn": "arn:aws:s3:::models", "ref": "published-later:live"}
+    made = deploy(function(model=later)).one(FUNCTION, "f-function")
+    assert made["environment"]["variables"]["KEEPWARM_MODEL_REF"] == "published-later:live"
+    assert "KEEPWARM_MODEL_BYTES" not in made["environment"]["variables"]
+    assert warned == [
+        "KW106 RuntimeFunction 'f' model.size_mb: got nothing; allowed the size of the model's files; because whether "
+        "the model fits ephemeral_mb can't be checked, as for a model published after this deployment; fix: set "
+        "size_mb in the binding, or see that ephemeral_mb holds the largest version you publish"
+    ]
+
+
+def test_given_a_part_of_a_binding_that_is_no_text_when_it_resolves_then_it_is_refused() -> None:
+    results = {"bucket": "b", "bucket_arn": pulumi.Output.from_input(7)}
+    assert refusal(function(results=results)) == (
+        "KW101 RuntimeFunction 'f' results.bucket_arn: got 7; allowed text; because no other form of value means "
+        "anything here; fix: pass text"
+    )

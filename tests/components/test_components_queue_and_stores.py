@@ -18,6 +18,7 @@ from keepwarm import limits
 from keepwarm.admission import AdmissionSpec
 from keepwarm.burst_queue import BurstQueueSpec
 from keepwarm.checks import queue
+from keepwarm.effect_ledger import EffectLedgerSpec
 from keepwarm.model_registry import ModelRegistrySpec
 from keepwarm_runtime.settings import Settings
 from tests.support.deployed import deploy, refusal
@@ -244,6 +245,7 @@ def test_given_a_plan_then_the_binding_has_the_real_numbers() -> None:
         "batch_size": 7,
         "batch_window_s": 0,
         "max_concurrency": 10,
+        "retention_s": 3600,
         "ordered": True,
     }
 
@@ -584,10 +586,36 @@ def test_given_late_redeliveries_when_records_end_before_them_then_the_ledger_is
     for late in (week, pulumi.Output.from_input(week)):
         inputs: Any = {"retention_days": 7, "redelivery_s": late}
         assert refusal(partial(kw.EffectLedger, "e", inputs)) == (
-            "KW122 EffectLedger 'e' retention_days: got 7 days; allowed more than redelivery_s, 604800 s; because an "
+            "KW122 EffectLedger 'e' retention_days: got 7 days; allowed more than redelivery_s, 604,800 s; because an "
             "event delivered again on day 7.0 would run its effect a second time; fix: set retention_days to 8 "
             "or more"
         )
+
+
+def test_given_a_queue_when_records_end_before_its_last_redrive_then_the_ledger_is_refused() -> None:
+    def stack(**inputs: Any) -> None:
+        queue = kw.BurstQueue("q", {"retention_s": 7 * 86_400})
+        kw.EffectLedger("e", {"queue": queue.binding(), **inputs})  # type: ignore[typeddict-item]
+
+    assert refusal(lambda: stack(retention_days=21)) == (
+        "KW122 EffectLedger 'e' retention_days: got 21 days; allowed more than redelivery_s, 1,814,400 s; because an "
+        "event delivered again on day 21.0 would run its effect a second time; fix: set retention_days to 22 or more"
+    )
+    deploy(lambda: stack(retention_days=22))
+    deploy(lambda: stack(retention_days=7, redelivery_s=6 * 86_400))
+
+
+def test_given_a_ledger_spec_when_planned_then_the_binding_has_the_real_numbers() -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/k"
+    spec = EffectLedgerSpec.of("effects", {"retention_days": 20, "kms_key_arn": key})
+    assert spec.planned("effects") == {
+        "table": "effects-records-0000000",
+        "table_arn": "arn:aws:dynamodb:us-east-1:123456789012:table/effects-records-0000000",
+        "bucket": "effects-claims-0000000",
+        "bucket_arn": "arn:aws:s3:::effects-claims-0000000",
+        "retention_s": 20 * 86_400,
+        "kms_key_arn": key,
+    }
 
 
 def test_given_pools_when_bound_then_the_permits_travel_with_the_table() -> None:

@@ -121,7 +121,9 @@ PROGRAMS: dict[str, Callable[[], object]] = {
     ),
     "DataBucket": lambda: kw.DataBucket("results", {"expire_days": 30, "access_log_bucket": "logs"}),
     "DurableWorkflow": lambda: kw.DurableWorkflow("documents", {"functions": steps(), "dead_letters": QUEUE}),
-    "EffectLedger": lambda: kw.EffectLedger("effects", {"redelivery_s": 3600}),
+    "EffectLedger": lambda: kw.EffectLedger(
+        "effects", {"redelivery_s": 3600, "queue": {**QUEUE, "retention_s": 3600}}
+    ),
     "GpuService": lambda: kw.GpuService(
         "reader", {"image": IMAGE, "model": MODEL, "max_tasks": 4, "warm_instances": 1, "duty_cycle": 0.1}
     ),

@@ -9,6 +9,9 @@ from keepwarm.iam.bindings import FunctionBindings
 
 DEADLINE_MAX_S = 31_536_000
 """A standard workflow runs for a year at most."""
+LEDGER_RETENTION_MIN_S = 60
+LEDGER_RETENTION_MAX_S = 36_500 * 86_400
+"""Bounds of the runtime's setting ``KEEPWARM_LEDGER_RETENTION_S``."""
 
 
 def check_bindings(checks: Checks[Any], args: Mapping[str, Any]) -> FunctionBindings:
@@ -42,4 +45,18 @@ def check_bindings(checks: Checks[Any], args: Mapping[str, Any]) -> FunctionBind
             at="workflow",
         )
         bound["workflow"] = {**bound["workflow"], "deadline_s": deadline}
+    if "ledger" in bound and bound["ledger"].get("retention_s") is not None:
+        kept = checks.number(
+            "retention_s",
+            None,
+            LEDGER_RETENTION_MIN_S,
+            LEDGER_RETENTION_MAX_S,
+            code="KW122",
+            unit="seconds",
+            because="the runtime keeps a record no shorter and no longer",
+            whole=False,
+            args=bound["ledger"],
+            at="ledger",
+        )
+        bound["ledger"] = {**bound["ledger"], "retention_s": kept}
     return cast(FunctionBindings, bound)

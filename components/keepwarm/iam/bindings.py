@@ -130,6 +130,8 @@ class QueueBinding(TypedDict):
     """Longest time to gather a batch, in seconds."""
     max_concurrency: pulumi.Input[int]
     """Most concurrent invocations the event source makes."""
+    retention_s: NotRequired[pulumi.Input[int]]
+    """Seconds the queue keeps a message. Default: not known."""
     ordered: NotRequired[bool]
     """Whether it is a FIFO queue. Default: false."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
