@@ -338,6 +338,16 @@ ADMISSION_PERMITS_MAX: Final = DYNAMODB_BATCH_READ_MAX_ITEMS
 """Permits of one pool: a holder looks for a free one with one BatchGetItem."""
 
 
+SERVICE_BACKLOG_PER_TASK: Final = 30
+"""Requests per signal period that one task takes, where nothing else is said."""
+SERVICE_IDLE_MINUTES: Final = 10
+"""Minutes without backlog after which a service goes back to its least tasks, where nothing else is said."""
+
+
+GPU_INSTANCE_START_S: Final = 150
+"""EC2 launch, registration with ECS and start of the container on a GPU instance. Assumed."""
+
+
 def task_queue(concurrency_per_task: int) -> int:
     """Requests that wait in one task beside those it serves; past them it answers 429 with Retry-After."""
     return 2 * concurrency_per_task

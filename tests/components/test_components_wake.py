@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 import keepwarm as kw
-from keepwarm.checks import wake
-from keepwarm_planner.answers import platforms
 from tests.support.deployed import DEFAULT_VPC, deploy, refusal
 from tests.support.samples import IMAGE, steps
 
@@ -46,7 +44,3 @@ def test_given_a_sleeping_service_when_the_deadline_is_short_then_the_workflow_r
     assert refusal(early).startswith(
         "KW156 DurableWorkflow 'd' deadline_s: got 900 s; allowed more than 1230 s; "
     )
-
-
-def test_given_the_planner_when_it_assumes_an_instance_start_then_it_is_the_same() -> None:
-    assert platforms.INSTANCE_START_S == wake.INSTANCE_START_S

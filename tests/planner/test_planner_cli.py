@@ -317,3 +317,18 @@ def test_given_the_command_when_imported_then_nothing_heavy_comes_along() -> Non
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_given_defaults_of_the_command_line_then_they_are_the_planners() -> None:
+    """Help is shown without importing the planner, so the command line has copies."""
+    from keepwarm_cli.plan import breakeven as asked
+    from keepwarm_cli.plan import budget, simulate, size
+    from keepwarm_planner import assumed, cost
+    from keepwarm_planner.answers import breakeven
+    from keepwarm_planner.model.design import MEMORY_MB
+
+    assert asked.COLD_S == breakeven.COLD_S
+    assert asked.IDLE_S == breakeven.IDLE_S
+    assert simulate.IDLE_TIMEOUT_S == assumed.IDLE_TIMEOUT_S
+    assert size.MEMORY_MB == budget.MEMORY_MB == MEMORY_MB
+    assert size.EPHEMERAL_MB == cost.FREE_EPHEMERAL_MB

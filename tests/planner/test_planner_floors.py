@@ -1,4 +1,4 @@
-"""Imports inside the planner go one way: errors, files, prices, cost, kernel, traffic, model, answers.
+"""Imports inside the planner go one way: errors, files, assumptions, prices, cost, kernel, traffic, model, answers.
 
 Reads the source, imports for type checking included; an import hidden in a string would escape it.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "planner"
-FLOORS = ("errors", "yaml_file", "prices", "cost", "kernel", "traffic", "model", "answers")
+FLOORS = ("errors", "yaml_file", "assumed", "prices", "cost", "kernel", "traffic", "model", "answers")
 """Ground first: a floor may import itself and those before it."""
 
 

@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 COLD_S = {Kind.SERVICE: 180.0, Kind.FUNCTION: 2.0}
-IDLE_S = {Kind.SERVICE: 900.0, Kind.FUNCTION: 600.0}
+IDLE_S = {Kind.SERVICE: 600.0, Kind.FUNCTION: 600.0}
 
 
 def _each(seconds: dict[Kind, float]) -> str:

@@ -19,8 +19,6 @@ INSTANCE_TYPES = ("g6.xlarge",)
 CPU_UNITS = 1024
 MEMORY_MB = 2048
 MAX_TASKS = 1
-BACKLOG_PER_TASK = 30
-IDLE_MINUTES = 10
 SIGNAL_PERIOD_S = 60
 DRAIN_S = 60
 START_S = 300
@@ -66,10 +64,22 @@ def checked(checks: Checks[Any], args: Mapping[str, Any]) -> dict[str, Any]:
             "concurrency_per_task", 1, 1, 1000, "KW150", "requests", "it is a count"
         ),
         "backlog_per_task": whole(
-            "backlog_per_task", BACKLOG_PER_TASK, 1, 1_000_000, "KW146", "requests", "it is a count"
+            "backlog_per_task",
+            limits.SERVICE_BACKLOG_PER_TASK,
+            1,
+            1_000_000,
+            "KW146",
+            "requests",
+            "it is a count",
         ),
         "idle_minutes": whole(
-            "idle_minutes", IDLE_MINUTES, 1, 1440, "KW146", "minutes", "an alarm looks back a day"
+            "idle_minutes",
+            limits.SERVICE_IDLE_MINUTES,
+            1,
+            1440,
+            "KW146",
+            "minutes",
+            "an alarm looks back a day",
         ),
         "signal_period_s": whole(
             "signal_period_s", SIGNAL_PERIOD_S, 10, 3600, "KW146", "seconds", "it is an alarm"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pulumi
 
+from keepwarm import limits
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.problems import Problem
 
@@ -15,8 +16,6 @@ METRIC_DELAY_S = 60
 RESERVATION_PERIOD_S = 60
 """Until the capacity provider asks for an instance: its reservation metric comes once a minute
 (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cluster-auto-scaling.html)."""
-INSTANCE_START_S = 150
-"""EC2 launch, registration with ECS and start of the container on a GPU instance. Assumed, as in the planner."""
 WARM_INSTANCE_START_S = 60
 """The same for a stopped instance of a warm pool, which is initialised already. Assumed."""
 IMAGE_PULL_S = 120
@@ -28,7 +27,7 @@ FARGATE_START_S = 60
 
 def instance_wake_s(signal_period_s: float, start_s: float, *, warm_instances: bool = False) -> float:
     """Seconds from the first demand to the first answer where an instance has to come first."""
-    launch_s = WARM_INSTANCE_START_S if warm_instances else INSTANCE_START_S + IMAGE_PULL_S
+    launch_s = WARM_INSTANCE_START_S if warm_instances else limits.GPU_INSTANCE_START_S + IMAGE_PULL_S
     return signal_period_s + METRIC_DELAY_S + RESERVATION_PERIOD_S + launch_s + start_s
 
 

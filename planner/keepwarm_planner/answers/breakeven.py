@@ -18,11 +18,15 @@ from math import exp, inf, isfinite
 from keepwarm import limits
 from keepwarm_planner import cost
 from keepwarm_planner.answers.explain import Figure
+from keepwarm_planner.assumed import FUNCTION_COLD_S, IDLE_TIMEOUT_S, SERVICE_IDLE_S, SERVICE_WAKE_S
 from keepwarm_planner.cost import MONTH_S, Architecture, FunctionSize, FunctionUse
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.prices import Prices
 
 POINTS = 101
+COLD_S = {"service": SERVICE_WAKE_S, "function": FUNCTION_COLD_S}
+IDLE_S = {"service": SERVICE_IDLE_S, "function": IDLE_TIMEOUT_S}
+"""Cold start and idle time of each kind of comparison, when nothing better is known; seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +37,15 @@ class Comparison:
     """`function` or `service`."""
     service_s: float = 1.0
     """Mean time of a request."""
-    cold_s: float = 30.0
+    cold_s: float = SERVICE_WAKE_S
     """Mean time of a cold start: paid for and waited for."""
-    idle_s: float = 900.0
+    idle_s: float = SERVICE_IDLE_S
     """Idle seconds before the side that sleeps is released."""
     session_s: float = 3600.0
     """Length of a stretch of work (`service` only)."""
     cold_cost: float = 0.0
     """USD per request that met a cold start."""
-    memory_mb: int = 1769
+    memory_mb: int = limits.LAMBDA_MB_PER_VCPU
     architecture: Architecture = Architecture.X86_64
     """Of the function."""
     instance_type: str = "g4dn.xlarge"

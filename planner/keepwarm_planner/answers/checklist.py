@@ -12,7 +12,7 @@ from typing import Any
 
 from keepwarm import limits
 from keepwarm_planner import cost
-from keepwarm_planner.answers.breakeven import Comparison, breakeven
+from keepwarm_planner.answers.breakeven import COLD_S, IDLE_S, Comparison, breakeven
 from keepwarm_planner.answers.budget import estimate
 from keepwarm_planner.answers.calibration import Calibration
 from keepwarm_planner.answers.cold_path import ColdPath
@@ -268,8 +268,8 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
         Comparison(
             "function",
             service_s=facts.service_s,
-            cold_s=2.0,
-            idle_s=600.0,
+            cold_s=COLD_S["function"],
+            idle_s=IDLE_S["function"],
             memory_mb=memory,
             architecture=architecture,
         ),
@@ -295,7 +295,7 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
     if gpu.get("enabled") and gpu.get("capacity") != "local":
         instance = next((t for t in gpu.get("instance_types", ()) if t in prices.ec2_hour), None)
         if instance is not None:
-            service = breakeven(Comparison("service", facts.service_s, 180.0, instance_type=instance), prices)
+            service = breakeven(Comparison("service", facts.service_s, instance_type=instance), prices)
             least = int(gpu.get("min_tasks", 0))
             note = service.note
             evidence.append(f"GPU ({instance}, sessions of an hour): {note}; min_tasks is {least}")

@@ -16,7 +16,6 @@ from keepwarm_planner import cost
 from keepwarm_planner.answers.cold_path import phase_laws
 from keepwarm_planner.answers.explain import Figure
 from keepwarm_planner.answers.load import (
-    IDLE_TIMEOUT_S,
     cold_path,
     cold_share,
     duty_cycle,
@@ -26,6 +25,7 @@ from keepwarm_planner.answers.load import (
 )
 from keepwarm_planner.answers.platforms import Candidate, candidates_of
 from keepwarm_planner.answers.workload import FitWorkload, Gpu, SideEffects, State
+from keepwarm_planner.assumed import IDLE_TIMEOUT_S
 from keepwarm_planner.prices import Prices
 from keepwarm_runtime.phases import PHASES
 

@@ -7,13 +7,10 @@ from math import ceil, exp, sqrt
 from keepwarm import limits
 from keepwarm_planner.answers.cold_path import ColdPath
 from keepwarm_planner.answers.workload import FitWorkload
+from keepwarm_planner.assumed import IDLE_TIMEOUT_S
 from keepwarm_planner.cost import MONTH_S
 from keepwarm_planner.kernel import PYTHON
 from keepwarm_planner.traffic.law import Law
-
-IDLE_TIMEOUT_S = 600.0
-"""Assumed idle expiry of on-demand environments: AWS publishes none; five to fifteen minutes are reported."""
-
 
 UTILIZATION = 0.7
 """Busy share that resident capacity is sized for at the peak."""

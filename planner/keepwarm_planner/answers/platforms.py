@@ -9,23 +9,11 @@ from keepwarm_planner import cost
 from keepwarm_planner.answers.cold_path import RESTORE, phase_laws
 from keepwarm_planner.answers.load import UTILIZATION, cold_path, cold_share, month_requests, needed, p99
 from keepwarm_planner.answers.workload import FitWorkload, Gpu, State
+from keepwarm_planner.assumed import INSTANCE_START_S, MANAGED_START_S, POD_START_S, SERVICE_IDLE_S
 from keepwarm_planner.cost import MONTH_S, FunctionUse
 from keepwarm_planner.prices import Prices
 from keepwarm_planner.traffic.law import Law
 from keepwarm_runtime.phases import PHASES
-
-TASK_IDLE_S = 900.0
-"""Seconds without demand after which a scale-to-zero service lets its last task go (the stack's default)."""
-
-INSTANCE_START_S = 150.0
-"""Assumed: EC2 launch, ECS registration and container start of a GPU instance, model load apart."""
-
-MANAGED_START_S = 180.0
-"""Assumed for "several minutes" that AWS states for scaling Lambda managed instances with GPU from zero."""
-
-POD_START_S = 8.0
-"""Assumed: Knative activation with the image on the node."""
-
 
 GPU_MEMORY_GIB = (3, 6, 12, 16, 24, 48)
 """Accelerator sizes of Lambda managed instances
@@ -80,8 +68,8 @@ ON_DEMAND = (
 )
 
 SCALED_COST = (
-    f"up share x running x instance price x 730 h; up share = 1 - exp(-requests/s x {TASK_IDLE_S:g} s); running = mean "
-    f"load / (concurrency per task x {UTILIZATION:g}), at least 1 and at most the units of the peak"
+    f"up share x running x instance price x 730 h; up share = 1 - exp(-requests/s x {SERVICE_IDLE_S:g} s); running = "
+    f"mean load / (concurrency per task x {UTILIZATION:g}), at least 1 and at most the units of the peak"
 )
 
 
@@ -293,7 +281,7 @@ class _Sleeper:
     """A service that scales from zero: how often it sleeps, and what it runs while it is up."""
 
     up_share: float
-    """Time in which it is up: until `TASK_IDLE_S` pass without a request."""
+    """Time in which it is up: until `SERVICE_IDLE_S` pass without a request."""
     asleep_share: float
     """Requests that meet it asleep."""
     running: float
@@ -303,7 +291,7 @@ class _Sleeper:
 
     @classmethod
     def of(cls, w: FitWorkload, laws: Mapping[str, Law]) -> "_Sleeper":
-        asleep = exp(-w.requests_per_s * TASK_IDLE_S)
+        asleep = exp(-w.requests_per_s * SERVICE_IDLE_S)
         mean_units = w.requests_per_s * w.service_s / (w.concurrency_per_task * UTILIZATION)
         running = min(max(mean_units, 1.0), float(needed(w)))
         return cls(1.0 - asleep, asleep, running, p99(laws, MODEL_PHASES))
@@ -412,7 +400,7 @@ def _gpu_scale_to_zero(case: _Case, service: _Sleeper) -> Candidate:
         cold_p99_s=wake_s,
         cold_share=service.asleep_share,
         cost_month=cost.service(case.prices, w.instance_type, service.month_s).usd,
-        remark=f"up {service.up_share:.0%} of the time: until {TASK_IDLE_S:g} s pass without a request",
+        remark=f"up {service.up_share:.0%} of the time: until {SERVICE_IDLE_S:g} s pass without a request",
         formula=SCALED_COST,
         inputs=service.inputs(w, case.prices),
     )

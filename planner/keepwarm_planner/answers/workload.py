@@ -5,6 +5,7 @@ from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 
+from keepwarm import limits
 from keepwarm_planner import yaml_file
 from keepwarm_planner.cost import Architecture, FunctionSize
 from keepwarm_planner.errors import PlannerError
@@ -52,7 +53,7 @@ class FitWorkload:
     """Longest single run without a checkpoint."""
     artifact_mb: float = 60.0
     model_mb: float = 20.0
-    memory_mb: int = 1769
+    memory_mb: int = limits.LAMBDA_MB_PER_VCPU
     architecture: Architecture = Architecture.X86_64
     """Of the functions; arm64 costs a fifth less."""
     ephemeral_mb: int = 512

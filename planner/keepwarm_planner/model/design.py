@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keepwarm import limits
 from keepwarm_planner import cost
+from keepwarm_planner.assumed import IDLE_TIMEOUT_S, SERVICE_WAKE_S
 from keepwarm_planner.cost import FREE_EPHEMERAL_MB, Architecture
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.traffic.law import Law, constant
@@ -14,7 +15,7 @@ from keepwarm_planner.traffic.source import DAY_S, Source
 if TYPE_CHECKING:
     pass
 
-MEMORY_MB = 1769
+MEMORY_MB = limits.LAMBDA_MB_PER_VCPU
 """A whole vCPU (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
 
 
@@ -40,7 +41,7 @@ class Design:
     schedule: tuple[tuple[float, int], ...] = ()
     tracking: Tracking | None = None
     max_concurrency: int | None = None
-    idle_timeout_s: float = 600.0
+    idle_timeout_s: float = IDLE_TIMEOUT_S
     queue_limit: int = 0
     """0 refuses what cannot start at once, -1 queues without bound."""
     max_event_age_s: float = inf
@@ -147,11 +148,11 @@ class Downstream:
     """Requests that may wait in one task. Default: as deployed, twice `concurrency_per_task`."""
     min_tasks: int = 0
     max_tasks: int = 4
-    start: Law = field(default_factory=lambda: constant(180.0))
+    start: Law = field(default_factory=lambda: constant(SERVICE_WAKE_S))
     """From the decision to a ready task: instance, image, model."""
-    backlog_per_task: int = 30
+    backlog_per_task: int = limits.SERVICE_BACKLOG_PER_TASK
     """Demands a minute (served, waiting or refused) that one task is there for: the stack's scaling signal."""
-    idle_minutes: int = 10
+    idle_minutes: int = limits.SERVICE_IDLE_MINUTES
     """Minutes without demand before the service goes back to `min_tasks`."""
     instance_type: str = "g4dn.xlarge"
 

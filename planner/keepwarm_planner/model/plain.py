@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import fsum, isfinite
 
+from keepwarm_planner.assumed import IDLE_TIMEOUT_S
 from keepwarm_planner.errors import PlannerError
 from keepwarm_planner.kernel import Kernel, choose, cores
 from keepwarm_planner.kernel.plain import Row
 from keepwarm_planner.model.estimate import Estimate, fraction_of, mean_of, ratio_of
 from keepwarm_planner.traffic.source import DAY_S, MAX_REQUESTS
 
-IDLE_TIMEOUT_S = 600.0
 REPLICATIONS = 20
 BATCHES = 32
 """Batches of one long replication when there is only one: their means give the interval."""
