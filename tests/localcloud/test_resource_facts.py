@@ -13,7 +13,7 @@ import pytest
 
 from keepwarm_localcloud.pulumi_types import table
 from keepwarm_localcloud.pulumi_types.base import SCHEMA_FILE, ResourceType, schema
-from keepwarm_localcloud.pulumi_types.facts import FACTS_FILE, said_of, sources
+from keepwarm_localcloud.pulumi_types.facts import CLOUDFORMATION_ONLY, FACTS_FILE, said_of, sources
 from keepwarm_localcloud.pulumi_types.fields import Field
 from tests.localcloud.type_disagreements import REVIEWED
 from tools.type_facts.__main__ import facts_text, schema_text, versions
@@ -130,3 +130,23 @@ def test_given_the_installed_sources_then_the_committed_facts_are_theirs() -> No
         if file.read_text() != text
     ]
     assert wrong == []
+
+
+def test_given_a_name_then_its_room_is_what_aws_says() -> None:
+    said = {
+        kind.token: (kind.auto.limit, said_of(kind.token)[kind.auto.property].get("aws", {}).get("maxLength"))
+        for kind in table.all_types()
+        if kind.auto is not None
+    }
+    wrong = {token: (ours, aws) for token, (ours, aws) in said.items() if aws is not None and ours != aws}
+    assert wrong == {
+        # A name, but for the ARN that these also accept, or that counts in the same length.
+        "aws:dynamodb/table:Table": (255, 1024),
+        "aws:servicediscovery/privateDnsNamespace:PrivateDnsNamespace": (253, 1024),
+        "aws:ssm/parameter:Parameter": (1011, 2048),
+    }
+
+
+def test_given_a_limit_of_cloudformation_alone_then_the_facts_have_it() -> None:
+    for token, properties in CLOUDFORMATION_ONLY.items():
+        assert all("enum" in said_of(token)[name]["aws"] for name in properties)

@@ -33,6 +33,9 @@ from keepwarm_localcloud.pulumi_types.fields import UNKNOWN, Field, compile_fiel
 from keepwarm_localcloud.pulumi_types.wire import from_state, read_struct, to_state, write_struct
 
 QUEUE = "aws:sqs/queue:Queue"
+PARAMETER = "aws:ssm/parameter:Parameter"
+VPC = "aws:ec2/vpc:Vpc"
+RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 URN = f"urn:pulumi:s::p::{QUEUE}::jobs"
 
 
@@ -119,6 +122,123 @@ def test_given_a_wrong_input_when_checked_then_property_and_reason_are_said(
     assert failures[path] == reason
 
 
+ROLE_INPUTS = {"assumeRolePolicy": "{}"}
+ALARM = {
+    "comparisonOperator": "GreaterThanThreshold",
+    "evaluationPeriods": 1,
+    "metricName": "m",
+    "namespace": "n",
+}
+FUNCTION = {"role": "arn:aws:iam::123456789012:role/r", "imageUri": "i", "packageType": "Image"}
+RULE_INPUTS = {"securityGroupId": "sg-1", "ipProtocol": "tcp", "cidrIpv4": "10.0.0.0/8"}
+BY_AWS = "because AWS accepts nothing else"
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs", "refused"),
+    [
+        (
+            "aws:s3/bucket:Bucket",
+            {"bucket": "b", "bucketPrefix": "b-"},
+            {
+                "bucket": "KW634 got bucket and bucketPrefix; allowed one of them; because each excludes the other"
+            },
+        ),
+        (
+            "aws:dynamodb/table:Table",
+            {"hashKey": "id", "attributes": [{"name": "id", "type": "S"}]},
+            dict.fromkeys(
+                ("readCapacity", "writeCapacity"),
+                "KW633 missing; allowed at least 1; because billingMode is PROVISIONED; fix: give it, or set "
+                "billingMode to PAY_PER_REQUEST",
+            ),
+        ),
+        (
+            "aws:iam/role:Role",
+            {**ROLE_INPUTS, "name": "r" * 65},
+            {
+                "name": f"KW634 got 65 characters; allowed 1 to 64 characters; {BY_AWS}",
+            },
+        ),
+        (
+            "aws:s3/bucket:Bucket",
+            {"bucket": "B"},
+            {
+                "bucket": "KW634 got 'B'; allowed text that matches "
+                f"^([a-z0-9][a-z0-9.-]*[a-z0-9])?$; {BY_AWS}"
+            },
+        ),
+        (
+            "aws:cloudwatch/logGroup:LogGroup",
+            {"retentionInDays": 4},
+            {
+                "retentionInDays": "KW634 got 4; allowed 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, "
+                f"731, 1096, 1827, 2192, 2557, 2922, 3288, 3653, 0; {BY_AWS}"
+            },
+        ),
+        (
+            "aws:cloudwatch/metricAlarm:MetricAlarm",
+            {**ALARM, "period": 7},
+            {"period": "KW634 got 7; allowed 10, 20, 30 and multiples of 60; because AWS counts in these"},
+        ),
+        (
+            RULE,
+            {**RULE_INPUTS, "fromPort": 443, "toPort": 70000},
+            {"toPort": "KW634 got 70000; allowed -1 to 65535; because a port has 16 bits"},
+        ),
+        (
+            "aws:ec2/securityGroup:SecurityGroup",
+            {"ingress": [{"protocol": "tcp", "fromPort": 1, "toPort": 65536, "cidrBlocks": ["10.0.0.0/8"]}]},
+            {"ingress[0].toPort": "KW634 got 65536; allowed -1 to 65535; because a port has 16 bits"},
+        ),
+        (
+            QUEUE,
+            {"name": "q" * 81},
+            {"name": f"KW634 got 81 characters; allowed 1 to 80 characters; {BY_AWS}"},
+        ),
+        (
+            QUEUE,
+            {"visibilityTimeoutSeconds": 43201},
+            {"visibilityTimeoutSeconds": f"KW634 got 43201; allowed 0 to 43200; {BY_AWS}"},
+        ),
+        (
+            "aws:lambda/function:Function",
+            {**FUNCTION, "memorySize": 64, "ephemeralStorage": {"size": 100}, "layers": list("abcdef")},
+            {
+                "memorySize": f"KW634 got 64; allowed 128 to 32768; {BY_AWS}",
+                "ephemeralStorage.size": f"KW634 got 100; allowed 512 to 32768; {BY_AWS}",
+                "layers": f"KW634 got a list of 6; allowed at most 5 items; {BY_AWS}",
+            },
+        ),
+        (
+            PARAMETER,
+            {"type": "String", "value": "v", "insecureValue": "w"},
+            {"value": "KW634 got value and insecureValue; allowed exactly one of value and insecureValue"},
+        ),
+    ],
+)
+def test_given_what_aws_refuses_when_checked_then_a_preview_says_so(
+    token: str, inputs: dict[str, Any], refused: dict[str, str]
+) -> None:
+    assert check(token, inputs)[1] == refused
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs"),
+    [
+        (QUEUE, {"visibilityTimeoutSeconds": UNKNOWN, "name": UNKNOWN}),
+        ("aws:cloudwatch/logGroup:LogGroup", {"retentionInDays": 0}),
+        ("aws:lambda/function:Function", {**FUNCTION, "reservedConcurrentExecutions": -1, "description": ""}),
+        (PARAMETER, {"type": "SecureString", "value": "v"}),
+        (RULE, {**RULE_INPUTS, "fromPort": -1, "toPort": -1}),
+    ],
+)
+def test_given_what_aws_accepts_when_checked_then_it_is_not_refused(
+    token: str, inputs: dict[str, Any]
+) -> None:
+    assert check(token, inputs)[1] == {}
+
+
 def test_given_several_faults_when_checked_then_all_are_reported() -> None:
     _, failures = check(QUEUE, {"a": 1, "b": 2, "delaySeconds": "x"})
     assert list(failures) == ["a", "b", "delaySeconds"]
@@ -139,9 +259,6 @@ def test_given_unknown_values_when_checked_and_compared_then_kept_and_a_change()
     assert found.replaces == ()
 
 
-PARAMETER = "aws:ssm/parameter:Parameter"
-VPC = "aws:ec2/vpc:Vpc"
-RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 ROLE = {"name": "r", "assumeRolePolicy": '{"a": 1}'}
 
 

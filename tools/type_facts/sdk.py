@@ -27,7 +27,9 @@ _LIST = re.compile(
     r"""((?:(?:,|and|or|\s)*(?:[`"]+[^`"\n]+[`"]+(?:\s\([^)]*\))?|\b\d+\b(?!\s*(?:to|and\s+\d+\b(?!,)))))+)""",
     re.I,
 )
-_RANGE = re.compile(r"\b(?:between|from)\s`?(-?\d+)`?[^.,;]{0,20}?\s(?:and|to|up to)\s`?(-?\d+)`?", re.I)
+_RANGE = re.compile(
+    r"\b(?:between|from)\s`?(-?[\d,]*\d)`?[^.,;]{0,20}?\s(?:and|to|up to)\s`?(-?[\d,]*\d)`?", re.I
+)
 _FORCES = re.compile(
     r"[^.]*\b(?:forces?(?: the)? (?:a )?new resource|forces? resource recreation|force replacement"
     r"|recreate the resource|cannot be changed after)[^.]*",
@@ -80,7 +82,7 @@ def words(kind: str, text: str, names: Mapping[str, str]) -> Facts:
         facts["values"] = values
     within = _RANGE.search(text) if kind in ("i", "n") and not values else None
     if within:
-        facts["range"] = [int(within[1]), int(within[2])]
+        facts["range"] = [int(n.replace(",", "")) for n in within.groups()]
     forces = _FORCES.search(text)
     if forces:
         facts["forces"] = forces[0].strip()

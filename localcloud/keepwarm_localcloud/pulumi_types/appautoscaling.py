@@ -116,7 +116,7 @@ class ScalingPolicy(ResourceType):
     token = "aws:appautoscaling/policy:Policy"
     spec = """name! serviceNamespace! resourceId! scalableDimension! policyType="StepScaling"
         stepScalingPolicyConfiguration targetTrackingScalingPolicyConfiguration"""
-    auto = AutoName("name", 255)
+    auto = AutoName("name", 256)
     moves = ("alarmArns",)
     import_id = "namespace/resource-id/dimension/name"
     names: ClassVar[Any] = {"customizedMetricSpecification": "CustomizedMetricSpecification"}

@@ -48,6 +48,17 @@ class MetricAlarm(ResourceType):
     auto = AutoName("name", 255)
     import_id = "the alarm's name"
 
+    def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
+        period = inputs.get("period")
+        if not isinstance(period, int) or period in (10, 20, 30) or (period > 0 and period % 60 == 0):
+            return []
+        return [
+            (
+                "period",
+                f"KW634 got {period}; allowed 10, 20, 30 and multiples of 60; because AWS counts in these",
+            )
+        ]
+
     def _put(self, call: Call, *, tags: bool) -> None:
         arguments = fill(self, call.inputs, *_ALARM, names=_ALARM_NAMES)
         if call.get("dimensions"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keepwarm_localcloud.pulumi_types import facts
 from keepwarm_localcloud.pulumi_types.base import DEFAULTS_KEY, AutoName, ResourceType
 from keepwarm_localcloud.pulumi_types.errors import InvalidInputs
 from keepwarm_localcloud.pulumi_types.fields import UNKNOWN, Field, check_object, has_unknown, same
@@ -60,6 +61,7 @@ def check(
             failures.append(
                 (wanted, "KW633 missing; allowed a value; because the resource cannot be made without it")
             )
+    given = dict(checked)
     defaults: list[str] = []
     auto = kind.auto
     if auto is not None and checked.get(auto.property) is None:
@@ -81,9 +83,22 @@ def check(
     if not failures:
         failures.extend(kind.check(checked))
         failures.extend(kind.check_change(checked, old) if old else [])
+    if not failures:
+        failures.extend(facts.conflicts(kind.token, given))
+        failures.extend(facts.beyond(kind.token, kind.fields, checked) or _too_long(kind, checked))
     checked[DEFAULTS_KEY] = sorted(defaults)
     # The order of properties on the wire is not the program's: sort, so that the same fault reads the same.
     return checked, sorted(failures)
+
+
+def _too_long(kind: ResourceType, checked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Refuse a name of the program's own for which AWS has no room."""
+    auto = kind.auto
+    name = checked.get(auto.property) if auto is not None else None
+    if auto is None or not isinstance(name, str) or len(name) <= auto.limit:
+        return []
+    told = f"KW634 got {len(name)} characters; allowed 1 to {auto.limit} characters; because AWS accepts nothing else"
+    return [(auto.property, told)]
 
 
 def refuse(owner: str, failures: list[tuple[str, str]]) -> None:

@@ -27,6 +27,19 @@ class Table(ResourceType):
     timeouts_s = (600.0, 600.0, 600.0)
     import_id = "the table's name"
 
+    def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
+        if inputs["billingMode"] != "PROVISIONED":
+            return []
+        return [
+            (
+                name,
+                "KW633 missing; allowed at least 1; because billingMode is PROVISIONED; "
+                "fix: give it, or set billingMode to PAY_PER_REQUEST",
+            )
+            for name in ("readCapacity", "writeCapacity")
+            if not inputs.get(name)
+        ]
+
     def _keys(self, hash_key: str, range_key: str | None) -> list[dict[str, str]]:
         keys = [{"AttributeName": hash_key, "KeyType": "HASH"}]
         if range_key:

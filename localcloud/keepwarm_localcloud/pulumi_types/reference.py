@@ -62,6 +62,8 @@ tests), Pulumi Cloud and the S3 and KMS backends of the pipelines, and any versi
 `!` a change replaces the resource. `?` AWS fills it in, so leaving it out is no difference. `=x` the default.
 `*` secret. `~` order does not matter. Nested properties are listed in braces only where not all are supported.
 A property that pulumi-aws knows and this table does not is refused by name (KW631), never ignored.
+A value that AWS's own resource schema excludes, and two properties that exclude each other, are refused before anything
+is called, so that a preview shows them (KW634).
 """
 
 

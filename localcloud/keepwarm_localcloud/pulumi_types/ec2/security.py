@@ -57,6 +57,15 @@ def _rule(permission: dict[str, Any], group: str) -> dict[str, Any]:
     return {k: v for k, v in rule.items() if v is not False and v not in ([], "")}
 
 
+def _ports(rule: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
+    """Refuse ports that there are not; -1 stands for all."""
+    return [
+        (path + name, f"KW634 got {rule[name]}; allowed -1 to 65535; because a port has 16 bits")
+        for name in ("fromPort", "toPort")
+        if isinstance(rule.get(name), int) and not -1 <= rule[name] <= 65535
+    ]
+
+
 class SecurityGroup(ResourceType):
     """`aws:ec2/securityGroup:SecurityGroup`; the id is `sg-...`."""
 
@@ -67,6 +76,15 @@ class SecurityGroup(ResourceType):
         tags"""
     auto = AutoName("name", 255)
     import_id = "the group's id"
+
+    def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
+        return [
+            failure
+            for side in ("ingress", "egress")
+            for number, rule in enumerate(inputs.get(side) or [])
+            if isinstance(rule, Mapping)
+            for failure in _ports(rule, f"{side}[{number}].")
+        ]
 
     def create(self, call: Call) -> Made:
         client = call.client("ec2")
@@ -158,6 +176,9 @@ class _GroupRule(ResourceType):
 
     side: str
     import_id = "the rule's id"
+
+    def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
+        return _ports(inputs, "")
 
     def replaces(self, name: str, wanted: Any, actual: Any, inputs: Mapping[str, Any]) -> bool:
         # EC2 changes a rule in place, but not a rule for addresses into one for a group.

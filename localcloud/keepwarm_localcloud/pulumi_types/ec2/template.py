@@ -82,7 +82,7 @@ class LaunchTemplate(ResourceType):
         httpProtocolIpv6? httpPutResponseHopLimit? httpTokens? instanceMetadataTags?} enclaveOptions
         instanceRequirements privateDnsNameOptions maintenanceOptions vpcSecurityGroupIds~ securityGroupNames~
         tagSpecifications tags"""
-    auto = AutoName("name", 125)
+    auto = AutoName("name", 128)
     moves = ("latestVersion", "defaultVersion")
     import_id = "the template's id"
 
