@@ -30,7 +30,9 @@ def timed(step: Callable[[], Any]) -> tuple[float, Any]:
 def with_engine(stack: str) -> dict[str, float]:
     """The steps with the real CLI; cloud and program are started before the clock is."""
     from infra import program
-    from keepwarm_cli import engine, pulumi_command
+    from keepwarm_cli.engine import by_hand, command
+    from keepwarm_cli.engine.daemons import start_cloud
+    from keepwarm_cli.engine.state_folder import Folder
 
     project = Path(tempfile.mkdtemp(prefix="keepwarm-bench-"))
     (project / "Pulumi.yaml").write_text("name: keepwarm\nruntime: python\nmain: .\nstackConfigDir: stacks\n")
@@ -38,13 +40,13 @@ def with_engine(stack: str) -> dict[str, float]:
     source = ROOT / "stacks" / f"Pulumi.{stack}.yaml"
     (project / "stacks" / source.name).write_text(source.read_text())
     environment = {**os.environ, "PULUMI_HOME": str(project / "home")}
-    folder = engine.Folder(project)
+    folder = Folder(project)
     folder.open()
-    engine.start_cloud(folder, environment)
+    start_cloud(folder, environment)
 
     def run(*arguments: str) -> None:
         with (project / "out.txt").open("w") as output:
-            status = pulumi_command.run(
+            status = command.run(
                 project,
                 [*arguments, "--non-interactive", "--color=never", "--stack", stack],
                 environment=environment,
@@ -63,7 +65,7 @@ def with_engine(stack: str) -> dict[str, float]:
             "destroy": timed(lambda: run("destroy", "--yes", "--skip-preview"))[0],
         }
     finally:
-        pulumi_command.local_reset(project)
+        by_hand.local_reset(project)
 
 
 def in_process(stack: str) -> tuple[dict[str, float], int]:

@@ -36,10 +36,10 @@ def _root(
 @app.command("pulumi", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def pulumi(context: typer.Context) -> None:
     """Run the real Pulumi CLI against the embedded cloud: `keepwarm pulumi -- up`."""
-    from keepwarm_cli import pulumi_command
+    from keepwarm_cli.engine import command
     from keepwarm_cli.project import find_project
 
-    raise typer.Exit(pulumi_command.run(find_project(), context.args))
+    raise typer.Exit(command.run(find_project(), context.args))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,8 @@ def main() -> None:
 
 def _leave(status: int | str | None) -> NoReturn:
     """End the process, also when the code of a program that nobody can interrupt would keep it for ever."""
-    engine = sys.modules.get("keepwarm_cli.engine")
-    if engine is not None and engine.ABANDONED:
+    served = sys.modules.get("keepwarm_cli.engine.program")
+    if served is not None and served.ABANDONED:
         print(
             "keepwarm: the Pulumi program kept running after the engine exited; it was terminated",
             file=sys.stderr,

@@ -55,18 +55,18 @@ def env(options: Json) -> None:
     """Print what a Pulumi CLI started by hand needs to find the embedded cloud."""
     import json
 
-    from keepwarm_cli import pulumi_command
+    from keepwarm_cli.engine import by_hand
     from keepwarm_cli.project import find_project
 
-    found = pulumi_command.local_env(find_project())
-    typer.echo(json.dumps(found) if options.json else pulumi_command.export_lines(found))
+    found = by_hand.local_env(find_project())
+    typer.echo(json.dumps(found) if options.json else by_hand.export_lines(found))
 
 
 @command_line.command(app, Options)
 def reset(options: Options) -> None:
     """Stop the embedded cloud that `keepwarm pulumi` keeps running, and clear its state."""
-    from keepwarm_cli import pulumi_command
+    from keepwarm_cli.engine import by_hand
     from keepwarm_cli.project import find_project
 
-    for line in pulumi_command.local_reset(find_project()):
+    for line in by_hand.local_reset(find_project()):
         typer.echo(line)

@@ -21,7 +21,7 @@ import pytest
 from keepwarm import Capacity, NetworkPath
 from keepwarm.__main__ import COMPONENTS
 from keepwarm_build.__main__ import main as build_functions
-from keepwarm_cli import engine
+from keepwarm_cli.engine.daemons import cloud_endpoint
 from tests.support.engine import Project
 from tests.support.remote import Make, constructed, imported, install_alone, yaml_program
 from tests.support.samples import code, seed
@@ -49,7 +49,7 @@ def nothing_stays(project: Project) -> Iterator[None]:
     yield
     if project.checkpoint().get("resources"):
         project.must("destroy", program=lambda: None)
-    if engine.cloud_endpoint(project.state) is not None:
+    if cloud_endpoint(project.state) is not None:
         assert project.inventory() == {}
 
 

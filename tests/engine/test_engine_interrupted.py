@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from keepwarm_cli import engine
+from keepwarm_cli.engine import daemons
 from keepwarm_cli.errors import CliError
 from tests.support.engine import ROOT
 
@@ -27,13 +27,13 @@ MODULE = """
 import threading
 from pathlib import Path
 import pytest
-from keepwarm_cli import pulumi_command
+from keepwarm_cli.engine import by_hand
 from tests.support.engine import Project
 
 @pytest.fixture(scope="module")
 def project():
     made = Project(Path("{folder}"))
-    pulumi_command.local_env(made.folder, environment=made.environment)
+    by_hand.local_env(made.folder, environment=made.environment)
     yield made
     threading.Event().wait()  # the worker is killed here, before it could clean up
 
@@ -81,7 +81,7 @@ def test_given_two_workers_with_clouds_when_ctrl_c_then_no_cloud_is_left(tmp_pat
 @pytest.mark.parametrize("named", ["none", "-1", "4194305"])
 def test_given_an_owner_that_is_no_process_when_started_then_refused(named: str) -> None:
     with pytest.raises(CliError) as refused:
-        engine.owner_arguments({engine.OWNER: named})
+        daemons.owner_arguments({daemons.OWNER: named})
     assert str(refused.value) == (
         f"KW653 embedded cloud: got KEEPWARM_CLOUD_OWNER='{named}'; allowed the id of a running process; fix: set it "
         "to one, or unset it"

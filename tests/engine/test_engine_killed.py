@@ -15,7 +15,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from keepwarm_cli import engine
+from keepwarm_cli.engine import state
 from keepwarm_cli.errors import CliError
 from tests.support.engine import Project, Result
 
@@ -109,7 +109,7 @@ def test_given_a_kill_at_an_operation_when_run_again_then_it_converges(
 ) -> None:
     first = killed(project, "up", boundary, victim)
     assert first.status != 0, f"nothing was killed: {first.text}"
-    left_open = engine.pending(project.checkpoint())
+    left_open = state.pending(project.checkpoint())
     again = project.must("up")
     refreshed = f"a killed run left {len(left_open)} creation(s) open; running: pulumi {FORGET}"
     assert (refreshed in again.notes) == bool(left_open), again.notes

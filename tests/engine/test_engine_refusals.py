@@ -19,7 +19,8 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from keepwarm_cli import engine, pulumi_command
+from keepwarm_cli.engine import by_hand, daemons, program, pulumi_binary
+from keepwarm_cli.engine.request import understand
 from keepwarm_cli.errors import CODES, CliError
 from tests.support.engine import ROOT, Project
 from tests.support.patience import PATIENCE_S
@@ -46,18 +47,18 @@ def folder(tmp_path: Path) -> Iterator[Project]:
 
 def refusal(project: Project, *arguments: str, **options: Any) -> str:
     """The whole text of what is refused, before anything slow was begun: no cloud is started for it."""
-    ran = engine.cloud_endpoint(project.state)
+    ran = daemons.cloud_endpoint(project.state)
     with pytest.raises(CliError) as raised:
         project.run(*arguments, **options)
-    assert engine.cloud_endpoint(project.state) == ran
+    assert daemons.cloud_endpoint(project.state) == ran
     return str(raised.value)
 
 
 def test_given_no_cli_when_run_then_said_how_to_get_one(folder: Project, tmp_path: Path) -> None:
     nowhere = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     assert refusal(folder, "preview", environment=nowhere) == (
-        f"KW666 pulumi: got no CLI ({engine.cache_folder(nowhere) / 'pulumi'} is not there); allowed one on PATH, in "
-        "KEEPWARM_PULUMI or in the cache; fix: `make pulumi`, or install Pulumi"
+        f"KW666 pulumi: got no CLI ({pulumi_binary.cache_folder(nowhere) / 'pulumi'} is not there); allowed one on "
+        "PATH, in KEEPWARM_PULUMI or in the cache; fix: `make pulumi`, or install Pulumi"
     )
 
 
@@ -67,7 +68,7 @@ def test_given_an_old_cli_when_run_then_both_versions_are_named(folder: Project,
     old.write_text("#!/bin/sh\necho v3.100.0\n")
     old.chmod(0o755)
     named = {"KEEPWARM_PULUMI": str(old)}
-    cached = engine.cache_folder(folder.environment) / "pulumi"
+    cached = pulumi_binary.cache_folder(folder.environment) / "pulumi"
     assert refusal(folder, "preview", environment=named) == (
         f"KW667 pulumi: got version 3.100.0 at {old}; allowed 3.237.0 or newer; fix: upgrade it, or `make pulumi` and "
         f"set KEEPWARM_PULUMI={cached}"
@@ -88,7 +89,7 @@ def test_given_the_pin_then_command_and_build_agree() -> None:
         for line in (ROOT / "tools/pulumi/go.mod").read_text().splitlines()
         if "pulumi/pkg/v3 v" in line
     ]
-    assert pinned == [engine.BUILT_VERSION]
+    assert pinned == [pulumi_binary.BUILT_VERSION]
 
 
 def test_given_a_folder_that_cannot_be_written_when_run_then_refused(folder: Project) -> None:
@@ -171,7 +172,7 @@ import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pulumi_aws as aws
-from keepwarm_cli.program_host import ProgramHost
+from keepwarm_cli.engine.program_host import ProgramHost
 from pulumi.runtime.proto import language_pb2_grpc
 
 server = grpc.server(ThreadPoolExecutor(4))
@@ -363,7 +364,7 @@ def test_given_a_wrong_passphrase_when_run_then_said_so(project: Project) -> Non
 
 def test_given_a_cloud_that_ended_when_run_then_state_and_cloud_are_not_mixed(project: Project) -> None:
     project.must("up")
-    assert engine.stop_cloud(project.state)
+    assert daemons.stop_cloud(project.state)
     assert refusal(project, "up") == (
         "KW678 stack 'local': got a state with 1 resources and an embedded cloud that has ended; allowed both or "
         "neither; because the cloud keeps its resources in memory; fix: `keepwarm local reset`, or "
@@ -377,14 +378,12 @@ def test_given_a_cloud_that_ended_when_run_then_state_and_cloud_are_not_mixed(pr
 def test_given_local_env_when_used_by_hand_then_plain_pulumi_works_and_reset_stops_everything(
     folder: Project,
 ) -> None:
-    values = pulumi_command.local_env(folder.folder, environment=folder.environment)
-    assert pulumi_command.local_env(folder.folder, environment=folder.environment) == values, (
-        "one provider, kept"
-    )
-    lines = pulumi_command.export_lines(values)
+    values = by_hand.local_env(folder.folder, environment=folder.environment)
+    assert by_hand.local_env(folder.folder, environment=folder.environment) == values, "one provider, kept"
+    lines = by_hand.export_lines(values)
     assert lines.startswith("export PULUMI_DEBUG_PROVIDERS=aws:")
-    cli = engine.find_cli(folder.environment)
-    with engine.serve_program(lambda: aws.sqs.Queue("jobs")) as address:
+    cli = pulumi_binary.find_cli(folder.environment)
+    with program.serve_program(lambda: aws.sqs.Queue("jobs")) as address:
         shown = subprocess.run(
             ["/bin/sh", "-c", f'{lines}\n"{cli}" stack init local --non-interactive >/dev/null && '
              f'"{cli}" up --yes --skip-preview -s local --non-interactive --color=never --client={address}'],
@@ -393,32 +392,32 @@ def test_given_local_env_when_used_by_hand_then_plain_pulumi_works_and_reset_sto
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "aws:sqs:Queue jobs created" in shown.stdout
     pids = [json.loads((folder.state.root / f).read_text())["pid"] for f in ("provider.json", "cloud.json")]
-    done = pulumi_command.local_reset(folder.folder)
+    done = by_hand.local_reset(folder.folder)
     assert done[:2] == ["the provider was stopped", "the embedded cloud was stopped"]
     assert not folder.state.root.exists()
-    assert not [p for p in pids if engine.alive(p)]
+    assert not [p for p in pids if daemons.alive(p)]
 
 
 def test_given_a_selected_stack_when_understood_then_it_is_the_one_unless_another_is_named(
     folder: Project,
 ) -> None:
     folder.stack_file("other", {})
-    assert pulumi_command.understand(["up"], folder.state, {}).stack == "local"
+    assert understand(["up"], folder.state, {}).stack == "local"
     folder.must("stack", "init", "other")
-    assert pulumi_command.understand(["up"], folder.state, {}).stack == "other"
+    assert understand(["up"], folder.state, {}).stack == "other"
     folder.must("stack", "init", "local")
     folder.must("stack", "select", "other")
-    assert pulumi_command.understand(["up"], folder.state, {}).stack == "other"
-    assert pulumi_command.understand(["up", "-s", "local"], folder.state, {}).stack == "local"
-    assert pulumi_command.understand(["up", "--stack=a/b/local"], folder.state, {}).stack == "local"
-    assert pulumi_command.understand(["up"], folder.state, {"PULUMI_STACK": "local"}).stack == "local"
-    packed = pulumi_command.understand(["up", "--policy-pack", "rules"], folder.state, {}).arguments
+    assert understand(["up"], folder.state, {}).stack == "other"
+    assert understand(["up", "-s", "local"], folder.state, {}).stack == "local"
+    assert understand(["up", "--stack=a/b/local"], folder.state, {}).stack == "local"
+    assert understand(["up"], folder.state, {"PULUMI_STACK": "local"}).stack == "local"
+    packed = understand(["up", "--policy-pack", "rules"], folder.state, {}).arguments
     assert packed == ("up", "--policy-pack", str(Path("rules").absolute()))
 
 
 def test_given_the_codes_then_every_one_that_is_raised_is_listed() -> None:
     import re
 
-    for module in ("engine", "pulumi_command"):
-        text = (ROOT / "cli" / "keepwarm_cli" / f"{module}.py").read_text()
-        assert set(re.findall(r'"(KW\d{3})"', text)) <= set(CODES)
+    for module in (ROOT / "cli" / "keepwarm_cli").rglob("*.py"):
+        raised = set(re.findall(r'"(KW6[5-9]\d)"', module.read_text()))
+        assert raised <= set(CODES), module

@@ -19,7 +19,7 @@ import yaml
 
 from infra import bundles, program
 from keepwarm import durable_workflow
-from keepwarm_cli import pulumi_command
+from keepwarm_cli.engine import by_hand
 from keepwarm_cli.errors import CliError
 from tests.support.engine import ROOT, Project, Result
 from tests.support.patience import until
@@ -115,7 +115,7 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     assert stacks.processes() == 0
     if left:
         # Kept on purpose; here its cloud goes, and the next test starts one anew.
-        pulumi_command.local_reset(stacks.folder)
+        by_hand.local_reset(stacks.folder)
 
 
 def state_resources(stacks: Stack, stack: str) -> dict[str, list[str]]:

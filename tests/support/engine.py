@@ -12,7 +12,9 @@ from urllib.request import urlopen
 
 import boto3
 
-from keepwarm_cli import engine, pulumi_command
+from keepwarm_cli.engine import by_hand, command, state
+from keepwarm_cli.engine.daemons import OWNER, cloud_endpoint
+from keepwarm_cli.engine.state_folder import Folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -51,7 +53,7 @@ class Project:
             "PULUMI_HOME": str(folder / "home"),
             "PYTHONPATH": str(ROOT),
             # However this test run ends, killed included, its clouds end with it.
-            engine.OWNER: str(os.getpid()),
+            OWNER: str(os.getpid()),
         }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "Pulumi.yaml").write_text(
@@ -66,9 +68,9 @@ class Project:
         (self.folder / "stacks" / f"Pulumi.{stack}.yaml").write_text(text)
 
     @property
-    def state(self) -> engine.Folder:
+    def state(self) -> Folder:
         """Its `.keepwarm` folder."""
-        return engine.Folder(self.folder)
+        return Folder(self.folder)
 
     def run(
         self,
@@ -82,18 +84,18 @@ class Project:
         log = self.folder / "events.json"
         out = self.folder / "output.txt"
         log.unlink(missing_ok=True)
-        command = arguments[0]
+        asked = arguments[0]
         extra = ["--non-interactive", "--color=never"]
-        if command in ("up", "preview", "refresh", "destroy", "import"):
+        if asked in ("up", "preview", "refresh", "destroy", "import"):
             extra += ["--event-log", str(log), "--stack", stack]
-        if command in ("up", "refresh", "destroy") and "--preview-only" not in arguments:
+        if asked in ("up", "refresh", "destroy") and "--preview-only" not in arguments:
             extra += ["--yes", *(["--skip-preview"] if skip_preview else [])]
-        if command == "import":
+        if asked == "import":
             extra += ["--yes"]
         notes: list[str] = []
         started = time.perf_counter()
         with out.open("w") as target:
-            status = pulumi_command.run(
+            status = command.run(
                 self.folder,
                 [*arguments, *extra],
                 environment={**self.environment, "PULUMI_DEBUG_COMMANDS": "true", **(environment or {})},
@@ -115,7 +117,7 @@ class Project:
 
     def endpoint(self) -> str:
         """Endpoint of the cloud daemon."""
-        found = engine.cloud_endpoint(self.state)
+        found = cloud_endpoint(self.state)
         assert found is not None, "the cloud must run"
         return found
 
@@ -136,7 +138,7 @@ class Project:
 
     def checkpoint(self, stack: str = "local") -> dict[str, Any]:
         """The engine's state."""
-        return engine.checkpoint(self.state, self.name, stack)
+        return state.checkpoint(self.state, self.name, stack)
 
     def resource(self, name: str, stack: str = "local") -> dict[str, Any]:
         """One resource of the state, by logical name."""
@@ -147,7 +149,7 @@ class Project:
     def close(self) -> None:
         """Stop the daemons and remove the state."""
         if self.state.root.exists():
-            pulumi_command.local_reset(self.folder)
+            by_hand.local_reset(self.folder)
         shutil.rmtree(self.folder / "home", ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m keepwarm_cli.language_host`: the part of a Python language host that the CLI needs to exist.
+"""`python -m keepwarm_cli.engine.language_host`: the part of a Python language host that the CLI needs to exist.
 
 `pulumi import` asks a language host which plugins a program needs, and there is no `--client` for it. Where no Pulumi
 installation brings one, `.keepwarm/bin/pulumi-language-python` runs this.

@@ -1,0 +1,1 @@
+"""The real Pulumi CLI against the embedded cloud: finding it, its working copy, its provider, its state."""
