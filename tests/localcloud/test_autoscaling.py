@@ -275,7 +275,7 @@ def test_given_an_alarm_when_its_data_stops_then_missing_data_is_treated_as_aske
     scaling.becomes("a", state)
 
 
-def test_given_an_alarm_when_put_then_it_starts_with_insufficient_data_and_keeps_its_state_when_put_again(
+def test_given_an_alarm_when_put_again_then_it_keeps_its_state(
     scaling: Scaling,
 ) -> None:
     scaling.alarm("a", [])
@@ -532,7 +532,7 @@ def test_given_target_tracking_when_the_metric_is_above_for_three_minutes_then_c
     assert scaling.watch.describe_alarms()["MetricAlarms"] == []
 
 
-def test_given_target_tracking_when_the_metric_is_below_90_percent_for_15_minutes_then_capacity_in_proportion(
+def test_given_15_minutes_below_90_percent_then_tracking_scales_in_proportion(
     scaling: Scaling,
 ) -> None:
     scaling.register(1, 10)
@@ -617,7 +617,7 @@ def test_given_the_other_direction_suspended_when_an_alarm_fires_then_it_acts(sc
     until(lambda: scaling.desired == 1)
 
 
-def test_given_a_capacity_outside_new_bounds_when_a_target_is_registered_or_updated_then_it_is_moved_inside(
+def test_given_a_capacity_outside_new_bounds_then_it_is_moved_inside(
     scaling: Scaling,
 ) -> None:
     scaling.register(2, 5)
@@ -642,7 +642,7 @@ def test_given_a_capacity_outside_new_bounds_when_a_target_is_registered_or_upda
     ]
 
 
-def test_given_a_service_that_is_gone_when_its_target_is_updated_then_the_bounds_are_taken_and_nothing_moves(
+def test_given_a_service_that_is_gone_when_its_target_is_updated_then_bounds_are_taken(
     scaling: Scaling,
 ) -> None:
     scaling.register(0, 5)
@@ -652,7 +652,7 @@ def test_given_a_service_that_is_gone_when_its_target_is_updated_then_the_bounds
     assert (target["MinCapacity"], scaling.scaled()) == (1, [])
 
 
-def test_given_a_registration_that_moved_the_capacity_when_a_policy_acts_then_no_cooldown_counts_from_it(
+def test_given_a_registration_that_moved_the_capacity_then_it_starts_no_cooldown(
     scaling: Scaling,
 ) -> None:
     scaling.register(1, 5)

@@ -504,7 +504,7 @@ def test_given_volumes_and_tmpfs_when_run_then_each_is_a_private_folder_that_end
     assert not Path(scratch).exists()
 
 
-def test_given_a_service_registry_when_a_task_is_healthy_then_it_is_found_and_no_more_when_it_gets_sigterm(
+def test_given_a_service_registry_then_a_task_is_found_from_healthy_until_sigterm(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, mark = shell.cloud.boto("servicediscovery"), tmp_path / "well"

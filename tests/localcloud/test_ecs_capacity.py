@@ -103,7 +103,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(cloud, clock, tmp_path)
 
 
-def test_given_a_cold_group_when_a_task_waits_then_it_runs_after_the_boot_time_and_idleness_ends_the_instance(
+def test_given_a_cold_group_when_a_task_waits_then_an_instance_boots_and_later_ends(
     world: World,
 ) -> None:
     world.gpu_service(1)
@@ -135,7 +135,7 @@ def test_given_a_warm_pool_when_a_task_waits_then_the_instance_takes_a_fifth_of_
     until(lambda: world.running() == 1)
 
 
-def test_given_more_tasks_than_the_group_may_have_when_placed_then_the_rest_waits_and_the_service_says_why(
+def test_given_more_tasks_than_fit_the_group_then_the_rest_waits_and_events_say_why(
     world: World,
 ) -> None:
     world.gpu_service(6)
@@ -323,7 +323,7 @@ class Draining:
         return sorted(t["desiredStatus"] for t in found)
 
 
-def test_given_a_minimum_of_all_when_an_instance_drains_then_its_service_task_ends_after_the_new_one_runs(
+def test_given_a_minimum_of_all_when_an_instance_drains_then_the_new_task_runs_first(
     world: World,
 ) -> None:
     draining = Draining(world, 1, minimumHealthyPercent=100, maximumPercent=200)
@@ -397,7 +397,7 @@ def test_given_a_service_task_that_has_not_started_when_its_instance_drains_then
     assert [f["reason"] for f in stopped] == ["Container instance is draining"]
 
 
-def test_given_a_terminated_instance_that_had_left_once_when_its_task_still_ends_then_the_task_has_its_disk(
+def test_given_a_terminated_instance_when_its_task_still_ends_then_it_has_its_disk(
     world: World, tmp_path: Path
 ) -> None:
     disks = Disks(world, tmp_path, then='; trap "" TERM; sleep 300')

@@ -98,7 +98,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         ("healthCheckGracePeriodSeconds", 30, "healthCheckGracePeriodSeconds", 0),
     ],
 )
-def test_given_a_property_that_the_program_no_longer_has_when_updated_then_it_is_gone_without_a_deployment(
+def test_given_a_property_the_program_dropped_when_updated_then_it_is_gone(
     world: World, removed: str, value: Any, name: str, empty: Any
 ) -> None:
     world.create(**{removed: value})

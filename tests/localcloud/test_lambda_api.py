@@ -162,7 +162,7 @@ def test_given_a_bad_parameter_when_creating_then_invalid_parameter_value(
         create(it, **change)
 
 
-def test_given_no_interpreter_of_the_runtime_when_creating_then_a_coded_refusal_that_says_what_to_install(
+def test_given_no_interpreter_of_the_runtime_then_the_refusal_says_what_to_install(
     it: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

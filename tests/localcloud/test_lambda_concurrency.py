@@ -136,9 +136,7 @@ def test_given_the_accounts_concurrency_in_use_when_invoking_another_function_th
         assert it.call(other, {"a": 1}) == {"a": 1}
 
 
-def test_given_the_scaling_rate_is_used_up_when_a_new_environment_is_needed_then_throttled_until_it_refills() -> (
-    None
-):
+def test_given_the_scaling_rate_used_up_then_new_environments_are_throttled() -> None:
     clock = ManualClock()
     with lab(account="100000000006", clock=clock) as it:
         name = it.function()

@@ -113,7 +113,7 @@ def test_given_messages_when_the_function_succeeds_then_they_are_deleted_and_the
     assert it.entries("invocation", function=name)[0]["version"] == "1"
 
 
-def test_given_a_poison_message_in_ten_when_reporting_it_then_nine_once_and_one_in_the_dead_letter_queue(
+def test_given_a_poison_message_in_ten_then_nine_once_and_one_dead_lettered(
     timed: Lab,
 ) -> None:
     dead_url, dead_arn = timed.queue()
@@ -188,7 +188,7 @@ def test_given_a_function_that_fails_when_the_visibility_passes_then_the_message
     assert timed.client.get_event_source_mapping(UUID=identity)["LastProcessingResult"] == "OK"
 
 
-def test_given_maximum_concurrency_2_when_many_messages_wait_then_never_more_run_and_no_receive_is_burnt(
+def test_given_maximum_concurrency_2_then_never_more_run_and_no_receive_is_wasted(
     it: Lab,
 ) -> None:
     url, arn = it.queue()

@@ -307,7 +307,7 @@ def test_given_archives_that_differ_in_the_kind_of_a_part_when_both_are_sent_the
     assert set(members(it, "packed")) == {"lib"}
 
 
-def test_given_a_digest_that_leaves_out_modes_when_a_file_becomes_executable_then_the_new_package_is_sent(
+def test_given_a_file_that_becomes_executable_then_the_new_package_is_sent(
     it: Lab, aws: Aws, tmp_path: Path
 ) -> None:
     (tmp_path / "weights.bin").write_bytes(os.urandom(SMALL_BYTES + 1))

@@ -200,7 +200,7 @@ def scheduler() -> Iterator[Scheduler]:
         yield Scheduler(cloud, clock, recorders)
 
 
-def test_given_a_rate_without_a_start_when_created_then_it_runs_at_once_and_each_interval_with_its_context(
+def test_given_a_rate_without_a_start_then_it_runs_at_once_and_each_interval(
     scheduler: Scheduler,
 ) -> None:
     """https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#rate-based"""

@@ -93,7 +93,7 @@ def test_given_a_delayed_message_when_the_delay_has_not_passed_then_not_received
     assert [m["Body"] for m in receive(sqs, url)] == ["queue delay"]
 
 
-def test_given_an_old_receipt_handle_of_a_message_received_again_when_deleting_then_succeeds_and_keeps_the_message(
+def test_given_an_old_handle_of_a_message_received_again_when_deleted_then_kept(
     sqs: Any, make: Any, clock: ManualClock
 ) -> None:
     url = make(VisibilityTimeout="5")
@@ -111,7 +111,7 @@ def test_given_an_old_receipt_handle_of_a_message_received_again_when_deleting_t
     assert receive(sqs, url) == []
 
 
-def test_given_an_expired_handle_of_a_message_not_received_again_when_deleting_from_a_standard_queue_then_deleted(
+def test_given_an_expired_handle_of_a_standard_queue_when_deleted_then_gone(
     sqs: Any, make: Any, clock: ManualClock
 ) -> None:
     url = make(VisibilityTimeout="5")
@@ -381,7 +381,7 @@ def test_given_the_retention_period_when_passed_then_the_message_is_gone(
     )
 
 
-def test_given_a_standard_dead_letter_queue_when_a_message_arrives_then_its_age_goes_on_from_the_first_send(
+def test_given_a_standard_dead_letter_queue_then_a_message_keeps_its_age(
     sqs: Any, make: Any, clock: ManualClock
 ) -> None:
     dead = make("-dead", MessageRetentionPeriod="100")
@@ -416,7 +416,7 @@ def test_given_a_long_poll_when_a_message_is_sent_then_received_at_once(
     assert got == ["m"]
 
 
-def test_given_a_long_poll_when_a_message_was_received_too_often_then_dead_lettered_before_the_poll_ends(
+def test_given_a_long_poll_then_a_message_received_too_often_is_dead_lettered_in_it(
     cloud: Cloud, sqs: Any, make: Any, clock: ManualClock
 ) -> None:
     queue = cloud.service("sqs", SqsService)

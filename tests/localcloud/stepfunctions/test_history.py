@@ -59,7 +59,7 @@ def test_given_a_synchronous_child_when_the_parent_gives_up_then_the_child_is_st
     )
 
 
-def test_given_as_many_executions_as_are_kept_when_another_starts_then_the_oldest_closed_one_is_forgotten(
+def test_given_all_kept_executions_when_another_starts_then_the_oldest_closed_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert model.KEPT_EXECUTIONS == 50_000
@@ -101,7 +101,7 @@ def history(flow: Flow, arn: str) -> list[tuple[str, int]]:
     return [(e["type"], e["previousEventId"]) for e in answer["events"]]
 
 
-def test_given_a_state_under_way_when_the_execution_is_stopped_then_the_history_says_that_it_was_cut_short(
+def test_given_a_state_under_way_when_stopped_then_the_history_says_it_was_cut_short(
     flow: Flow,
 ) -> None:
     arn = flow.start(flow.states("P", P={"Type": "Pass", "Next": "W"}, W=WAITS))
@@ -298,7 +298,7 @@ def test_given_a_parallel_that_was_cut_short_when_its_branch_fails_then_the_abor
     assert host.kinds[-1] == "ParallelStateAborted"
 
 
-def test_given_items_that_may_fail_when_the_execution_is_stopped_then_only_what_was_under_way_is_cut_short(
+def test_given_items_that_may_fail_when_stopped_then_only_those_under_way_are_cut(
     flow: Flow,
 ) -> None:
     item = one_of_them(0, {"F": {"Type": "Fail", "Error": "E"}}, {"W": WAITS})

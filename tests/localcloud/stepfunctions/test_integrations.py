@@ -276,7 +276,7 @@ def test_given_a_child_execution_when_synchronous_then_its_output_or_failure_com
     assert json.loads(answer["cause"])["Error"] == "Bad"
 
 
-def test_given_a_task_that_gives_over_256_kib_when_its_result_is_dropped_then_data_limit_exceeded_all_the_same(
+def test_given_a_dropped_result_over_256_kib_then_data_limit_exceeded(
     world: World,
 ) -> None:
     child = world.machine(P={"Type": "Pass", "End": True})

@@ -362,7 +362,7 @@ def test_given_the_same_name_and_input_while_running_when_started_then_the_same_
         flow.start(machine, {"a": 1}, name="doc")
 
 
-def test_given_a_path_that_finds_nothing_when_it_is_an_input_path_then_states_runtime_even_with_states_all(
+def test_given_an_input_path_that_finds_nothing_then_states_runtime_uncaught(
     flow: Flow,
 ) -> None:
     machine = flow.states(
@@ -476,7 +476,7 @@ def test_given_assigned_variables_when_read_later_then_they_keep_their_value(flo
     assert flow.output(machine) == {"x": 1}
 
 
-def test_given_variables_when_a_choice_a_catch_or_an_iteration_assigns_then_the_scopes_are_as_documented(
+def test_given_assignments_of_choice_catch_and_iteration_then_scopes_are_as_documented(
     flow: Flow,
 ) -> None:
     """A branch or iteration reads the outer variables; what it assigns itself ends with it."""

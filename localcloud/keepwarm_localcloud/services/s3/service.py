@@ -47,18 +47,6 @@ class S3Service(BucketsPort):
             found = self._store.buckets.get(bucket)
             return found.config.get(("policy", "")) if found is not None else None
 
-    def read_object(self, bucket: str, key: str, version_id: str | None = None) -> bytes:
-        """The whole content of an object, for other services (code packages).
-
-        Raises:
-            AwsError: NoSuchBucket, NoSuchKey or NoSuchVersion.
-        """
-        query = {"versionId": [version_id]} if version_id else {}
-        request = Request("GET", "", query, {}, "s3", self._context.region)
-        _, version = Call(request, self._store, bucket, key, self._context.clock.now_s()).version()
-        assert version.blob is not None
-        return b"".join(version.blob.pieces())
-
     def handle(self, request: Request) -> Response | None:
         """Answer one request."""
         bucket, key = locate(request)
