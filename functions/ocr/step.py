@@ -140,17 +140,20 @@ class _Reader:
         self._bucket = bucket
         self._invocation = invocation
         self.deadline = deadline
+        # The deadline tells executions of one document apart: uploaded again, it is read with today's model.
+        run = f"ocr-{round(job.deadline_epoch_s * 1000):x}-"
+        self._prefix = workflow_state.work_key(job.document.sha256, run)
         self._kept: set[str] | None = None
         self.sent = 0
         self.service_ms = 0.0
         self.model: Any = None
 
     def read(self, page: dict[str, Any]) -> dict[str, Any]:
-        """Read one page, or fetch what an earlier attempt read."""
-        sha256 = self._job.document.sha256
-        key = workflow_state.work_key(sha256, f"ocr-{page['number']:04d}.json")
-        if key in self._earlier():
-            kept: dict[str, Any] = json.loads(self._s3.get(self._bucket, key, deadline=self.deadline).body)
+        """Read one page, or fetch what an earlier attempt of this execution read."""
+        key = f"{self._prefix}{page['number']:04d}.json"
+        kept = self._fetch(key) if key in self._earlier() else None
+        if kept is not None:
+            self.model = kept["model"]
             return kept
         answer = self._ask(page)
         found = {
@@ -158,16 +161,29 @@ class _Reader:
             "text": answer["text"],
             "lines": answer["lines"],
             "image": page["image"],
+            "model": answer["model"],
         }
         workflow_state.put_json(self._s3, self._bucket, key, found, deadline=self.deadline)
         return found
 
     def _earlier(self) -> set[str]:
-        """Keys of the pages that earlier attempts of this document have read."""
+        """Keys of the pages that earlier attempts of this execution have read."""
         if self._kept is None:
-            prefix = workflow_state.work_key(self._job.document.sha256, "ocr-")
-            self._kept = {entry.key for entry in self._s3.list(self._bucket, prefix, deadline=self.deadline)}
+            found = self._s3.list(self._bucket, self._prefix, deadline=self.deadline)
+            self._kept = {entry.key for entry in found}
         return self._kept
+
+    def _fetch(self, key: str) -> dict[str, Any] | None:
+        """A page that was kept; None for one that can't be used and is read again."""
+        try:
+            kept = json.loads(self._s3.get(self._bucket, key, deadline=self.deadline).body)
+        except ValueError:
+            return None
+        return (
+            kept
+            if isinstance(kept, dict) and {"number", "text", "lines", "image", "model"} <= set(kept)
+            else None
+        )
 
     def _ask(self, page: dict[str, Any]) -> dict[str, Any]:
         image = page["image"]
