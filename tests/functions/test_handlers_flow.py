@@ -324,6 +324,7 @@ class Pages:
 
     def __init__(self, *faults: Exception | None) -> None:
         self.asked: list[tuple[dict[str, Any], str]] = []
+        self.model: dict[str, str] = {"name": "rapidocr"}
         self.faults = list(faults)
 
     def post(self, path: str, body: bytes, *, deadline: Deadline, idempotency_key: str) -> Any:
@@ -338,7 +339,7 @@ class Pages:
         answer = {
             "text": text,
             "lines": [{"text": text, "score": 0.5, "box": []}],
-            "model": {"name": "rapidocr"},
+            "model": self.model,
         }
         return SimpleNamespace(status=200, json=lambda: answer)
 
@@ -457,6 +458,30 @@ def test_given_pages_left_when_the_invocation_is_too_short_for_another_then_it_g
     assert (answer["wait"]["seconds"], answer["wait"]["in_a_row"], len(service.asked)) == (1, 0, 1)
     part = read_pages(before | {"ocr": answer}, s3, service)
     assert (part["pages"], part["read"], len(service.asked)) == (2, 1, 2)
+
+
+def test_given_a_model_that_changed_when_uploaded_again_then_it_is_read_with_the_new_one(
+    fake: FakeAws, s3: S3
+) -> None:
+    before, _ = extracted(fake, s3, "delivery-note.png", "png", "image")
+    assert read_pages(before, s3, Pages())["model"] == {"name": "rapidocr"}
+    kept = read_pages(before, s3, Pages(Overloaded("service", "asked again")))
+    assert (kept["read"], kept["model"]) == (0, {"name": "rapidocr"})
+    newer = Pages()
+    newer.model = {"name": "rapidocr", "version": "2"}
+    again = read_pages(before | {"deadline_epoch_s": before["deadline_epoch_s"] + 60}, s3, newer)
+    assert (again["read"], again["model"]) == (1, {"name": "rapidocr", "version": "2"})
+
+
+@pytest.mark.parametrize("torn", [b'{"number": 1, "te', b"[]", b'{"number": 1}'])
+def test_given_a_kept_page_that_cant_be_used_when_read_then_it_is_sent_again(
+    fake: FakeAws, s3: S3, torn: bytes
+) -> None:
+    before, _ = extracted(fake, s3, "delivery-note.png", "png", "image")
+    read_pages(before, s3, Pages())
+    (key,) = [key for bucket, key in fake.objects if bucket == "results" and key.endswith("-0001.json")]
+    s3.put("results", key, torn)
+    assert read_pages(before, s3, Pages())["read"] == 1
 
 
 def refusal(kind: str) -> DownstreamFault:
