@@ -171,6 +171,18 @@ def regions() -> list[str]:
     return sorted(_object(_read(DATA)["regions"], str(DATA)))
 
 
+@dataclass(slots=True)
+class _Table:
+    """Prices of a region while they are put together."""
+
+    values: dict[str, object]
+    dated: str
+    sources: dict[str, str]
+    checks: dict[str, str]
+    notes: tuple[str, ...]
+    regions: set[str]
+
+
 def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
     """Prices of a region.
 
@@ -178,70 +190,83 @@ def load(region: str = DEFAULT_REGION, overrides: Path | None = None) -> Prices:
         PlannerError: KW510 for a region that neither file has, KW511 for a malformed file, KW503 for an
             unreadable one.
     """
-    base = _read(DATA)
-    known = _object(base["regions"], str(DATA))
-    sources = {str(k): str(v) for k, v in _object(base["sources"], str(DATA)).items()}
-    notes = base["notes"]
-    merged = dict(_object(known.get(region, {}), region))
-    dated = str(base["dated"])
-    checks = _checks(base, region)
-    extra_regions: dict[str, object] = {}
+    table = _shipped(region)
     if overrides is not None:
-        own = _read(overrides)
-        unknown = set(own) - {"schema", "dated", "currency", "sources", "notes", "regions"}
-        if unknown:
-            raise PlannerError(
-                "KW511", str(overrides), f"key {min(unknown)!r}", "dated, currency, sources, notes, regions"
-            )
-        if "dated" not in own:
-            raise PlannerError(
-                "KW511", str(overrides), "no 'dated'", "the day the prices were read, like 2026-09-20"
-            )
-        if own.get("currency", "USD") != "USD":
-            raise PlannerError("KW511", str(overrides), f"currency {own['currency']!r}", "USD")
-        extra_regions = _object(own.get("regions", {}), f"{overrides} regions")
-        if region in extra_regions:
-            changes = _object(extra_regions[region], f"{overrides} {region}")
-            hours = {
-                **_object(merged.get("ec2_hour", {}), region),
-                **_object(changes.get("ec2_hour", {}), region),
-            }
-            merged = {**merged, **changes, "ec2_hour": hours}
-            dated = f"{dated}, overridden {own['dated']}"
-            given = {*changes, *_object(changes.get("ec2_hour", {}), region)} - {"ec2_hour"}
-            checks |= dict.fromkeys(given, f"given in {overrides.name} of {own['dated']}")
-            sources |= {str(k): str(v) for k, v in _object(own.get("sources", {}), str(overrides)).items()}
-    if not merged:
+        _override(table, region, overrides)
+    if not table.values:
         raise PlannerError(
             "KW510",
             "--region",
             repr(region),
-            ", ".join(sorted({*known, *extra_regions})),
+            ", ".join(sorted(table.regions)),
             fix="choose one of them or give the region's prices with --prices",
         )
-    unknown = set(merged) - _NUMBERS - {"ec2_hour"}
+    return _checked(table, region)
+
+
+def _shipped(region: str) -> _Table:
+    base = _read(DATA)
+    known = _object(base["regions"], str(DATA))
+    notes = base["notes"]
+    return _Table(
+        values=dict(_object(known.get(region, {}), region)),
+        dated=str(base["dated"]),
+        sources=_texts(base["sources"], str(DATA)),
+        checks=_checks(base, region),
+        notes=tuple(str(n) for n in notes) if isinstance(notes, list) else (),
+        regions=set(known),
+    )
+
+
+def _texts(value: object, who: str) -> dict[str, str]:
+    return {str(k): str(v) for k, v in _object(value, who).items()}
+
+
+def _override(table: _Table, region: str, path: Path) -> None:
+    """Lays a file of overrides over the shipped prices."""
+    own = _read(path)
+    unknown = set(own) - {"schema", "dated", "currency", "sources", "notes", "regions"}
     if unknown:
         raise PlannerError(
-            "KW511", f"prices of {region}", f"key {min(unknown)!r}", "the keys of the shipped file"
+            "KW511", str(path), f"key {min(unknown)!r}", "dated, currency, sources, notes, regions"
         )
-    missing = _NUMBERS - set(merged)
+    if "dated" not in own:
+        raise PlannerError("KW511", str(path), "no 'dated'", "the day the prices were read, like 2026-09-20")
+    if own.get("currency", "USD") != "USD":
+        raise PlannerError("KW511", str(path), f"currency {own['currency']!r}", "USD")
+    regions = _object(own.get("regions", {}), f"{path} regions")
+    table.regions |= set(regions)
+    if region not in regions:
+        return
+    changes = _object(regions[region], f"{path} {region}")
+    hours = _object(changes.get("ec2_hour", {}), region)
+    all_hours = {**_object(table.values.get("ec2_hour", {}), region), **hours}
+    table.values |= {**changes, "ec2_hour": all_hours}
+    table.dated = f"{table.dated}, overridden {own['dated']}"
+    given = {*changes, *hours} - {"ec2_hour"}
+    table.checks |= dict.fromkeys(given, f"given in {path.name} of {own['dated']}")
+    table.sources |= _texts(own.get("sources", {}), str(path))
+
+
+def _checked(table: _Table, region: str) -> Prices:
+    who, values = f"prices of {region}", table.values
+    unknown = set(values) - _NUMBERS - {"ec2_hour"}
+    if unknown:
+        raise PlannerError("KW511", who, f"key {min(unknown)!r}", "the keys of the shipped file")
+    missing = _NUMBERS - set(values)
     if missing:
-        raise PlannerError(
-            "KW511", f"prices of {region}", f"no {min(missing)!r}", "every key of the shipped file"
-        )
+        raise PlannerError("KW511", who, f"no {min(missing)!r}", "every key of the shipped file")
     numbers: dict[str, float | None] = {
-        name: None
-        if merged[name] is None and name in _MAY_MISS
-        else _price(merged[name], f"prices of {region} {name}")
+        name: None if values[name] is None and name in _MAY_MISS else _price(values[name], f"{who} {name}")
         for name in _NUMBERS
     }
-    hours = _object(merged.get("ec2_hour", {}), region)
+    hours = _object(values.get("ec2_hour", {}), region)
     return Prices(
         region=region,
-        dated=dated,
-        sources=sources,
-        notes=tuple(str(n) for n in notes) if isinstance(notes, list) else (),
-        ec2_hour={name: _price(value, f"prices of {region} {name}") for name, value in hours.items()},
-        checks=checks,
+        dated=table.dated,
+        sources=table.sources,
+        notes=table.notes,
+        ec2_hour={name: _price(value, f"{who} {name}") for name, value in hours.items()},
+        checks=table.checks,
         **numbers,  # type: ignore[arg-type]
     )

@@ -159,28 +159,31 @@ def estimate(
     total = PhaseRow(
         "total", quantiles_of(totals), 1.0, budgets.get("total"), kinds.pop() if len(kinds) == 1 else "mixed"
     )
-    removed = []
-    for by, (phases, remark) in MITIGATIONS.items():
-        if all(laws[p].mean == 0.0 for p in phases):
-            continue
-        left = [p for p in PHASES if p not in phases]
-        rest = dict(laws)
-        still = measured
-        if by == "SnapStart":
-            rest["load"] = RESTORE
-            left.append("load")
-            still = measured - {"load"}
-        after = quantiles_of(sample(rest, left, seed, starts, still))["p99"] if left else 0.0
-        removed.append((by, phases, after, remark))
-    removed.sort(key=lambda x: x[2])
     return BudgetReport(
         rows=rows,
         total=total,
         law=empirical(totals, "sum of the phases"),
-        removed=removed,
+        removed=_removed(laws, seed, starts, measured),
         figures=figures,
         calibration=calibration,
     )
+
+
+def _removed(
+    laws: Mapping[str, Law], seed: int, starts: Sequence[Mapping[str, float]], measured: set[str]
+) -> list[tuple[str, tuple[str, ...], float, str]]:
+    """What each measure removes and the 99th percentile it leaves, best first."""
+    out = []
+    for by, (phases, remark) in MITIGATIONS.items():
+        if all(laws[p].mean == 0.0 for p in phases):
+            continue
+        left, rest, still = [p for p in PHASES if p not in phases], dict(laws), measured
+        if by == "SnapStart":
+            rest["load"], still = RESTORE, measured - {"load"}
+            left.append("load")
+        after = quantiles_of(sample(rest, left, seed, starts, still))["p99"] if left else 0.0
+        out.append((by, phases, after, remark))
+    return sorted(out, key=lambda x: x[2])
 
 
 def _ceiling(ms: float) -> int:

@@ -5,10 +5,9 @@ numbers: duty cycle, cold-start budget, model residency, artifact size, deadline
 candidate platform is excluded only by a limit that AWS states (`keepwarm.limits`) or by arithmetic shown beside it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import log10
+from math import inf, log10
 from typing import Any
 
 from keepwarm import limits
@@ -215,26 +214,40 @@ def fit(workload: FitWorkload, prices: Prices) -> FitReport:
     candidates = candidates_of(workload, prices)
     verdict, reasons = _verdict(workload, candidates)
     recommended = _recommend(workload, verdict, candidates)
-    changes = [
-        note
-        for name in SCALED
-        for up in (True, False)
-        if (note := _flip(workload, prices, name, up)) is not None
-    ]
+    return FitReport(
+        workload=workload,
+        verdict=verdict,
+        reasons=reasons,
+        recommended=recommended,
+        candidates=sorted(candidates, key=_order),
+        would_change=_would_change(workload, prices, verdict, recommended),
+        figures=_figures(workload, candidates),
+    )
+
+
+def _order(c: Candidate) -> tuple[bool, bool, float]:
+    """What fits first, then what is possible, the cheapest first."""
+    return not c.fits, bool(c.excluded), c.cost_month if c.cost_month is not None else inf
+
+
+def _would_change(
+    w: FitWorkload, prices: Prices, verdict: Verdict, recommended: Candidate | None
+) -> list[str]:
+    flips = [_flip(w, prices, name, up) for name in SCALED for up in (True, False)]
+    changes = [note for note in flips if note is not None]
     here = (verdict, recommended.name if recommended else None)
     for name in FLIPPED:
-        opposite: dict[str, Any] = {name: not getattr(workload, name)}
-        other = _quick(replace(workload, **opposite), prices)
-        if other != here:
-            change = other[0].value if other[0] is not verdict else other[1] or "nothing that fits"
-            changes.append(f"{name} {str(not getattr(workload, name)).lower()}: {change}")
-    order: Callable[[Candidate], tuple[bool, bool, float]] = lambda c: (  # noqa: E731
-        not c.fits,
-        bool(c.excluded),
-        c.cost_month if c.cost_month is not None else float("inf"),
-    )
+        opposite: dict[str, Any] = {name: not getattr(w, name)}
+        other, best = _quick(replace(w, **opposite), prices)
+        if (other, best) != here:
+            change = other.value if other is not verdict else best or "nothing that fits"
+            changes.append(f"{name} {str(opposite[name]).lower()}: {change}")
+    return changes
+
+
+def _figures(workload: FitWorkload, candidates: list[Candidate]) -> list[Figure]:
     laws, phase_figures = phase_laws(cold_path(workload))
-    figures = [
+    return [
         Figure(
             "duty_cycle",
             duty_cycle(workload),
@@ -266,8 +279,7 @@ def fit(workload: FitWorkload, prices: Prices) -> FitReport:
         *phase_figures,
         *(
             Figure(f"{c.name} cost", c.cost_month, "USD/month", c.formula, c.inputs)
-            for c in sorted(candidates, key=order)
+            for c in sorted(candidates, key=_order)
             if c.cost_month is not None
         ),
     ]
-    return FitReport(workload, verdict, reasons, recommended, sorted(candidates, key=order), changes, figures)
