@@ -31,7 +31,6 @@ class Processes:
         self._id = cloud_id
         self._lock = threading.Lock()
         self._children: dict[int, tuple[subprocess.Popen[bytes], str, str]] = {}
-        self._adopted: dict[int, tuple[str, str]] = {}
         self._closed = False
         self._guardian = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py"))],
@@ -126,18 +125,6 @@ class Processes:
                 self._tell(f"-{child.pid}")
         return status
 
-    def adopt(self, pid: int, kind: str, name: str) -> None:
-        """Take a process into the cloud's care that something spawned here forked into a process group of its own."""
-        with self._lock:
-            self._adopted[pid] = (kind, name)
-            self._tell(f"+{pid}")
-
-    def disown(self, pid: int) -> None:
-        """Forget an adopted process, which has ended."""
-        with self._lock:
-            if self._adopted.pop(pid, None) is not None:
-                self._tell(f"-{pid}")
-
     def signal(self, child: "subprocess.Popen[bytes]", number: int) -> None:
         """Send a signal to the whole group of a child; nothing happens when it is gone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -147,8 +134,7 @@ class Processes:
         """The children that run now: `pid`, `kind`, `name`."""
         with self._lock:
             children = list(self._children.values())
-            adopted = [{"pid": p, "kind": k, "name": n} for p, (k, n) in self._adopted.items() if alive(p)]
-        return adopted + [{"pid": c.pid, "kind": k, "name": n} for c, k, n in children if c.poll() is None]
+        return [{"pid": c.pid, "kind": k, "name": n} for c, k, n in children if c.poll() is None]
 
     def close(self) -> None:
         """End every child, then the guardian. Idempotent."""
@@ -157,10 +143,6 @@ class Processes:
                 return
             self._closed = True
             children = list(self._children.values())
-            adopted = list(self._adopted)
-        for pid in adopted:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
         for child, _, _ in children:
             self.end(child)
         for pid in self.strays():

@@ -32,7 +32,6 @@ from keepwarm_localcloud.pulumi_types.errors import Cancelled, ResourceError
 
 _LOG = logging.getLogger("keepwarm.driver")
 
-STACK_TYPE: Final = "pulumi:pulumi:Stack"
 
 PRELOADED: Final = (
     "s3",

@@ -12,7 +12,7 @@ from keepwarm_localcloud.front.http import HttpRequest
 from keepwarm_localcloud.front.http_body import AwsChunkedReader, HttpError
 from keepwarm_localcloud.front.protocols import render_error
 from keepwarm_localcloud.iam.credentials import Scope, scope_of, signature_of
-from keepwarm_localcloud.request import AwsError, Caller, Request, Response, request_id
+from keepwarm_localcloud.request import AwsError, Request, Response, request_id
 from keepwarm_localcloud.services.context import Context, Service
 
 MAX_BODY_BYTES: Final = 104_857_600
@@ -284,8 +284,3 @@ def _whole_body(http: HttpRequest) -> bytes:
 
         return AwsChunkedReader(io.BytesIO(body)).read()  # type: ignore[arg-type]
     return body
-
-
-def operator() -> Caller:
-    """The caller that may do everything: whoever runs the embedded cloud."""
-    return Caller()

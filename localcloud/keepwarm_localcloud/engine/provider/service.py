@@ -9,7 +9,6 @@ https://github.com/pulumi/pulumi/blob/master/proto/pulumi/provider.proto says wh
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -56,15 +55,6 @@ _KINDS: Final = {
     ("delete", False): pb.PropertyDiff.DELETE,
     ("delete", True): pb.PropertyDiff.DELETE_REPLACE,
 }
-
-
-@dataclass(slots=True)
-class _Configured:
-    """What one provider instance of a program was configured with."""
-
-    aws: Aws
-    urn: str = ""
-    operations: int = field(default=0)
 
 
 def _secret_texts(value: Any) -> Iterator[str]:

@@ -14,7 +14,6 @@ from typing import Any
 
 from keepwarm_localcloud.services.errors import coded
 
-KEEP_S = 3 * 86_400.0
 Key = tuple[str, str, frozenset[tuple[str, str]]]
 
 

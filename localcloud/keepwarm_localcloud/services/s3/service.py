@@ -16,7 +16,6 @@ from keepwarm_localcloud.services.s3.store import Store
 from keepwarm_localcloud.services.s3.xml import document, iso, parse, tag
 
 _OPERATOR_ID: Final = "AIDAKEEPWARMOPERATOR"
-_IGNORED: Final = frozenset({"x-id", "list-type", "encoding-type"})
 
 
 class S3Service(BucketsPort):

@@ -29,9 +29,6 @@ from keepwarm_localcloud.services.stepfunctions.values import (
 )
 from keepwarm_localcloud.services.stepfunctions.visit import Host, Scope, Stay, Visit
 
-DEFAULT_TASK_TIMEOUT_S = 99_999_999.0
-
-
 ABORTABLE = frozenset({"Task", "Wait", "Parallel", "Map"})
 """Types of states that have an event for being cut short; the others are over at once."""
 
