@@ -106,8 +106,8 @@ def deploy_again() -> dict[str, float]:
     """Deploy, deploy the same (no-op), destroy and deploy a second time in one process."""
     from rich.console import Console
 
+    from keepwarm_cli.deployed_stack import Stack, Times
     from keepwarm_cli.interrupts import Interrupts
-    from keepwarm_cli.local_run import Stack, Times
 
     os.chdir(ROOT)
     figures = {}

@@ -45,9 +45,9 @@ def run(options: RunOptions) -> None:
 @command_line.command(app, StackOptions)
 def up(options: StackOptions) -> None:
     """Keep the deployed stack running until Ctrl-C: endpoint, outputs, live log."""
-    from keepwarm_cli import local_run
+    from keepwarm_cli import local_up
 
-    raise typer.Exit(local_run.up(options))
+    raise typer.Exit(local_up.up(options))
 
 
 @command_line.command(app, Json)

@@ -8,24 +8,12 @@ from html import escape
 from typing import Any
 
 from keepwarm_cli.errors import without_code
+from keepwarm_runtime.phases import PHASES
 
-# Order of C1, so that a bar reads left to right as a start happens.
-_PHASES = (
-    "scheduling",
-    "sandbox",
-    "image_pull",
-    "runtime_init",
-    "imports",
-    "fetch",
-    "verify",
-    "compile",
-    "load",
-    "allocate",
-    "warmup",
-)
-_PHASE_COLOURS = dict(
+# In the order of the phases, so that a bar reads left to right as a start happens.
+_PHASE_COLORS = dict(
     zip(
-        _PHASES,
+        PHASES,
         (
             "#94a3b8",
             "#64748b",
@@ -42,7 +30,7 @@ _PHASE_COLOURS = dict(
         strict=True,
     )
 )
-_STATE_COLOURS = {"init": "#d9803f", "busy": "#2f7fd1", "idle": "#b8c4d3"}
+_STATE_COLORS = {"init": "#d9803f", "busy": "#2f7fd1", "idle": "#b8c4d3"}
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fbfbfa;--fg:#1c2430;--muted:#5d6878;--line:#dfe3e8;--card:#fff;--bad:#b4232c;--good:#1c7c54}
@@ -168,20 +156,20 @@ def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
         y = row * (bar + 8)
         x = float(left)
         parts.append(f"<text x={left - 10} y={y + 15} text-anchor=end>{escape(label)}</text>")
-        for phase in _PHASES:
+        for phase in PHASES:
             ms = start["phases_ms"].get(phase, 0.0)
             if ms <= 0:
                 continue
             used.append(phase)
             parts.append(
-                f"<rect x={x:.1f} y={y} width={max(ms * scale, 0.5):.1f} height={bar} fill='{_PHASE_COLOURS[phase]}'>"
+                f"<rect x={x:.1f} y={y} width={max(ms * scale, 0.5):.1f} height={bar} fill='{_PHASE_COLORS[phase]}'>"
                 f"<title>{phase}: {ms:.1f} ms</title></rect>"
             )
             x += ms * scale
         parts.append(
             f"<text class=m x={x + 6:.1f} y={y + 15}>{sum(start['phases_ms'].values()):,.0f} ms</text>"
         )
-    key = _key((p, _PHASE_COLOURS[p]) for p in _PHASES if p in used)
+    key = _key((p, _PHASE_COLORS[p]) for p in PHASES if p in used)
     return (
         "<h2>Cold starts by phase</h2><p>Measured inside each execution environment and task; the median and the slowest"
         " of each kind. Provisioned environments and resident tasks paid this before any request arrived.</p>"
@@ -220,16 +208,16 @@ def _timeline(environments: Sequence[Mapping[str, Any]]) -> str:
         y = row * (bar + 5)
         parts.append(f"<text x={left - 10} y={y + 12} text-anchor=end>{escape(environment['label'])}</text>")
         for span in environment["spans"]:
-            colour = _STATE_COLOURS.get(span["state"])
-            if colour is None:
+            color = _STATE_COLORS.get(span["state"])
+            if color is None:
                 continue
             x = left + (span["from_s"] - first) * scale
             w = max((span["to_s"] - span["from_s"]) * scale, 1.0)
             parts.append(
-                f"<rect x={x:.1f} y={y} width={w:.1f} height={bar} fill='{colour}'>"
+                f"<rect x={x:.1f} y={y} width={w:.1f} height={bar} fill='{color}'>"
                 f"<title>{span['state']} {span['to_s'] - span['from_s']:.2f} s</title></rect>"
             )
-    key = _key(_STATE_COLOURS.items())
+    key = _key(_STATE_COLORS.items())
     return f"<h2>Execution environments over time</h2>{key}{_svg(width, height + 24, parts)}"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from keepwarm_cli.documents import collect_documents
 from keepwarm_cli.errors import CODES, CliError
-from keepwarm_cli.local_run import collect_documents
 from keepwarm_cli.project import find_project, stack_config
 from tests.support.patience import PATIENCE_S
 
