@@ -5,6 +5,10 @@ Proves: what the specifications say by hand (`!` replaces, `?` AWS fills it in, 
 Does not prove: that either source is right where both agree, nor a mark where neither says anything.
 """
 
+import inspect
+import re
+import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -42,7 +46,7 @@ def name_of(kind: ResourceType) -> str:
 
 
 def disagreements(kind: ResourceType) -> Iterator[str]:
-    said = said_of(kind.token)
+    said = defaultdict(dict, said_of(kind.token))
     for path, of in walk(kind.fields):
         found = [
             *replacing(kind, path, of, said),
@@ -118,7 +122,8 @@ def test_given_a_reviewed_disagreement_then_it_still_is_one() -> None:
 
 def test_given_the_sources_then_every_property_of_the_table_was_compared() -> None:
     for kind in table.all_types():
-        assert sorted(path for path, _ in walk(kind.fields)) == sorted(set(said_of(kind.token)) - {"region"})
+        compared = set(said_of(kind.token)) - {"region"}
+        assert {path for path, _ in walk(kind.fields)} == compared, "run python -m tools.type_facts"
 
 
 def test_given_the_installed_sources_then_the_committed_facts_are_theirs() -> None:
@@ -150,3 +155,23 @@ def test_given_a_name_then_its_room_is_what_aws_says() -> None:
 def test_given_a_limit_of_cloudformation_alone_then_the_facts_have_it() -> None:
     for token, properties in CLOUDFORMATION_ONLY.items():
         assert all("enum" in said_of(token)[name]["aws"] for name in properties)
+
+
+PROVIDERS_OWN = (
+    "useResourceTimeoutForPropagation",
+    "timeouts",
+    "replaceSecurityGroupsOnDestroy",
+    "replacementSecurityGroupIds",
+)
+"""How the real provider goes about its work: waits and the order of a removal, which are never needed here."""
+
+
+def test_given_a_property_of_the_table_then_its_type_does_something_with_it() -> None:
+    ignored = []
+    for kind in table.all_types():
+        source = inspect.getsource(sys.modules[type(kind).__module__])
+        code = re.sub(r'spec = (\"""[\s\S]*?\"""|"[^"]*")', "", source)
+        made_into_a_name = f"{kind.auto.property}Prefix" if kind.auto else ""
+        given = set(kind.fields) - {"region", "tags", made_into_a_name, *PROVIDERS_OWN}
+        ignored += [f"{name_of(kind)} {name}" for name in sorted(given) if f'"{name}"' not in code]
+    assert ignored == [], "use it, or leave it out of the specification, so that it is refused by name"

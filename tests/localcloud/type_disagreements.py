@@ -177,7 +177,6 @@ REVIEWED: tuple[tuple[str, str], ...] = (
         ecs.Service deploymentController.type not =ECS
         ecs.Service deploymentConfiguration.lifecycleHooks.targetType not =AWS_LAMBDA
         ecs.TaskDefinition volumes.efsVolumeConfiguration.* not =DISABLED
-        ecs.TaskDefinition proxyConfiguration.type not =APPMESH
         kms.Key deletionWindowInDays not =30
         scheduler.Schedule target.ecsParameters.taskCount not =1
         scheduler.Schedule target.retryPolicy.* not =*

@@ -72,7 +72,7 @@ class Api(ResourceType):
     spec = """name protocolType! description version corsConfiguration disableExecuteApiEndpoint=false
         corsConfiguration.allowHeaders~ corsConfiguration.allowMethods~ corsConfiguration.allowOrigins~
         corsConfiguration.exposeHeaders~
-        routeSelectionExpression="$request.method $request.path" ipAddressType? tags"""
+        routeSelectionExpression="$request.method $request.path" tags"""
     auto = AutoName("name", 128)
     import_id = "the API's id"
     settings: ClassVar[Any] = (

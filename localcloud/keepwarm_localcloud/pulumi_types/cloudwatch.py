@@ -32,9 +32,13 @@ _ALARM = (
     "insufficientDataActions",
     "alarmDescription",
     "thresholdMetricId",
+    "evaluateLowSampleCountPercentiles",
 )
 
-_ALARM_NAMES = {"okActions": "OKActions"}
+_ALARM_NAMES = {
+    "okActions": "OKActions",
+    "evaluateLowSampleCountPercentiles": "EvaluateLowSampleCountPercentile",
+}
 
 
 class MetricAlarm(ResourceType):

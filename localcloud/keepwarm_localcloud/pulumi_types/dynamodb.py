@@ -22,7 +22,7 @@ class Table(ResourceType):
         tableClass="STANDARD" streamEnabled streamViewType? ttl? pointInTimeRecovery? serverSideEncryption?
         deletionProtectionEnabled globalSecondaryIndexes~{hashKey name nonKeyAttributes~ projectionType rangeKey
         readCapacity? writeCapacity?} localSecondaryIndexes!~{name nonKeyAttributes~ projectionType rangeKey}
-        onDemandThroughput tags"""
+        tags"""
     auto = AutoName("name", 255)
     timeouts_s = (600.0, 600.0, 600.0)
     import_id = "the table's name"

@@ -18,7 +18,7 @@ class LogGroup(ResourceType):
 
     token = "aws:cloudwatch/logGroup:LogGroup"
     spec = """name! namePrefix! kmsKeyId retentionInDays=0 logGroupClass!? skipDestroy=false
-        deletionProtectionEnabled? tags"""
+        tags"""
     auto = AutoName("name", 512)
     import_id = "the log group's name"
 

@@ -172,7 +172,8 @@ class Eip(ResourceType):
 
     def create(self, call: Call) -> Made:
         answer = call.client("ec2").allocate_address(
-            Domain=call.inputs["domain"], **specification(call, "elastic-ip")
+            **fill(self, call.inputs, "domain", "publicIpv4Pool", "networkBorderGroup"),
+            **specification(call, "elastic-ip"),
         )
         return answer["AllocationId"], self._chosen(call, answer)
 

@@ -20,7 +20,7 @@ class Vpc(ResourceType):
 
     token = "aws:ec2/vpc:Vpc"
     spec = """cidrBlock!? enableDnsHostnames=false enableDnsSupport=true instanceTenancy="default"
-        enableNetworkAddressUsageMetrics? tags"""
+        tags"""
     import_id = "the VPC's id"
 
     def create(self, call: Call) -> Made:
@@ -105,7 +105,7 @@ class Subnet(ResourceType):
 
     token = "aws:ec2/subnet:Subnet"
     spec = """vpcId! cidrBlock!? availabilityZone!? availabilityZoneId!? mapPublicIpOnLaunch=false
-        assignIpv6AddressOnCreation=false privateDnsHostnameTypeOnLaunch? tags"""
+        assignIpv6AddressOnCreation=false tags"""
     import_id = "the subnet's id"
 
     def create(self, call: Call) -> Made:

@@ -13,7 +13,32 @@ from keepwarm_localcloud.pulumi_types.convert import (
     take,
 )
 from keepwarm_localcloud.pulumi_types.ecs.tags import api_tags, retag
-from keepwarm_localcloud.pulumi_types.errors import ResourceError
+from keepwarm_localcloud.pulumi_types.fields import has_unknown
+
+_AS_GIVEN = (
+    "cpu",
+    "memory",
+    "executionRoleArn",
+    "taskRoleArn",
+    "ipcMode",
+    "pidMode",
+    "requiresCompatibilities",
+    "placementConstraints",
+    "runtimePlatform",
+)
+"""Properties that the API takes and tells as the program gives them."""
+
+
+def _api_volume(volume: dict[str, Any]) -> dict[str, Any]:
+    """Convert a volume: the API calls the host's path by another name, and takes no absent settings."""
+    wanted = {k: v for k, v in volume.items() if k not in ("hostPath", "configureAtLaunch") and v is not None}
+    if volume.get("hostPath") is not None:
+        wanted["host"] = {"sourcePath": volume["hostPath"]}
+    if wanted.get("efsVolumeConfiguration"):
+        wanted["efsVolumeConfiguration"] = {
+            k: v for k, v in wanted["efsVolumeConfiguration"].items() if v is not None
+        }
+    return wanted
 
 
 class TaskDefinition(ResourceType):
@@ -22,56 +47,36 @@ class TaskDefinition(ResourceType):
     token = "aws:ecs/taskDefinition:TaskDefinition"
     spec = """family! containerDefinitions:json! cpu! memory! executionRoleArn! taskRoleArn! networkMode!? ipcMode!
         pidMode! requiresCompatibilities!~ volumes!~{name hostPath configureAtLaunch? efsVolumeConfiguration
-        dockerVolumeConfiguration} placementConstraints!~ runtimePlatform! ephemeralStorage! proxyConfiguration!
+        dockerVolumeConfiguration} placementConstraints!~ runtimePlatform! ephemeralStorage!
         enableFaultInjection!? skipDestroy=false trackLatest=false tags"""
     import_id = "the task definition's ARN"
 
-    def create(self, call: Call) -> Made:
+    def check(self, inputs: dict[str, Any]) -> list[tuple[str, str]]:
+        name = "containerDefinitions"
+        if has_unknown(inputs[name]):
+            return []
         try:
-            containers = json.loads(call.inputs["containerDefinitions"])
+            containers = json.loads(inputs[name])
         except ValueError as error:
-            raise ResourceError(
-                "KW634", f"containerDefinitions: got text that is not JSON: {error}"
-            ) from error
-        arguments = fill(
-            self,
-            call.inputs,
-            *(
-                "family",
-                "cpu",
-                "memory",
-                "executionRoleArn",
-                "taskRoleArn",
-                "networkMode",
-                "ipcMode",
-                "pidMode",
-            ),
-            *("requiresCompatibilities", "placementConstraints", "runtimePlatform", "enableFaultInjection"),
-            upper=False,
-        )
+            return [
+                (name, f"KW634 got text that is not JSON ({error}); allowed a list of containers as JSON")
+            ]
+        if not isinstance(containers, list) or not containers:
+            return [(name, "KW634 got no container; allowed a list of at least one container as JSON")]
+        return []
+
+    def create(self, call: Call) -> Made:
+        arguments = fill(self, call.inputs, *_AS_GIVEN, "networkMode", "enableFaultInjection", upper=False)
         if call.get("ephemeralStorage"):
             arguments["ephemeralStorage"] = {"sizeInGiB": call.inputs["ephemeralStorage"]["sizeInGib"]}
-        volumes = []
-        for volume in call.get("volumes", []):
-            wanted = {
-                k: v
-                for k, v in volume.items()
-                if k not in ("hostPath", "configureAtLaunch") and v is not None
-            }
-            if volume.get("hostPath") is not None:
-                wanted["host"] = {"sourcePath": volume["hostPath"]}
-            efs = wanted.get("efsVolumeConfiguration")
-            if efs:
-                wanted["efsVolumeConfiguration"] = {
-                    ("fileSystemId" if k == "fileSystemId" else k): v for k, v in efs.items() if v is not None
-                }
-            volumes.append(wanted)
-        if volumes:
-            arguments["volumes"] = volumes
+        if call.get("volumes"):
+            arguments["volumes"] = [_api_volume(v) for v in call.inputs["volumes"]]
+        if call.tags:
+            arguments["tags"] = api_tags(call.tags)
         answer = call.client("ecs").register_task_definition(
-            containerDefinitions=containers,
+            family=call.inputs["family"],
+            containerDefinitions=json.loads(call.inputs["containerDefinitions"]),
             **arguments,
-            **({"tags": api_tags(call.tags)} if call.tags else {}),
         )["taskDefinition"]
         return call.inputs["family"], self._chosen(call, answer)
 
@@ -100,13 +105,7 @@ class TaskDefinition(ResourceType):
             "skipDestroy": call.old.get("skipDestroy", False),
             "trackLatest": call.old.get("trackLatest", False),
             "tags": tag_map(answer.get("tags"), "key", "value"),
-            **take(
-                self,
-                definition,
-                *("cpu", "memory", "executionRoleArn", "taskRoleArn", "ipcMode", "pidMode"),
-                *("requiresCompatibilities", "placementConstraints", "runtimePlatform"),
-                upper=False,
-            ),
+            **take(self, definition, *_AS_GIVEN, upper=False),
         }
         if definition.get("ephemeralStorage"):
             found["ephemeralStorage"] = {"sizeInGib": definition["ephemeralStorage"]["sizeInGiB"]}

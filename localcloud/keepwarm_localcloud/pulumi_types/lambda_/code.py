@@ -263,47 +263,59 @@ class Function(ResourceType):
         return found
 
     def update(self, call: Call) -> dict[str, Any]:
-        client = call.client("lambda")
-        answer: dict[str, Any] | None = None
-        configuration = call.changed & {*_CONFIGURATION, "fileSystemConfig"}
-        if configuration:
-            arguments = self._arguments(call, configuration)
-            for name in configuration - set(call.inputs):
-                if name in _UNSET:
-                    arguments[API_NAMES.get(name, name[0].upper() + name[1:])] = _UNSET[name]
-            answer = client.update_function_configuration(FunctionName=call.id, **arguments)
-            if answer.get("LastUpdateStatus", "Successful") != "Successful":
-                self._ready(call, call.id)
-        if call.changed & set(_CODE):
-            others = fill(self, call.inputs, "architectures")
-            answer = _send_code(
-                self, call, lambda code: client.update_function_code(FunctionName=call.id, **code, **others)
-            )
-            if answer.get("LastUpdateStatus", "Successful") != "Successful":
-                self._ready(call, call.id)
+        configured = self._reconfigure(call)
+        sent = self._resend(call)
         if "reservedConcurrentExecutions" in call.changed:
-            reserved = call.get("reservedConcurrentExecutions", -1)
-            if reserved >= 0:
-                client.put_function_concurrency(FunctionName=call.id, ReservedConcurrentExecutions=reserved)
-            else:
-                client.delete_function_concurrency(FunctionName=call.id)
+            self._reserve(call)
         if "tags" in call.changed:
-            added, removed = tag_changes(call)
-            if removed:
-                client.untag_resource(Resource=call.old["arn"], TagKeys=removed)
-            if added:
-                client.tag_resource(Resource=call.old["arn"], Tags=added)
-        publish = call.get("publish") and (answer is not None or "publish" in call.changed)
-        if publish:
-            answer = client.publish_version(FunctionName=call.id)
-        if answer is None:
-            return {}
-        outputs = self._chosen(call, answer)
-        if not publish and call.get("publish"):
-            outputs = {
-                k: v for k, v in outputs.items() if k not in ("version", "qualifiedArn", "qualifiedInvokeArn")
-            }
-        return outputs
+            self._retag(call)
+        latest = sent or configured
+        if call.get("publish") and (latest or "publish" in call.changed):
+            published = call.client("lambda").publish_version(FunctionName=call.id)
+            return self._chosen(call, published)
+        return self._chosen(call, latest) if latest else {}
+
+    def _reconfigure(self, call: Call) -> dict[str, Any] | None:
+        """Send the settings that changed; what the program dropped gets AWS's default."""
+        names = call.changed & {*_CONFIGURATION, "fileSystemConfig"}
+        if not names:
+            return None
+        arguments = self._arguments(call, names)
+        for name in names - set(call.inputs):
+            if name in _UNSET:
+                arguments[API_NAMES.get(name, name[0].upper() + name[1:])] = _UNSET[name]
+        answer = call.client("lambda").update_function_configuration(FunctionName=call.id, **arguments)
+        return self._settled(call, answer)
+
+    def _resend(self, call: Call) -> dict[str, Any] | None:
+        """Send the code if it changed."""
+        if not call.changed & set(_CODE):
+            return None
+        client, others = call.client("lambda"), fill(self, call.inputs, "architectures")
+        answer = _send_code(
+            self, call, lambda code: client.update_function_code(FunctionName=call.id, **code, **others)
+        )
+        return self._settled(call, answer)
+
+    def _settled(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:
+        if answer.get("LastUpdateStatus", "Successful") != "Successful":
+            self._ready(call, call.id)
+        return answer
+
+    def _reserve(self, call: Call) -> None:
+        client, reserved = call.client("lambda"), call.get("reservedConcurrentExecutions", -1)
+        if reserved >= 0:
+            client.put_function_concurrency(FunctionName=call.id, ReservedConcurrentExecutions=reserved)
+        else:
+            client.delete_function_concurrency(FunctionName=call.id)
+
+    def _retag(self, call: Call) -> None:
+        client = call.client("lambda")
+        added, removed = tag_changes(call)
+        if removed:
+            client.untag_resource(Resource=call.old["arn"], TagKeys=removed)
+        if added:
+            client.tag_resource(Resource=call.old["arn"], Tags=added)
 
     def delete(self, call: Call) -> None:
         if call.old.get("skipDestroy"):

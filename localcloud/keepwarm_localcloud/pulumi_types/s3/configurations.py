@@ -12,6 +12,7 @@ from keepwarm_localcloud.pulumi_types.convert import (
     tag_map,
     take,
 )
+from keepwarm_localcloud.pulumi_types.errors import ResourceError
 from keepwarm_localcloud.pulumi_types.s3.bucket import optional
 
 
@@ -31,6 +32,12 @@ class _Configuration(ResourceType):
 
     def create(self, call: Call) -> Made:
         bucket = call.inputs["bucket"]
+        owner = call.get("expectedBucketOwner")
+        if owner not in (None, call.aws.account_id):
+            raise ResourceError(
+                "KW635",
+                f"expectedBucketOwner: got {owner}; allowed {call.aws.account_id}; because that account owns {bucket}",
+            )
         self.put(call, bucket)
         return bucket, {"region": call.region}
 
@@ -165,7 +172,9 @@ class BucketLifecycleConfiguration(_Configuration):
             if not filters and "Prefix" in rule:
                 rule["Filter"] = {"Prefix": rule.pop("Prefix")}
         call.client("s3").put_bucket_lifecycle_configuration(
-            Bucket=bucket, LifecycleConfiguration={"Rules": rules}
+            Bucket=bucket,
+            LifecycleConfiguration={"Rules": rules},
+            **fill(self, call.inputs, "transitionDefaultMinimumObjectSize"),
         )
 
     def get(self, call: Call, bucket: str) -> dict[str, Any] | None:
