@@ -528,6 +528,17 @@ def test_given_a_large_result_when_done_then_claimed_from_s3_and_checked(
         perform_keyed(effects, lambda _a: pytest.fail("ran"))
 
 
+def test_given_the_same_large_result_twice_when_claimed_then_the_object_is_as_young_as_the_last_record(
+    store: MemoryStore, s3: S3, fake: FakeAws
+) -> None:
+    effects = Effects(store, claims=Claims(s3, "claims"))
+    for key in ("first", "second"):
+        perform_keyed(effects, lambda _a: "x" * (400 * 1024), key=key)
+    written = [seen for seen in fake.requests if seen.method == "PUT"]
+    assert len(fake.objects) == 1
+    assert ["if-none-match" in seen.headers for seen in written] == [False, False], "the second was refused"
+
+
 def test_given_a_large_result_and_no_claim_bucket_when_done_then_said_and_never_twice(
     effects: Effects,
 ) -> None:
