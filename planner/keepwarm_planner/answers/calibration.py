@@ -122,24 +122,7 @@ def calibrate(
     """
     who = ", ".join(str(f) for f in files) or "--from-events"
     found, skipped = _read_events(files)
-    wanted = function
-    if wanted is None:
-        begun = [name for name, read in found.items() if read.starts]
-        if len(begun) > 1:
-            preferred = [n for n in begun if prefer is not None and prefer in found[n].names]
-            if not preferred:
-                counts = ", ".join(f"{name} {len(found[name].starts)}" for name in begun)
-                raise PlannerError(
-                    "KW514",
-                    who,
-                    f"starts of {len(begun)} functions ({counts})",
-                    "one function",
-                    because="different functions' starts don't come from one distribution",
-                    fix=f"{option} {begun[0]}",
-                )
-            wanted = prefer
-        elif begun:
-            wanted = begun[0]
+    wanted = _chosen(found, who, function, prefer, option)
     chosen = [read for read in found.values() if wanted is None or wanted in read.names]
     starts = [s for read in chosen for s in read.starts]
     if not starts:
@@ -164,6 +147,28 @@ def calibrate(
         holdout_error=error,
         error_basis=basis,
         skipped_lines=skipped,
+    )
+
+
+def _chosen(
+    found: Mapping[str, _Read], who: str, function: str | None, prefer: str | None, option: str
+) -> str | None:
+    """The function whose starts count; None where the events have no starts. Raises KW514 when several have."""
+    if function is not None:
+        return function
+    begun = [name for name, read in found.items() if read.starts]
+    if len(begun) <= 1:
+        return begun[0] if begun else None
+    if prefer is not None and any(prefer in found[name].names for name in begun):
+        return prefer
+    counts = ", ".join(f"{name} {len(found[name].starts)}" for name in begun)
+    raise PlannerError(
+        "KW514",
+        who,
+        f"starts of {len(begun)} functions ({counts})",
+        "one function",
+        because="different functions' starts don't come from one distribution",
+        fix=f"{option} {begun[0]}",
     )
 
 

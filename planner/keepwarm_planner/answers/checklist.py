@@ -256,51 +256,59 @@ def _worth(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> Answer:
             [],
             "give the load: --requests-per-s and --service-s (the saving depends on the duty cycle)",
         )
+    load = facts.requests_per_s * facts.service_s
+    evidence = [
+        f"{facts.requests_per_s:g} requests/s x {facts.service_s:g} s keep {load:.3g} environments busy"
+    ]
+    text = _pool_worth(settings, facts.service_s, load, prices, evidence)
+    text += _service_worth(_section(settings, "service"), facts.service_s, prices, evidence)
+    return _given(7, True, text, evidence)
+
+
+def _pool_worth(
+    settings: Mapping[str, Any], service_s: float, load: float, prices: Prices, evidence: list[str]
+) -> str:
+    """What the warm pool costs and from which duty cycle it pays; adds to the evidence."""
     classify = _section(_section(settings, "functions"), "classify")
     pool = _section(settings, "warm_pool")
     memory = int(classify.get("memory_mb", limits.LAMBDA_MB_PER_VCPU))
-    load = facts.requests_per_s * facts.service_s
     architecture = cost.architecture(
         str(_section(settings, "runtime").get("architecture", Architecture.X86_64)),
         "keepwarm:runtime.architecture",
     )
-    comparison = breakeven(
-        Comparison(
-            "function",
-            service_s=facts.service_s,
-            cold_s=COLD_S["function"],
-            idle_s=IDLE_S["function"],
-            memory_mb=memory,
-            architecture=architecture,
-        ),
-        prices,
+    comparison = Comparison(
+        "function",
+        service_s=service_s,
+        cold_s=COLD_S["function"],
+        idle_s=IDLE_S["function"],
+        memory_mb=memory,
+        architecture=architecture,
     )
-    crossing = comparison.crossing or 1.0
-    evidence = [
-        f"{facts.requests_per_s:g} requests/s x {facts.service_s:g} s keep {load:.3g} environments busy"
-    ]
-    if pool.get("enabled", True) and pool:
-        size = int(pool.get("environments", 0))
-        duty = min(load / size, 1.0) if size else 0.0
-        evidence.append(
-            f"warm pool of {size} busy {duty:.1%}; above {crossing:.0%} it also costs less than on-demand"
-        )
-        idle = cost.warm_pool(prices, FunctionSize(memory, architecture), size)
-        evidence.append(f"keeping it costs {idle:.2f} USD a month before the first request ({prices.region})")
-        text = f"the pool buys latency for {idle:.2f} USD a month"
-    else:
-        text = "the function scales to zero"
+    crossing = breakeven(comparison, prices).crossing or 1.0
+    if not pool or not pool.get("enabled", True):
         evidence.append(f"no pool: on-demand is cheaper below a duty cycle of {crossing:.0%}")
-    gpu = _section(settings, "service")
-    if gpu.get("enabled") and gpu.get("capacity") != "local":
-        instance = next((t for t in gpu.get("instance_types", ()) if t in prices.ec2_hour), None)
-        if instance is not None:
-            service = breakeven(Comparison("service", facts.service_s, instance_type=instance), prices)
-            least = int(gpu.get("min_tasks", 0))
-            note = service.note
-            evidence.append(f"GPU ({instance}, sessions of an hour): {note}; min_tasks is {least}")
-            text += "; the GPU service sleeps" if least == 0 else f"; {least} GPU tasks always run"
-    return _given(7, True, text, evidence)
+        return "the function scales to zero"
+    size = int(pool.get("environments", 0))
+    duty = min(load / size, 1.0) if size else 0.0
+    idle = cost.warm_pool(prices, FunctionSize(memory, architecture), size)
+    evidence.append(
+        f"warm pool of {size} busy {duty:.1%}; above {crossing:.0%} it also costs less than on-demand"
+    )
+    evidence.append(f"keeping it costs {idle:.2f} USD a month before the first request ({prices.region})")
+    return f"the pool buys latency for {idle:.2f} USD a month"
+
+
+def _service_worth(service: Mapping[str, Any], service_s: float, prices: Prices, evidence: list[str]) -> str:
+    """Whether the service pays when it sleeps; adds to the evidence. Empty where there is none, or no price."""
+    if not service.get("enabled") or service.get("capacity") == "local":
+        return ""
+    instance = next((t for t in service.get("instance_types", ()) if t in prices.ec2_hour), None)
+    if instance is None:
+        return ""
+    note = breakeven(Comparison("service", service_s, instance_type=instance), prices).note
+    least = int(service.get("min_tasks", 0))
+    evidence.append(f"GPU ({instance}, sessions of an hour): {note}; min_tasks is {least}")
+    return "; the GPU service sleeps" if least == 0 else f"; {least} GPU tasks always run"
 
 
 def answer(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> list[Answer]:

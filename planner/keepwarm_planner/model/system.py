@@ -167,21 +167,13 @@ def _report(
     def per_request(values: list[float]) -> Estimate:
         return ratio_of(values, arrivals)
 
-    months = [MONTH_S / e if e else 0.0 for e in ends]
-    costs: list[dict[str, float]] = []
-    for r in runs:
-        stats = list(r.function.stats)
-        stats[S.STARTED] = float(r.invocations)
-        parts = cost_of(system.design, stats, prices)
-        if r.service is not None:
-            parts["downstream"] = cost.service(prices, r.service.d.instance_type, r.service.task_s).usd
-        if system.queue is not None:
-            # send, receive and delete of each message, received once or more
-            calls = r.arrivals + 2.0 * len(r.ages)
-            parts["queue"] = cost.item("queue", calls, "requests", prices).usd
-        costs.append(parts)
-    services = [r.service for r in runs if r.service is not None]
+    def refused(*reasons: Refusal) -> Estimate:
+        return per_request([float(sum(s.refused[x] for x in reasons)) if s else 0.0 for s in all_services])
+
+    all_services = [r.service for r in runs]
+    services = [s for s in all_services if s is not None]
     stats_of = [r.function.stats for r in runs]
+    cost_month, cost_parts = _costs(system, prices, runs, ends)
     return SystemOutcome(
         name=system.design.name,
         requests=int(fsum(arrivals)),
@@ -194,33 +186,49 @@ def _report(
         good_fraction=fraction([float(r.good) for r in runs]),
         latency_s=_quantiles([x for r in runs for x in r.latencies]),
         queue_age_s=_quantiles([x for r in runs for x in r.ages]),
-        refused_per_request=per_request(
-            [float(sum(r.service.refused.values())) if r.service else 0.0 for r in runs]
-        ),
-        refusals={
-            reason.value: per_request(
-                [float(r.service.refused[reason]) if r.service else 0.0 for r in runs]
-            ).mean
-            for reason in Refusal
-        },
-        tasks=mean_of([s.task_s / e for s, e in zip(services, ends, strict=True)])
-        if services
-        else Estimate(0.0, 0.0, 0.0),
+        refused_per_request=refused(*Refusal),
+        refusals={reason.value: refused(reason).mean for reason in Refusal},
+        tasks=_mean([s.task_s / e for s, e in zip(services, ends, strict=False)]),
         task_utilization=ratio_of(
             [s.busy_s for s in services], [s.task_s * s.d.concurrency_per_task for s in services]
-        )
-        if services
-        else Estimate(0.0, 0.0, 0.0),
-        wakes=mean_of([float(s.wakes) for s in services]) if services else Estimate(0.0, 0.0, 0.0),
+        ),
+        wakes=_mean([float(s.wakes) for s in services]),
         max_tasks=max((s.max_tasks_seen for s in services), default=0),
         max_busy=max(r.max_busy for r in runs),
-        cost_month=mean_of([fsum(c.values()) * m for c, m in zip(costs, months, strict=True)]),
-        cost_parts={
-            name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(runs)
-            for name in costs[0]
-        },
+        cost_month=cost_month,
+        cost_parts=cost_parts,
         timeline=runs[0].timeline,
         cpu_s=cpu_s,
         wall_s=wall_s,
         system=system,
     )
+
+
+def _mean(values: list[float]) -> Estimate:
+    return mean_of(values) if values else Estimate(0.0, 0.0, 0.0)
+
+
+def _costs(
+    system: System, prices: Prices, runs: list[Replication], ends: list[float]
+) -> tuple[Estimate, dict[str, float]]:
+    """USD a month, and its parts as means over the runs."""
+    months = [MONTH_S / e if e else 0.0 for e in ends]
+    costs = [_cost(system, prices, r) for r in runs]
+    parts = {
+        name: fsum(c[name] * m for c, m in zip(costs, months, strict=True)) / len(runs) for name in costs[0]
+    }
+    return mean_of([fsum(c.values()) * m for c, m in zip(costs, months, strict=True)]), parts
+
+
+def _cost(system: System, prices: Prices, run: Replication) -> dict[str, float]:
+    """USD of one run, by part."""
+    stats = list(run.function.stats)
+    stats[S.STARTED] = float(run.invocations)
+    parts = cost_of(system.design, stats, prices)
+    if run.service is not None:
+        parts["downstream"] = cost.service(prices, run.service.d.instance_type, run.service.task_s).usd
+    if system.queue is not None:
+        # send, receive and delete of each message, received once or more
+        calls = run.arrivals + 2.0 * len(run.ages)
+        parts["queue"] = cost.item("queue", calls, "requests", prices).usd
+    return parts
