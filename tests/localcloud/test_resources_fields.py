@@ -179,17 +179,19 @@ BY_AWS = "because AWS accepts nothing else"
         (
             "aws:cloudwatch/metricAlarm:MetricAlarm",
             {**ALARM, "period": 7},
-            {"period": "KW634 got 7; allowed 10, 20, 30 and multiples of 60; because AWS counts in these"},
+            {
+                "period": "KW634 got 7; allowed 10, 20, 30 and multiples of 60; because CloudWatch takes no other"
+            },
         ),
         (
             RULE,
             {**RULE_INPUTS, "fromPort": 443, "toPort": 70000},
-            {"toPort": "KW634 got 70000; allowed -1 to 65535; because a port has 16 bits"},
+            {"toPort": "KW634 got 70000; allowed -1 to 65535; because ports have 16 bits"},
         ),
         (
             "aws:ec2/securityGroup:SecurityGroup",
             {"ingress": [{"protocol": "tcp", "fromPort": 1, "toPort": 65536, "cidrBlocks": ["10.0.0.0/8"]}]},
-            {"ingress[0].toPort": "KW634 got 65536; allowed -1 to 65535; because a port has 16 bits"},
+            {"ingress[0].toPort": "KW634 got 65536; allowed -1 to 65535; because ports have 16 bits"},
         ),
         (
             QUEUE,

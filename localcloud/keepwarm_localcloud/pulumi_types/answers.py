@@ -1,4 +1,4 @@
-"""What AWS's answers and refusals mean: which errors say that a thing is gone, and which say nothing certain."""
+"""What AWS's errors mean: which say that a resource is gone, and which leave it open."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -80,11 +80,11 @@ GONE = frozenset(
         "DashboardNotFoundError",
     }
 )
-"""Error codes by which the services say that a thing does not exist."""
+"""Error codes that mean that a resource does not exist."""
 
 
 def unless_gone(call: Callable[[], T]) -> T | None:
-    """Call; None when AWS says that the thing does not exist."""
+    """Call; None when AWS says that the resource does not exist."""
     try:
         return call()
     except NotFound:

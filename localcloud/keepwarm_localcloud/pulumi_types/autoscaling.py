@@ -1,5 +1,5 @@
 """EC2 Auto Scaling: groups."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 from typing import Any
@@ -225,7 +225,7 @@ class Group(ResourceType):
             # Scaling owns it: an update of something else must not take it back.
             arguments.pop("DesiredCapacity", None)
         if "defaultInstanceWarmup" in call.changed:
-            # UpdateAutoScalingGroup leaves what it is not told as it is; -1 takes the setting away.
+            # UpdateAutoScalingGroup leaves alone what a request omits; -1 removes the setting.
             arguments.setdefault("DefaultInstanceWarmup", -1)
         client.update_auto_scaling_group(AutoScalingGroupName=call.id, **arguments)
         self._extras(call, call.id, set(call.changed))

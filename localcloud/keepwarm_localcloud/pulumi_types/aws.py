@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 PARTITION = "aws"
 
-# Spreads out waiting threads; nothing depends on it being hard to guess.
+# Spreads out waiting threads; it need not be hard to guess.
 _JITTER = random.Random()  # noqa: S311
 _SESSION_LOCK = threading.Lock()
 _SESSION: Any = None
@@ -131,7 +131,7 @@ class Aws:
 
 
 class Deadline:
-    """How long an operation may still take, and whether somebody wants it to stop."""
+    """How long an operation may still take, and whether it was cancelled."""
 
     def __init__(self, seconds: float, cancelled: threading.Event) -> None:
         self.seconds = seconds
@@ -149,7 +149,7 @@ class Deadline:
 
         Raises:
             ResourceError: KW639 at the deadline, naming the time allowed.
-            Cancelled: somebody asked to stop.
+            Cancelled: the operation was cancelled.
         """
         started = time.monotonic()
         while True:

@@ -91,11 +91,11 @@ Made = tuple[str, dict[str, Any]]
 
 
 class ResourceType:
-    """One resource type. Subclasses say what they know in `spec` and do the four operations by boto3.
+    """One resource type. Subclasses describe their properties in `spec` and implement the four operations with boto3.
 
-    `create` returns the id and what AWS chose. `read` returns the whole truth, inputs included, or None when it is
-    gone. `update` returns the outputs that changed. `delete` returns when the resource is gone, and is no error when
-    it was gone already.
+    `create` returns the id and what AWS chose. `read` returns everything, inputs included, or None when it is gone.
+    `update` returns the outputs that changed. `delete` returns when the resource is gone, and is no error when it was
+    gone already.
     """
 
     token: ClassVar[str]
@@ -156,17 +156,17 @@ class ResourceType:
         return False
 
     def create(self, call: Call) -> Made:
-        """Make one."""
+        """Create it."""
         raise NotImplementedError(self.token)
 
     def read(self, call: Call) -> dict[str, Any] | None:
-        """Tell the truth about one, or None."""
+        """Read it from the cloud; None when it is gone."""
         raise NotImplementedError(self.token)
 
     def update(self, call: Call) -> dict[str, Any]:
-        """Change one in place."""
+        """Change it in place."""
         raise NotImplementedError(self.token)
 
     def delete(self, call: Call) -> None:
-        """Remove one and wait until it is gone."""
+        """Delete it and wait until it is gone."""
         raise NotImplementedError(self.token)

@@ -1,5 +1,5 @@
 """CloudWatch: alarms and dashboards."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 from typing import Any
@@ -59,7 +59,7 @@ class MetricAlarm(ResourceType):
         return [
             (
                 "period",
-                f"KW634 got {period}; allowed 10, 20, 30 and multiples of 60; because AWS counts in these",
+                f"KW634 got {period}; allowed 10, 20, 30 and multiples of 60; because CloudWatch takes no other",
             )
         ]
 

@@ -92,7 +92,7 @@ def check(
 
 
 def _too_long(kind: ResourceType, checked: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Refuse a name of the program's own for which AWS has no room."""
+    """Refuse a name that the program chose and that is too long for AWS."""
     auto = kind.auto
     name = checked.get(auto.property) if auto is not None else None
     if auto is None or not isinstance(name, str) or len(name) <= auto.limit:

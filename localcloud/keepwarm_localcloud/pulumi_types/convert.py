@@ -85,7 +85,7 @@ def tag_map(tags: Any, key: str = "Key", value: str = "Value") -> dict[str, str]
 
 
 def tag_changes(call: Call) -> tuple[dict[str, str], list[str]]:
-    """Tell which tags to set and which keys to remove in an update."""
+    """Return the tags to set and the keys to remove in an update."""
     old = call.old.get("tagsAll") or call.old.get("tags") or {}
     new = call.tags
     return {k: v for k, v in new.items() if old.get(k) != v}, sorted(set(old) - set(new))

@@ -4,8 +4,8 @@
 ResourceError              any refusal or failure of one resource (KW63x, KW64x)
 ├── InvalidInputs          the program's inputs are wrong; nothing was called
 ├── NotFound               the cloud has no such resource
-├── Cancelled              somebody asked to stop
-└── PartiallyMade          the resource exists but did not become what was asked; its id is known
+├── Cancelled              the operation was cancelled
+└── PartiallyMade          the resource exists but is not what was requested; its id is known
 ```
 """
 
@@ -23,7 +23,7 @@ CODES: dict[str, str] = {
     "KW637": "The cloud refused or failed to delete a resource.",
     "KW638": "A resource could not be read or imported.",
     "KW639": "A resource did not reach the state it should have in time.",
-    "KW640": "The program asks a data source that the embedded cloud does not have, or asks it wrongly.",
+    "KW640": "The program uses a data source that the embedded cloud does not have, or with wrong arguments.",
     "KW641": "A protected resource would have been deleted or replaced.",
     "KW642": "Two resources of the program have the same URN.",
     "KW643": "The state file cannot be read or written.",
@@ -56,14 +56,14 @@ class NotFound(ResourceError):
 
 
 class Cancelled(ResourceError):
-    """Somebody asked to stop; nothing more is started."""
+    """The operation was cancelled; nothing more is started."""
 
     def __init__(self, what: str) -> None:
         super().__init__("KW644", f"{what}: stopped before it was done; fix: run the command again")
 
 
 class PartiallyMade(ResourceError):
-    """The resource exists under `id` but did not become what was asked, so it must stay in the state."""
+    """The resource exists under `id` but is not what was requested, so it must stay in the state."""
 
     def __init__(self, code: str, message: str, id_: str, outputs: Mapping[str, Any]) -> None:
         super().__init__(code, message)

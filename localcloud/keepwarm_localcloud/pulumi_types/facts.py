@@ -1,4 +1,4 @@
-"""What outside sources say of the properties in the table, and what is refused by it.
+"""What outside sources say of the properties in the table, and what Check refuses because of it.
 
 `facts.json` holds it; `tools/type_facts` writes that file.
 """
@@ -113,7 +113,7 @@ def _refused(of: Field, value: Any, said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _outside(number: float, least: float | None, most: float | None, unit: str) -> str:
-    """Return what is allowed when `number` is not, else nothing."""
+    """Return the allowed range when `number` is outside it, else an empty string."""
     if (least is None or number >= least) and (most is None or number <= most):
         return ""
     if least is None or most is None:

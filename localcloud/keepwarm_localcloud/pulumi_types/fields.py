@@ -38,7 +38,7 @@ KIND_NAMES: Final = {
 
 
 class _Unknown:
-    """The value of something that is known only after an operation (previews)."""
+    """A value that is known only after an operation; appears in previews."""
 
     def __repr__(self) -> str:
         return "<unknown>"
@@ -114,7 +114,7 @@ def _parse(text: str) -> dict[str, _Wanted]:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Paths of properties about which outside sources say something (see `tools/type_facts`)."""
+    """What outside sources say of properties, by path (see `tools/type_facts`)."""
 
     filled: frozenset[str] = frozenset()
     """Inside objects: AWS fills them in."""
@@ -155,7 +155,7 @@ def _field(shape: Any, wanted: _Wanted | None, told: Told, path: str) -> Field:
 
 
 def compile_fields(specification: str, inputs: Mapping[str, Any], told: Told = Told()) -> dict[str, Field]:
-    """Join a specification with the shapes of pulumi_aws and what is told of its properties.
+    """Join a specification with the shapes of pulumi_aws and what outside sources add.
 
     Raises:
         ValueError: the specification is malformed or names a property that pulumi_aws does not know.
@@ -170,7 +170,7 @@ def compile_fields(specification: str, inputs: Mapping[str, Any], told: Told = T
 
 
 def describe_value(value: Any) -> str:
-    """Show a value in an error, short and without the content of big things."""
+    """Show a value in an error message, shortened."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
     if isinstance(value, Mapping):
@@ -181,7 +181,7 @@ def describe_value(value: Any) -> str:
 
 
 def suggestion(name: str, known: Iterator[str] | Mapping[str, Any]) -> str:
-    """Give `, did you mean 'x'?` or nothing."""
+    """Return `did you mean 'x'?`, or an empty string."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else ""
 

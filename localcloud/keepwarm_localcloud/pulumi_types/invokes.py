@@ -1,4 +1,4 @@
-"""Data sources: what a program asks before it makes anything."""
+"""Data sources: what a program asks the cloud before it creates anything."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -249,7 +249,7 @@ _STATEMENT = (
 
 
 def _policy_document(aws: Aws, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a policy as terraform does: a list of one is that one thing, everything is sorted."""
+    """Write a policy as Terraform does: a list of one becomes its item, everything is sorted."""
 
     def tidy(values: Any) -> Any:
         if not isinstance(values, list):

@@ -119,7 +119,7 @@ def _key(aws: Aws, inputs: Mapping[str, Any]) -> Candidates:
 def _described(
     operation: str, key: str, id_key: str, **where: str
 ) -> Callable[[Aws, Mapping[str, Any]], Candidates]:
-    """Find things of EC2 by filters: API filter name -> our input."""
+    """Find EC2 resources by filters: API filter name -> input."""
 
     def find(aws: Aws, inputs: Mapping[str, Any]) -> Candidates:
         filters = [

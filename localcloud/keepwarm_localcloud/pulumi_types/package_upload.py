@@ -18,7 +18,7 @@ from keepwarm_localcloud.package_by_digest import DIGEST_HEADER, UNKNOWN_PACKAGE
 
 OPERATIONS: Final = ("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion")
 SMALL_BYTES: Final = 1 << 20
-"""Up to here botocore's own way costs nothing that one would notice."""
+"""Up to this size botocore's own way costs nothing noticeable."""
 
 _KEPT = "keepwarm_package"
 _PLACE = b'"ZipFile": ""'

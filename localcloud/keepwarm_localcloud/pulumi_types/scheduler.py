@@ -1,5 +1,5 @@
 """EventBridge Scheduler: schedules and their groups."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 from typing import Any

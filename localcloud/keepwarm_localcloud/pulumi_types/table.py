@@ -107,7 +107,7 @@ def all_types() -> list[ResourceType]:
 
 
 def owner(urn: str, token: str) -> str:
-    """Name a resource in an error: its URN, which holds the type."""
+    """Name a resource in an error message: its URN, which contains the type."""
     return urn or token
 
 
@@ -158,9 +158,9 @@ def create(
     """Make a resource; return its id and all its outputs.
 
     Raises:
-        PartiallyMade: it exists but is not what was asked; `outputs` is complete.
+        PartiallyMade: it exists but is not what was requested; `outputs` is complete.
         ResourceError: KW635, KW639 or KW646; nothing exists.
-        Cancelled: somebody asked to stop.
+        Cancelled: the operation was cancelled.
     """
     kind = find(token)
     deadline = Deadline(timeout_s or kind.timeouts_s[0], aws.cancelled)
@@ -176,9 +176,9 @@ def create(
 
 
 def may_exist(token: str, inputs: Mapping[str, Any], error: ResourceError) -> bool:
-    """Whether a failed creation may have made something all the same, and whatever has its name can only be that.
+    """Whether a failed creation may have succeeded after all, so that whatever has its name must be its result.
 
-    A name that the program chose itself is no proof: what bears it may have been there before.
+    A name that the program chose proves nothing: its bearer may have existed before.
     """
     if error.__cause__ is None or not unanswered(error.__cause__):
         return False
@@ -187,7 +187,7 @@ def may_exist(token: str, inputs: Mapping[str, Any], error: ResourceError) -> bo
 
 
 def _as_given(kind: ResourceType, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as the program gave them: right after an operation the state is what was asked."""
+    """Inputs as the program gave them: right after an operation the state is what was requested."""
     return {k: v for k, v in inputs.items() if k in kind.fields and v is not None}
 
 
@@ -207,7 +207,7 @@ def update(
 
     Raises:
         ResourceError: KW636, KW639 or KW646.
-        Cancelled: somebody asked to stop.
+        Cancelled: the operation was cancelled.
     """
     kind = find(token)
     difference = compare.diff(kind, old_inputs, old_outputs, inputs, ignore, default_tags=aws.default_tags)
@@ -228,7 +228,7 @@ def update(
 def read(
     token: str, urn: str, aws: Aws, id_: str, old_inputs: Mapping[str, Any], old_outputs: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
-    """Ask the cloud; return id, inputs and outputs as they really are, or None when the resource is gone.
+    """Read a resource; return its id, inputs and outputs, or None when it is gone.
 
     With a state, the inputs are the ones the program had, at their present values, plus what somebody set by hand.
     Without one (an import), they are everything that differs from the default.
@@ -267,7 +267,7 @@ def read(
             if actual is None and name not in found and of.computed:
                 actual = old_inputs[name]
             if same(of, old_inputs[name], actual):
-                # The same thing in other words (a policy's blanks, a set's order) is not a drift.
+                # A different spelling of the same value (blanks in a policy, order of a set) is not drift.
                 actual = old_inputs[name]
             if actual is not None:
                 inputs[name] = actual
@@ -299,7 +299,7 @@ def delete(
 
     Raises:
         ResourceError: KW637 or KW639.
-        Cancelled: somebody asked to stop.
+        Cancelled: the operation was cancelled.
     """
     kind = find(token)
     deadline = Deadline(timeout_s or kind.timeouts_s[2], aws.cancelled)
@@ -311,7 +311,7 @@ def delete(
 
 
 def _worded(code: str, verb: str, who: str, error: BaseException) -> ResourceError:
-    """Give any failure the form of an error of ours, with AWS's own words in it."""
+    """Turn any failure into one of our errors, quoting AWS's message."""
     if isinstance(error, Cancelled):
         return error
     if isinstance(error, InvalidInputs):

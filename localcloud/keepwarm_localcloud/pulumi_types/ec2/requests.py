@@ -1,5 +1,5 @@
 """Requests that the types of EC2 share."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from keepwarm_localcloud.pulumi_types.convert import tag_changes, tag_list
 
 
 def specification(call: Call, kind: str) -> dict[str, Any]:
-    """Tags of a thing that is being made."""
+    """Return the tag arguments of a create call."""
     return {"TagSpecifications": [{"ResourceType": kind, "Tags": tag_list(call.tags)}]} if call.tags else {}
 
 
 def retag(call: Call, resource: str) -> None:
-    """Bring the tags of a thing to what they should be."""
+    """Apply the changes of the tags, if any."""
     if "tags" not in call.changed:
         return
     added, removed = tag_changes(call)
@@ -26,14 +26,14 @@ def retag(call: Call, resource: str) -> None:
 
 
 def first(call: Call, operation: str, key: str, **where: Any) -> dict[str, Any] | None:
-    """Describe one thing; None when it is gone."""
+    """Describe one resource; None when it is gone."""
     answer = unless_gone(lambda: getattr(call.client("ec2"), operation)(**where))
     found: list[dict[str, Any]] = (answer or {}).get(key) or []
     return found[0] if found else None
 
 
 def delete(call: Call, operation: str, **where: Any) -> None:
-    """Delete a thing that others may still be letting go of."""
+    """Delete a resource, waiting for those that still depend on it to let go."""
 
     def probe() -> bool | None:
         try:

@@ -1,5 +1,5 @@
 """EC2: security groups and their rules."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 import json
@@ -58,9 +58,9 @@ def _rule(permission: dict[str, Any], group: str) -> dict[str, Any]:
 
 
 def _ports(rule: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
-    """Refuse ports that there are not; -1 stands for all."""
+    """Refuse ports that do not exist; -1 stands for all."""
     return [
-        (path + name, f"KW634 got {rule[name]}; allowed -1 to 65535; because a port has 16 bits")
+        (path + name, f"KW634 got {rule[name]}; allowed -1 to 65535; because ports have 16 bits")
         for name in ("fromPort", "toPort")
         if isinstance(rule.get(name), int) and not -1 <= rule[name] <= 65535
     ]

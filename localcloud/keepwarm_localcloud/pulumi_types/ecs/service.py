@@ -1,5 +1,5 @@
 """ECS: services."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ _SERVICE_EMPTY: dict[str, Any] = {
     "placementConstraints": [],
     "serviceRegistries": [],
 }
-"""What removes a property: UpdateService leaves what it is not told as it is.
+"""Values that remove a property: UpdateService leaves alone what a request omits.
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html"""
 
 
@@ -253,7 +253,7 @@ class EcsService(ResourceType):
                 take(self, service, "loadBalancers", names={"elbName": "loadBalancerName"}, upper=False)
             )
         if found.get("schedulingStrategy") == "DAEMON":
-            # Its count is that of the instances, nobody's wish.
+            # The number of instances decides; there is no desired count.
             found.pop("desiredCount", None)
         for mine in (
             *(

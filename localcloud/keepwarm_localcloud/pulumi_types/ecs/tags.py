@@ -1,5 +1,5 @@
 """Tags as ECS spells them."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 
 from keepwarm_localcloud.pulumi_types.base import Call
 from keepwarm_localcloud.pulumi_types.convert import tag_changes, tag_list
@@ -11,7 +11,7 @@ def api_tags(tags: dict[str, str]) -> list[dict[str, str]]:
 
 
 def retag(call: Call, arn: str) -> None:
-    """Bring the tags of a thing to what they should be."""
+    """Apply the changes of the tags, if any."""
     if "tags" not in call.changed:
         return
     added, removed = tag_changes(call)

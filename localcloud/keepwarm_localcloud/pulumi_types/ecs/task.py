@@ -1,5 +1,5 @@
 """ECS: task definitions."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 import json
@@ -26,7 +26,7 @@ _AS_GIVEN = (
     "placementConstraints",
     "runtimePlatform",
 )
-"""Properties that the API takes and tells as the program gives them."""
+"""Properties that have the same form in the program, the request and the answer."""
 
 
 def _api_volume(volume: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Lambda: functions and layers, the two types that carry code."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 from collections.abc import Callable
@@ -244,7 +244,7 @@ class Function(ResourceType):
             if call.old.get(mine) is not None:
                 found[mine] = call.old[mine]
         if call.old.get("code") is not None:
-            # Only the digest comes back from AWS: another one means that somebody else deployed code.
+            # AWS returns only the digest: a different one means that other code was deployed.
             kept = call.old.get("codeSha256") in (None, "", found["codeSha256"])
             found["code"] = call.old["code"] if kept else None
         latest = call.old.get("version")

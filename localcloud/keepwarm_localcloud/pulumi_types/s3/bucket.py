@@ -2,7 +2,7 @@
 
 What forces replacement and how ids look: https://www.pulumi.com/registry/packages/aws/api-docs/s3/ (pulumi-aws 7.51).
 """
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 from typing import Any

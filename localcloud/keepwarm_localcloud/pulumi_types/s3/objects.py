@@ -1,5 +1,5 @@
 """S3: objects."""
-# What the four operations do is said once, in base.ResourceType; `token` is a Pulumi type token, not a password.
+# base.ResourceType documents the four operations; `token` is a Pulumi type token, not a password.
 # ruff: noqa: D102, S105
 
 import base64
@@ -131,7 +131,7 @@ class BucketObjectv2(ResourceType):
         known_etag = call.old.get("etag")
         for mine in ("source", "content", "contentBase64", "sourceHash", "tags"):
             if call.old.get(mine) is not None:
-                # The bytes are not fetched: another ETag means that somebody else wrote the object.
+                # The bytes are not fetched: a different ETag means that the object was overwritten.
                 changed = known_etag not in (None, found["etag"]) and mine in (
                     "content",
                     "contentBase64",
