@@ -1,5 +1,7 @@
 """One shape of service: a stranger finds dispatch, state and permissions of every AWS service in the same files."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,20 @@ def test_given_an_operation_then_its_method_is_named_after_it(name: str, expecte
 @pytest.mark.parametrize("name", ["", "../x", "__class__", "Delete Queue"])
 def test_given_no_operation_name_then_there_is_no_method(name: str) -> None:
     assert operation_named(registry.default_services()[1], name) is None
+
+
+HEAVY = {"boto3", "botocore", "email", "grpc", "importlib.metadata", "moto", "pulumi"}
+"""Modules that cost a start more than all of the cloud's own, and that no service needs before its first request."""
+
+
+def test_given_all_services_when_made_then_nothing_heavy_is_imported() -> None:
+    program = (
+        "import sys\n"
+        "from keepwarm_localcloud.cloud import Cloud\n"
+        "from keepwarm_localcloud.services.registry import default_services\n"
+        "default_services()\n"
+        "print(*sys.modules)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert HEAVY & set(answer.stdout.split()) == set()

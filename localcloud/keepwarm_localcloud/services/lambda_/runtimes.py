@@ -1,6 +1,5 @@
 """Which interpreter runs a runtime, and the runtime's own folder (AWS's /var/runtime): awslambdaric, boto3, theirs."""
 
-import importlib.metadata
 import os
 import re
 import shutil
@@ -117,6 +116,9 @@ def _runtime_files() -> list[Path]:
     Raises:
         AwsError: KW624, one is not installed.
     """
+    # A hundred modules, which the start of the cloud need not wait for.
+    import importlib.metadata
+
     todo, seen, files = list(_RUNTIME_DISTRIBUTIONS), set[str](), dict[str, Path]()
     while todo:
         name = todo.pop()
