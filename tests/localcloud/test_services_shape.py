@@ -64,7 +64,7 @@ def test_given_no_operation_name_then_there_is_no_method(name: str) -> None:
     assert operation_named(registry.default_services()[1], name) is None
 
 
-HEAVY = {"boto3", "botocore", "email", "grpc", "importlib.metadata", "moto", "pulumi"}
+HEAVY = {"boto3", "botocore", "email.message", "grpc", "importlib.metadata", "moto", "pulumi"}
 """Modules that cost a start more than all of the cloud's own, and that no service needs before its first request."""
 
 
