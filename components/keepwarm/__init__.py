@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from keepwarm.admission import Admission, AdmissionArgs
     from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
     from keepwarm.checks.function import Architecture, SideEffects
+    from keepwarm.checks.function_events import SuccessDestination
+    from keepwarm.checks.function_mount import FileSystemMount
+    from keepwarm.checks.function_url import FunctionUrl, UrlAuth, UrlCors
     from keepwarm.checks.service import Capacity
     from keepwarm.checks.warm_pool import WarmMode
     from keepwarm.data_bucket import DataBucket, DataBucketArgs
@@ -57,8 +60,8 @@ _MODULES: dict[str, str] = {
     "Architecture": "checks.function",
     "BurstQueue": "burst_queue",
     "BurstQueueArgs": "burst_queue",
-    "Capacity": "checks.service",
     "CallerNetwork": "iam.bindings",
+    "Capacity": "checks.service",
     "CostRates": "observability",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
@@ -66,7 +69,9 @@ _MODULES: dict[str, str] = {
     "DurableWorkflowArgs": "durable_workflow",
     "EffectLedger": "effect_ledger",
     "EffectLedgerArgs": "effect_ledger",
+    "FileSystemMount": "checks.function_mount",
     "FunctionBindings": "iam.bindings",
+    "FunctionUrl": "checks.function_url",
     "GpuService": "gpu_service",
     "GpuServiceArgs": "gpu_service",
     "IntakeSource": "iam.bindings",
@@ -97,6 +102,9 @@ _MODULES: dict[str, str] = {
     "StageArgs": "serverless_runtime",
     "Statement": "iam.grants",
     "StoreBinding": "iam.bindings",
+    "SuccessDestination": "checks.function_events",
+    "UrlAuth": "checks.function_url",
+    "UrlCors": "checks.function_url",
     "WarmArgs": "serverless_runtime",
     "WarmMode": "checks.warm_pool",
     "WarmPool": "warm_pool",
@@ -126,7 +134,9 @@ __all__ = [
     "DurableWorkflowArgs",
     "EffectLedger",
     "EffectLedgerArgs",
+    "FileSystemMount",
     "FunctionBindings",
+    "FunctionUrl",
     "GpuService",
     "GpuServiceArgs",
     "IntakeSource",
@@ -156,6 +166,9 @@ __all__ = [
     "StageArgs",
     "Statement",
     "StoreBinding",
+    "SuccessDestination",
+    "UrlAuth",
+    "UrlCors",
     "WarmArgs",
     "WarmMode",
     "WarmPool",

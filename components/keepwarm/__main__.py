@@ -1,27 +1,14 @@
 """Hosts the components as a Pulumi plugin: ``pulumi package add <repository>/components`` runs this.
 
-The package's names load lazily, so the host can't find the components in the module's dictionary; they are named here.
+The package's names load lazily, so the host can't find the components in the module's dictionary; it is told of them.
 """
 
 from importlib.metadata import version
 
 import keepwarm
 
-COMPONENTS = (
-    "Admission",
-    "BurstQueue",
-    "DataBucket",
-    "DurableWorkflow",
-    "EffectLedger",
-    "GpuService",
-    "ModelRegistry",
-    "Observability",
-    "PreprocessingFunction",
-    "PrivateEndpoints",
-    "RuntimeFunction",
-    "ServerlessRuntime",
-    "WarmPool",
-)
+COMPONENTS = tuple(name for name in sorted(keepwarm.__all__) if f"{name}Args" in keepwarm.__all__)
+"""Names of the components: the public names whose inputs are public under the same name and ``Args``."""
 
 
 def components() -> list[type]:

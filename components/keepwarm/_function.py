@@ -6,8 +6,10 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, lambda_, sqs
 
 from keepwarm import _planned, limits
-from keepwarm._values import concat
+from keepwarm._function_alarms import make_alarms
+from keepwarm._values import concat, derive
 from keepwarm.checks.function import Bundle, FunctionSpec, Image
+from keepwarm.checks.function_url import CorsSpec, UrlAuth, UrlSpec
 from keepwarm.checks.variables import COMPATIBILITY_KEY
 from keepwarm.iam import documents, grants
 from keepwarm.iam.bindings import WarmTarget
@@ -39,18 +41,26 @@ def build(
     child = pulumi.ResourceOptions(parent=owner)
     account_id = documents.account(owner)
     logs = cloudwatch.LogGroup(
-        f"{name}-logs", retention_in_days=spec.log_retention_days, kms_key_id=spec.kms_key_arn, opts=child
+        f"{name}-logs",
+        retention_in_days=spec.log_retention_days,
+        kms_key_id=spec.kms_key_arn,
+        tags=spec.tags,
+        opts=child,
     )
     role = iam.Role(
-        f"{name}-role", assume_role_policy=documents.trust("lambda.amazonaws.com", account_id), opts=child
+        f"{name}-role",
+        assume_role_policy=documents.trust("lambda.amazonaws.com", account_id),
+        tags=spec.tags,
+        opts=child,
     )
-    failures_arn = spec.failures_arn
-    if failures_arn is None:
-        failures_arn = _failures(owner, name, spec).arn
+    failures = None if spec.events.failures_arn is not None else _failures(owner, name, spec)
+    failures_arn = spec.events.failures_arn if failures is None else failures.arn
+    assert failures_arn is not None
     granted = [
         grants.write_logs(logs.arn),
         grants.trace(),
         grants.send_messages(failures_arn),
+        *spec.events.statements,
         *spec.statements,
         *(extra or []),
         *_own_statements(owner, spec, account_id),
@@ -65,15 +75,9 @@ def build(
         routing_config={"additional_version_weights": spec.alias_weights} if spec.alias_weights else None,
         opts=child,
     )
-    lambda_.FunctionEventInvokeConfig(
-        f"{name}-async",
-        function_name=function.name,
-        qualifier=alias.name,
-        maximum_retry_attempts=spec.async_retries,
-        maximum_event_age_in_seconds=spec.async_event_age_s,
-        destination_config={"on_failure": {"destination": failures_arn}},
-        opts=child,
-    )
+    _asynchronous(owner, name, spec, function, alias, failures_arn)
+    make_alarms(owner, name, spec, function.name, failures)
+    url = "" if spec.url is None else _url(owner, name, spec.url, function, alias)
     outputs = {
         "arn": alias.arn,
         "function_name": function.name,
@@ -84,6 +88,7 @@ def build(
         "log_group": logs.name,
         "failures_arn": pulumi.Output.from_input(failures_arn),
         "compatibility_key": pulumi.Output.from_input(spec.compatibility_key()),
+        "url": pulumi.Output.from_input(url),
     }
     return Built(outputs, warm_target(spec, function.name, alias.name), policy)
 
@@ -113,26 +118,104 @@ def planned_arn(name: str) -> str:
 
 
 def _failures(owner: pulumi.Resource, name: str, spec: FunctionSpec) -> sqs.Queue:
-    """The queue that takes asynchronous events which failed for good."""
+    """The queue that takes asynchronous events which failed for good, reachable over TLS only."""
     child = pulumi.ResourceOptions(parent=owner)
-    return sqs.Queue(
+    queue = sqs.Queue(
         f"{name}-failures",
         message_retention_seconds=FAILURES_RETENTION_S,
         kms_master_key_id=spec.kms_key_arn,
         sqs_managed_sse_enabled=True if spec.kms_key_arn is None else None,
+        tags=spec.tags,
         opts=child,
     )
+    sqs.QueuePolicy(
+        f"{name}-failures-policy",
+        queue_url=queue.url,
+        policy=documents.raw_document([documents.tls_only("sqs:*", queue.arn)]),
+        opts=child,
+    )
+    return queue
+
+
+def _asynchronous(
+    owner: pulumi.Resource,
+    name: str,
+    spec: FunctionSpec,
+    function: lambda_.Function,
+    alias: lambda_.Alias,
+    failures_arn: pulumi.Input[str],
+) -> None:
+    """Retries of asynchronous events, and where they go in the end."""
+    destinations: Any = {"on_failure": {"destination": failures_arn}}
+    if spec.events.success_arn is not None:
+        destinations["on_success"] = {"destination": spec.events.success_arn}
+    lambda_.FunctionEventInvokeConfig(
+        f"{name}-async",
+        function_name=function.name,
+        qualifier=alias.name,
+        maximum_retry_attempts=spec.events.retries,
+        maximum_event_age_in_seconds=spec.events.event_age_s,
+        destination_config=destinations,
+        opts=pulumi.ResourceOptions(parent=owner),
+    )
+
+
+def _url(
+    owner: pulumi.Resource, name: str, url: UrlSpec, function: lambda_.Function, alias: lambda_.Alias
+) -> pulumi.Output[str]:
+    """An HTTPS address of the alias, open to everyone only when the spec says so."""
+    child = pulumi.ResourceOptions(parent=owner)
+    public = url.auth is UrlAuth.NONE
+    same: Any = {"function": function.name, "qualifier": alias.name, "principal": "*", "opts": child}
+    if public:
+        # Lambda asks for both: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html#urls-auth-none
+        lambda_.Permission(
+            f"{name}-url-public",
+            action="lambda:InvokeFunctionUrl",
+            function_url_auth_type="NONE",
+            **same,
+        )
+        lambda_.Permission(
+            f"{name}-url-invoke", action="lambda:InvokeFunction", invoked_via_function_url=True, **same
+        )
+    made = lambda_.FunctionUrl(
+        f"{name}-url",
+        function_name=function.name,
+        qualifier=alias.name,
+        authorization_type="NONE" if public else "AWS_IAM",
+        invoke_mode="RESPONSE_STREAM" if url.stream else "BUFFERED",
+        cors=None if url.cors is None else _cors(url.cors),
+        opts=child,
+    )
+    return made.function_url
+
+
+def _cors(cors: CorsSpec) -> Any:
+    return {
+        "allow_origins": cors.origins,
+        "allow_methods": cors.methods,
+        "allow_headers": cors.headers,
+        "expose_headers": cors.exposed_headers,
+        "allow_credentials": cors.credentials,
+        "max_age": cors.max_age_s,
+    }
 
 
 def _own_statements(
     owner: pulumi.Resource, spec: FunctionSpec, account_id: pulumi.Output[str]
 ) -> list[Statement]:
-    """Grants that follow from the function's own key and network."""
+    """Grants that follow from the function's own key, network and file system."""
     granted: list[Statement] = []
     if spec.kms_key_arn is not None:
         granted.append(grants.encrypt(spec.kms_key_arn))
     if spec.network is not None:
         granted += _interfaces(owner, account_id)
+    if spec.mount is not None:
+        granted.append(
+            grants.mount(
+                spec.mount.file_system_arn, spec.mount.access_point_arn, read_only=spec.mount.read_only
+            )
+        )
     return granted
 
 
@@ -172,10 +255,18 @@ def _lambda(
         kms_key_arn=spec.kms_key_arn,
         code_signing_config_arn=spec.code_signing_config_arn,
         publish=True,
-        tags={"keepwarm:side-effects": spec.side_effects},
+        file_system_config=_mount(spec),
+        tags={**(spec.tags or {}), "keepwarm:side-effects": spec.side_effects},
         # The init phase of the first environment already reads models: its permissions must stand before it.
         opts=pulumi.ResourceOptions(parent=owner, depends_on=[policy]),
     )
+
+
+def _mount(spec: FunctionSpec) -> Any:
+    if spec.mount is None:
+        return None
+    path = derive(lambda path, *_targets: path, spec.mount.path, *spec.mount.mount_target_ids)
+    return {"arn": spec.mount.access_point_arn, "local_mount_path": path}
 
 
 def _package(

@@ -77,6 +77,11 @@ https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
 LAMBDA_STREAMED_RESPONSE_MAX_BYTES: Final = 200 * MIB
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html"""
 
+LAMBDA_URL_CORS_MAX_AGE_S: Final = 86_400
+LAMBDA_URL_CORS_ITEMS_MAX: Final = 100
+LAMBDA_URL_ORIGIN_MAX_CHARS: Final = 253
+"""https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html"""
+
 LAMBDA_INIT_MAX_S: Final = 10
 """Init phase of an on-demand environment; one that is late is restarted inside the first invocation's time:
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""

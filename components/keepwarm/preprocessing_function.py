@@ -108,6 +108,8 @@ class PreprocessingFunction(pulumi.ComponentResource):
     """ARN of the queue that takes failed asynchronous events."""
     compatibility_key: pulumi.Output[str]
     """Digest of everything a warm or snapshotted environment depends on."""
+    url: pulumi.Output[str]
+    """HTTPS address of the alias; empty without one."""
     event_source_id: pulumi.Output[str]
     """Identifier of the event source mapping; empty for `objects`."""
 

@@ -7,10 +7,17 @@ import pulumi
 
 from keepwarm._function import build, planned_arn, planned_target
 from keepwarm.checks.function import Architecture, FunctionSpec, SideEffects, read
+from keepwarm.checks.function_events import SuccessDestination
+from keepwarm.checks.function_mount import FileSystemMount
+from keepwarm.checks.function_url import FunctionUrl, UrlAuth
 from keepwarm.checks.inputs import Checks
-from keepwarm.checks.problems import Report, Where
-from keepwarm.iam.bindings import FunctionBindings, NetworkPath, WarmTarget
+from keepwarm.checks.problems import Problem, Report, Where
+from keepwarm.errors import InvalidArgs
+from keepwarm.iam import grants
+from keepwarm.iam.bindings import CallerNetwork, FunctionBindings, NetworkPath, WarmTarget
 from keepwarm.iam.grants import Statement
+
+KIND = "RuntimeFunction"
 
 
 class RuntimeFunctionArgs(FunctionBindings):
@@ -66,8 +73,24 @@ class RuntimeFunctionArgs(FunctionBindings):
     network_path: NotRequired[NetworkPath]
     """How AWS services are reached from `subnet_ids`: by PrivateEndpoints or a NAT gateway. Default: not stated, which
     is warned about."""
+    network: NotRequired[CallerNetwork]
+    """VPC of a service the function calls (``service.caller_network()``), instead of `subnet_ids`, `security_group_ids`
+    and `network_path`. Default: none."""
+    file_system: NotRequired[FileSystemMount]
+    """EFS file system it mounts; needs a VPC, and security groups that let it reach port 2049 of the mount targets.
+    Default: none."""
+    url: NotRequired[FunctionUrl]
+    """HTTPS address of the alias. Default: none."""
+    on_success: NotRequired[SuccessDestination]
+    """Where asynchronous events that succeeded are recorded. Default: nowhere."""
     failures_arn: NotRequired[pulumi.Input[str]]
-    """SQS queue that takes asynchronous events which failed for good. Default: a queue of its own."""
+    """SQS queue that takes asynchronous events which failed for good. Default: a queue of its own, with an alarm."""
+    failures_kms_key_arn: NotRequired[pulumi.Input[str]]
+    """KMS key of `failures_arn`. Default: none (SSE-SQS)."""
+    alarm_topic_arns: NotRequired[list[pulumi.Input[str]]]
+    """SNS topics its alarms notify. Default: none."""
+    tags: NotRequired[dict[str, pulumi.Input[str]]]
+    """Tags of its function, role, logs, queue and alarms. Default: none."""
     async_retries: NotRequired[pulumi.Input[int]]
     """Retries of a failed asynchronous event, 0..2. Default: 2."""
     async_event_age_s: NotRequired[pulumi.Input[int]]
@@ -97,7 +120,7 @@ class RuntimeFunctionSpec(FunctionSpec):
         Raises:
             InvalidArgs: something was refused, and no report was passed in.
         """
-        checks = Checks("RuntimeFunction", name, args, RuntimeFunctionArgs, where=where, report=report)
+        checks = Checks(KIND, name, args, RuntimeFunctionArgs, where=where, report=report)
         made = read(checks, name)
         checks.done()
         return cls(**{field.name: getattr(made, field.name) for field in fields(made)})
@@ -132,6 +155,8 @@ class RuntimeFunction(pulumi.ComponentResource):
     """ARN of the queue that takes failed asynchronous events."""
     compatibility_key: pulumi.Output[str]
     """Digest of everything a warm or snapshotted environment depends on; a change publishes a new version."""
+    url: pulumi.Output[str]
+    """HTTPS address of the alias; empty without one."""
 
     def __init__(
         self, name: str, args: RuntimeFunctionArgs, opts: pulumi.ResourceOptions | None = None
@@ -142,8 +167,29 @@ class RuntimeFunction(pulumi.ComponentResource):
         for output, value in built.outputs.items():
             setattr(self, output, value)
         self._warm_target = built.target
+        self._signed_url = spec.url is not None and spec.url.auth is UrlAuth.IAM
+        self._called = name
         self.register_outputs(built.outputs)
 
     def warm_target(self) -> WarmTarget:
         """What a WarmPool needs to know of this function."""
         return self._warm_target
+
+    def url_caller_grants(self) -> list[Statement]:
+        """What a role needs to call the function's URL with signed requests.
+
+        Raises:
+            InvalidArgs: the function has no URL that takes signed requests.
+        """
+        if not self._signed_url:
+            raise InvalidArgs(
+                Problem(
+                    code="KW102",
+                    key="url",
+                    got="no URL with auth 'iam'",
+                    allowed="one",
+                    because="only such a URL takes signed requests",
+                    fix="set url to {'auth': 'iam'}",
+                ).line(Where(f"{KIND} '{self._called}'"))
+            )
+        return [grants.invoke_url(self.arn), grants.invoke_through_url(self.arn)]

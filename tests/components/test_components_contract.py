@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 from pulumi.provider.experimental.component import ComponentProvider
 
@@ -52,6 +53,17 @@ def test_given_the_package_when_listed_then_every_public_name_loads() -> None:
     for name in keepwarm.__all__:
         assert getattr(keepwarm, name) is not None
     assert set(PROGRAMS) == set(COMPONENTS)
+
+
+def test_given_the_public_names_when_hosted_then_every_component_and_nothing_else_is() -> None:
+    public = {name: getattr(keepwarm, name) for name in keepwarm.__all__}
+    resources = {
+        name
+        for name, value in public.items()
+        if isinstance(value, type) and issubclass(value, pulumi.ComponentResource)
+    }
+    assert set(COMPONENTS) == resources
+    assert [component.__name__ for component in components()] == list(COMPONENTS)
 
 
 def test_given_an_unknown_name_when_imported_then_it_says_so() -> None:
@@ -223,7 +235,7 @@ def constants(module: Any) -> dict[str, Any]:
 
 def shared(name: str) -> list[str]:
     if name.endswith((".runtime_function", ".preprocessing_function")):
-        return ["checks.function"]
+        return ["checks.function", "checks.function_events"]
     if name.endswith(".burst_queue"):
         return ["checks.queue"]
     return ["checks.service"] if name.endswith(".gpu_service") else []

@@ -26,6 +26,12 @@ MODEL: kw.ModelBinding = {
     "ref": "magika@sha256:" + "b" * 64,
     "size_mb": 3,
 }
+MOUNT: kw.FileSystemMount = {
+    "access_point_arn": "arn:aws:elasticfilesystem:eu-west-1:111122223333:access-point/fsap-0123456789abcdef0",
+    "file_system_arn": "arn:aws:elasticfilesystem:eu-west-1:111122223333:file-system/fs-0123456789abcdef0",
+    "path": "/mnt/models",
+    "mount_target_ids": ["fsmt-0aaa"],
+}
 TARGET: kw.WarmTarget = {
     "function_name": "classify-function-1a2b3c4",
     "alias": "live",
@@ -147,7 +153,18 @@ PROGRAMS: dict[str, Callable[[], object]] = {
     "PreprocessingFunction": lambda: kw.PreprocessingFunction("classify", _function(queue=QUEUE)),
     "PrivateEndpoints": lambda: kw.PrivateEndpoints("endpoints", {}),
     "RuntimeFunction": lambda: kw.RuntimeFunction(
-        "ocr", _function(subnet_ids=["subnet-0aaa", "subnet-0bbb"], security_group_ids=["sg-0aaa"])
+        "ocr",
+        _function(
+            subnet_ids=["subnet-0aaa", "subnet-0bbb"],
+            security_group_ids=["sg-0aaa"],
+            network_path="endpoints",
+            reserved_concurrency=5,
+            file_system=MOUNT,
+            url={"cors": {"origins": ["https://example.com"], "methods": ["GET", "POST"], "max_age_s": 60}},
+            on_success={"topic_arn": "arn:aws:sns:eu-west-1:111122223333:done"},
+            alarm_topic_arns=["arn:aws:sns:eu-west-1:111122223333:alarms"],
+            tags={"team": "documents"},
+        ),
     ),
     "ServerlessRuntime": _stack,
     "WarmPool": lambda: kw.WarmPool(
@@ -184,6 +201,9 @@ VARIANTS: dict[str, Callable[[], object]] = {
     ),
     "RuntimeFunction of an image with a key": lambda: kw.RuntimeFunction(
         "ocr", {"image": IMAGE, "kms_key_arn": "arn:aws:kms:eu-west-1:111122223333:key/k"}
+    ),
+    "RuntimeFunction that everyone may call": lambda: kw.RuntimeFunction(
+        "page", {"image": IMAGE, "url": {"auth": kw.UrlAuth.NONE, "public_reason": "a demo", "stream": True}}
     ),
     "DurableWorkflow without OCR": lambda: kw.DurableWorkflow(
         "documents", {"functions": {step: alias(step) for step in ("extract", "enrich", "publish")}}

@@ -13,12 +13,16 @@ from keepwarm import limits
 from keepwarm._values import derive
 from keepwarm.checks import permit_time
 from keepwarm.checks.function_bindings import check_bindings
+from keepwarm.checks.function_events import EventsSpec, check_events
+from keepwarm.checks.function_mount import MountSpec, check_mount
 from keepwarm.checks.function_network import Network, check_network
+from keepwarm.checks.function_url import UrlSpec, check_url
 from keepwarm.checks.grants import check_grants
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.model_fit import Room, check_model, check_pinned, numeric
 from keepwarm.checks.names import child as child_name
 from keepwarm.checks.problems import Problem, show
+from keepwarm.checks.tags import Tags, tags
 from keepwarm.checks.variables import Variables, check_variables
 from keepwarm.iam.bindings import environment, statements
 from keepwarm.iam.grants import Statement
@@ -29,8 +33,6 @@ TIMEOUT_S = 60
 MEMORY_MB = 1024
 EPHEMERAL_MB = 512
 LOG_RETENTION_DAYS = 30
-ASYNC_RETRIES = 2
-ASYNC_EVENT_AGE_S = 3600
 METRIC_NAMESPACE = "Keepwarm"
 IMAGE = r"[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?@sha256:[0-9a-f]{64}"
 
@@ -94,9 +96,12 @@ class FunctionSpec:
     instances: ManagedInstances | None
     alias_weights: dict[str, pulumi.Input[float]] | None
     network: Network | None
-    failures_arn: pulumi.Input[str] | None
-    async_retries: pulumi.Input[int]
-    async_event_age_s: pulumi.Input[int]
+    mount: MountSpec | None
+    url: UrlSpec | None
+    events: EventsSpec
+    metric_namespace: pulumi.Input[str]
+    alarm_topic_arns: list[pulumi.Input[str]] | None
+    tags: Tags | None
     log_retention_days: pulumi.Input[int]
     kms_key_arn: pulumi.Input[str] | None
     code_signing_config_arn: pulumi.Input[str] | None
@@ -136,10 +141,23 @@ def read(checks: Checks[Any], name: str) -> FunctionSpec:
         package, room = _snap_start(checks, package, room, managed=instances is not None)
         if "model" in bindings:
             check_pinned(checks, bindings["model"])
+    network = check_network(checks, args)
+    mount = url = None
+    if "file_system" in args:
+        mount = check_mount(checks, args["file_system"], in_vpc=network is not None, snap_start=snap_start)
+    if "url" in args:
+        alone = isinstance(package, Bundle) and not (package.layers or package.layer_archives)
+        url = check_url(
+            checks,
+            args["url"],
+            in_vpc=network is not None,
+            runtime=package.runtime if alone and isinstance(package, Bundle) else None,
+        )
+    namespace = args.get("metric_namespace", METRIC_NAMESPACE)
     derived = {
         **environment(bindings),
         **permit_time.check(checks, args, room.timeout_s),
-        "KEEPWARM_METRIC_NAMESPACE": args.get("metric_namespace", METRIC_NAMESPACE),
+        "KEEPWARM_METRIC_NAMESPACE": namespace,
     }
     count: dict[str, Any] = {"code": "KW101", "because": "it is a count"}
     for role in ("function", "role"):
@@ -164,26 +182,13 @@ def read(checks: Checks[Any], name: str) -> FunctionSpec:
         snap_start=snap_start,
         instances=instances,
         alias_weights=_weights(checks, args),
-        network=check_network(checks, args),
-        failures_arn=args.get("failures_arn"),
-        async_retries=checks.number(
-            "async_retries",
-            ASYNC_RETRIES,
-            0,
-            limits.LAMBDA_ASYNC_RETRIES_MAX,
-            code="KW101",
-            unit="retries",
-            because="Lambda retries no further",
-        ),
-        async_event_age_s=checks.number(
-            "async_event_age_s",
-            ASYNC_EVENT_AGE_S,
-            limits.LAMBDA_ASYNC_EVENT_AGE_MIN_S,
-            limits.LAMBDA_ASYNC_EVENT_AGE_MAX_S,
-            code="KW101",
-            unit="seconds",
-            because="Lambda keeps an event no longer",
-        ),
+        network=network,
+        mount=mount,
+        url=url,
+        events=check_events(checks, args),
+        metric_namespace=namespace,
+        alarm_topic_arns=args.get("alarm_topic_arns"),
+        tags=tags(checks, args),
         log_retention_days=checks.retention("log_retention_days", LOG_RETENTION_DAYS),
         kms_key_arn=args.get("kms_key_arn"),
         code_signing_config_arn=args.get("code_signing_config_arn"),

@@ -22,6 +22,19 @@ class Network:
 
 def check_network(checks: Checks[Any], args: Mapping[str, Any]) -> Network | None:
     """The network of the inputs, None for a function outside of a VPC."""
+    network = args.get("network")
+    if network is not None:
+        for key in ("subnet_ids", "security_group_ids", "network_path"):
+            if args.get(key) is not None:
+                checks.add(
+                    code="KW102",
+                    key=key,
+                    got=f"{key} and network",
+                    allowed="one of them",
+                    because="network says where the function is attached",
+                    fix=f"drop {key}, or pass the parts of network one by one",
+                )
+        args = network
     subnets = args.get("subnet_ids")
     groups = args.get("security_group_ids") or []
     if subnets is None:
@@ -61,7 +74,7 @@ def check_path(checks: Checks[Any], args: Mapping[str, Any]) -> None:
             fix="add PrivateEndpoints or a NAT gateway to the VPC and say which",
         )
     else:
-        checks.choice("network_path", NetworkPath.ENDPOINTS)
+        checks.choice("network_path", NetworkPath.ENDPOINTS, args=args)
 
 
 def _spread(subnets: Any) -> Problem | None:

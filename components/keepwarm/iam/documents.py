@@ -36,6 +36,18 @@ def raw_document(statements: Sequence[Mapping[str, Any]]) -> pulumi.Input[str]:
     return _json.dumps({"Version": VERSION, "Statement": list(statements)})
 
 
+def tls_only(actions: str, resources: pulumi.Input[str] | list[pulumi.Input[str]]) -> dict[str, Any]:
+    """Denies everyone what is not encrypted on its way, in IAM's own words."""
+    return {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": actions,
+        "Resource": resources,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
 _RUNS: WeakKeyDictionary[Any, dict[tuple[str, int], tuple[Any, pulumi.Output[Any]]]] = WeakKeyDictionary()
 """Lookups of each run of a program, told apart by its engine."""
 

@@ -68,6 +68,16 @@ def send_messages(queue_arn: pulumi.Input[str]) -> Statement:
     return {"actions": ["sqs:SendMessage"], "resources": [queue_arn]}
 
 
+def publish_messages(topic_arn: pulumi.Input[str]) -> Statement:
+    """Publish to a topic."""
+    return {"actions": ["sns:Publish"], "resources": [topic_arn]}
+
+
+def put_events(bus_arn: pulumi.Input[str]) -> Statement:
+    """Put events on an EventBridge bus."""
+    return {"actions": ["events:PutEvents"], "resources": [bus_arn]}
+
+
 def consume_messages(queue_arn: pulumi.Input[str]) -> Statement:
     """Take messages off a queue, as an event source mapping does with the function's role."""
     return {
@@ -163,6 +173,39 @@ def read_workflow(state_machine_arn: pulumi.Input[str]) -> Statement:
 def invoke_function(alias_arn: pulumi.Input[str]) -> Statement:
     """Invoke a function through one alias, never its unpublished code."""
     return {"actions": ["lambda:InvokeFunction"], "resources": [alias_arn]}
+
+
+def invoke_url(alias_arn: pulumi.Input[str]) -> Statement:
+    """Call the URL of a function's alias with a signed request; `invoke_through_url` is needed beside it.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+    """
+    return {
+        "actions": ["lambda:InvokeFunctionUrl"],
+        "resources": [alias_arn],
+        "conditions": {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}},
+    }
+
+
+def invoke_through_url(alias_arn: pulumi.Input[str]) -> Statement:
+    """Invoke a function's alias through its URL and in no other way."""
+    return {
+        "actions": ["lambda:InvokeFunction"],
+        "resources": [alias_arn],
+        "conditions": {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
+    }
+
+
+def mount(
+    file_system_arn: pulumi.Input[str], access_point_arn: pulumi.Input[str], *, read_only: bool = False
+) -> Statement:
+    """Mount an EFS file system through one access point, for reading and, unless told otherwise, writing."""
+    actions = ["elasticfilesystem:ClientMount"]
+    return {
+        "actions": actions if read_only else [*actions, "elasticfilesystem:ClientWrite"],
+        "resources": [file_system_arn],
+        "conditions": {"StringEquals": {"elasticfilesystem:AccessPointArn": access_point_arn}},
+    }
 
 
 def discover(namespace: pulumi.Input[str], service: pulumi.Input[str]) -> Statement:
