@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +204,12 @@ def test_given_two_steps_of_one_key_when_performed_then_both_run_once(
     effects: Effects, store: MemoryStore
 ) -> None:
     runs: list[str] = []
+
+    def note(step: str, _attempt: Attempt) -> None:
+        runs.append(step)
+
     for step in ("mail", "invoice", "mail", "effect", "invoice"):
-        perform_keyed(effects, lambda _a, step=step: runs.append(step), step=step)
+        perform_keyed(effects, partial(note, step), step=step)
     perform_keyed(effects, lambda _a: runs.append("mail 2"), step="mail", version="2")
     assert runs == ["mail", "invoice", "effect", "mail 2"]
     assert set(store.records) == {"k|mail|1", "k|invoice|1", "k", "k|mail|2"}

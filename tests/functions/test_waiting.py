@@ -5,6 +5,7 @@ Only arithmetic, on a clock of numbers; the workflow that does the waiting is te
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ seconds = st.floats(min_value=0, max_value=DAY_S)
 
 def waits(deadline_s: float, named_s: float = 1.0, draw: float = 0.0) -> list[int]:
     """Every wait of work that is refused at once each time it comes, until its deadline."""
-    left_s, found = deadline_s, []
+    left_s = deadline_s
+    found: list[int] = []
     while (wait := waiting.seconds_to_wait(len(found), named_s, left_s, 1.0, draw=lambda: draw)) is not None:
         found.append(wait)
         left_s -= wait
@@ -59,9 +61,9 @@ def test_given_two_hundred_documents_refused_at_once_then_they_come_back_spread(
     second = Counter(waiting.seconds_to_wait(3, 1.0, 1_800.0, 1.0, draw=draw) for _ in range(200))
     assert len(second) >= 15
     assert max(second.values()) <= 30
-    first = Counter(waiting.seconds_to_wait(0, 5.0, 1_800.0, 1.0, draw=draw) for _ in range(200))
+    first = [waiting.seconds_to_wait(0, 5.0, 1_800.0, 1.0, draw=draw) or 0 for _ in range(200)]
     assert min(first) >= 5
-    assert len(first) >= 4
+    assert len(set(first)) >= 4
 
 
 def test_given_every_failure_that_passes_by_itself_then_it_is_waited_for() -> None:
@@ -72,7 +74,12 @@ def test_given_every_failure_that_passes_by_itself_then_it_is_waited_for() -> No
 def test_given_waits_that_get_on_then_the_windows_begin_anew_and_the_time_is_kept() -> None:
     fault = NotReady("service", "no healthy instance", retry_after_s=5.0)
     earlier = {"waits": 9, "in_a_row": 6, "since_epoch_s": 900.0}
-    shared = {"who": "document 'a'", "earlier": earlier, "deadline_epoch_s": 2_000.0, "now_epoch_s": 1_000.0}
+    shared: dict[str, Any] = {
+        "who": "document 'a'",
+        "earlier": earlier,
+        "deadline_epoch_s": 2_000.0,
+        "now_epoch_s": 1_000.0,
+    }
     still = waiting.wait_for(fault, draw=lambda: 0.5, **shared)["wait"]
     moved = waiting.wait_for(fault, draw=lambda: 0.5, moved=True, **shared)["wait"]
     assert (still["seconds"], still["waits"], still["in_a_row"], still["since_epoch_s"]) == (22, 10, 7, 900.0)
@@ -83,14 +90,14 @@ def test_given_waits_that_get_on_then_the_windows_begin_anew_and_the_time_is_kep
 @pytest.mark.parametrize(
     "earlier", [None, {}, {"waits": True, "since_epoch_s": "x"}, {"waits": -1, "since_epoch_s": 5e9}]
 )
-def test_given_an_earlier_wait_that_cant_be_read_then_the_waiting_begins_now(earlier: object) -> None:
+def test_given_an_earlier_wait_that_cant_be_read_then_the_waiting_begins_now(earlier: Any) -> None:
     fault = NotReady("service", "no healthy instance")
     answer = waiting.wait_for(
         fault,
         who="d",
         earlier=earlier,
         deadline_epoch_s=2_000.0,
-        now_epoch_s=1_000.0,  # type: ignore[arg-type]
+        now_epoch_s=1_000.0,
     )
     assert (answer["wait"]["waits"], answer["wait"]["since_epoch_s"]) == (1, 1_000.0)
 
