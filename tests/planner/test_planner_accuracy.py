@@ -161,7 +161,7 @@ def test_given_no_keep_alive_when_simulated_then_every_accepted_request_is_cold(
     _agrees("t=0", figures.cold_fraction, 1.0 - theory.erlang_b(8, 6.0))
 
 
-def test_given_provisioned_pool_without_spill_when_simulated_then_served_share_is_erlang_b() -> None:
+def test_given_a_pool_without_spill_then_its_served_share_is_erlang_b() -> None:
     figures = _plain(rate=20.0, service_mean_s=1.0, environments=22, horizon_s=4e4)
     _agrees("provisioned", figures.provisioned_fraction, 1.0 - theory.erlang_b(22, 20.0))
 
@@ -184,7 +184,7 @@ def test_given_scaled_clock_when_simulated_then_figures_are_equal() -> None:
     )
 
 
-def test_given_same_seed_when_run_again_or_with_more_workers_then_equal_and_other_seed_differs() -> None:
+def test_given_same_seed_then_equal_with_any_workers_and_another_differs() -> None:
     scenario = PlainScenario(5.0, 1.0, 10.0, horizon_s=2000.0, replications=6, seed=9)
     first = simulate_plain(scenario, workers=1).figures
     assert simulate_plain(scenario, workers=3).figures == first

@@ -46,7 +46,7 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("scenario", PLAIN)
-def test_given_plain_scenario_when_run_on_both_kernels_then_rows_are_equal_bit_for_bit(
+def test_given_a_plain_scenario_on_both_kernels_then_rows_are_equal_bit_for_bit(
     c: Kernel, scenario: tuple[float, float, float, int, int]
 ) -> None:
     ends = [3.0, 20.0, 60.0, 200.0]
@@ -65,7 +65,7 @@ CHANGING = [
 
 
 @pytest.mark.parametrize("scenario", CHANGING)
-def test_given_changing_numbers_of_environments_when_run_on_both_kernels_then_rows_are_equal(
+def test_given_changing_environments_on_both_kernels_then_rows_are_equal(
     c: Kernel, scenario: tuple[float, float, float, int, int]
 ) -> None:
     horizon = 12_000 / scenario[0]
@@ -220,7 +220,7 @@ def test_given_random_events_when_placed_then_each_decision_is_the_runtimes(
         (40.0, 1.0, inf, 30, 0),
     ],
 )
-def test_given_the_plain_model_when_run_then_its_counts_are_those_of_the_runtimes_decisions(
+def test_given_the_plain_model_then_its_counts_are_the_runtimes_decisions(
     kernel_name: str, scenario: tuple[float, float, float, int, int], c: Kernel
 ) -> None:
     rate, mean, timeout, provisioned, limit = scenario

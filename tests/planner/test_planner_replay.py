@@ -131,7 +131,7 @@ def _replayed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "idle_s"), [(24, 6.0), (6, 9.0)])
-def test_given_a_random_trace_when_replayed_on_the_cloud_then_every_decision_is_the_simulators(
+def test_given_a_random_trace_on_the_cloud_then_every_decision_is_the_simulators(
     seed: int, idle_s: float, tmp_path: Path
 ) -> None:
     clock = clocks.ManualClock()
@@ -178,7 +178,7 @@ def handler(event, context):
 
 
 @pytest.mark.slow
-def test_given_a_burst_before_limited_concurrency_when_replayed_then_queue_ages_agree(tmp_path: Path) -> None:
+def test_given_a_burst_before_limited_concurrency_then_queue_ages_agree(tmp_path: Path) -> None:
     import time
 
     rng = random.Random(7)

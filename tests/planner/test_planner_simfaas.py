@@ -35,7 +35,7 @@ def bench() -> Any:
 
 
 @pytest.mark.slow
-def test_given_configurations_when_both_simulate_then_ours_lies_inside_their_intervals(bench: Any) -> None:
+def test_given_configurations_of_simfaas_then_ours_lies_inside_their_intervals(bench: Any) -> None:
     """Nine intervals of 95 %: at most one may miss, and none by as much as its own half-width."""
     outside = []
     for rate, service, horizon, runs in ((0.9, 2.0, 4e4, 12), (0.2, 1.0, 1e5, 12), (5.0, 1.0, 3000.0, 20)):

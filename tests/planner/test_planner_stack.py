@@ -54,7 +54,7 @@ def _raw(values: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.name)
-def test_given_any_answer_when_merged_into_a_stack_then_the_program_accepts_it_and_the_file_keeps_the_rest(
+def test_given_an_answer_when_merged_into_a_stack_then_accepted_and_the_rest_is_kept(
     stack: str, design: Design, observed: Outcome, tmp_path: Path
 ) -> None:
     infra = pytest.importorskip("infra.settings")
@@ -167,7 +167,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "stacks" / "Pulumi.prod.yaml"
 
 
-def test_given_a_stack_when_sized_then_its_own_settings_are_the_defaults_and_the_answer_is_written(
+def test_given_a_stack_when_sized_then_its_settings_are_the_defaults_and_it_is_written(
     project: Path,
 ) -> None:
     before = stack_settings(project)
@@ -201,7 +201,7 @@ def test_given_a_stack_when_sized_then_its_own_settings_are_the_defaults_and_the
     ],
     ids=["usual", "no model", "huge"],
 )
-def test_given_an_estimate_when_made_a_budget_then_it_keeps_it_and_the_program_accepts_it(
+def test_given_an_estimate_as_budget_then_it_is_kept_and_accepted(
     path: ColdPath,
 ) -> None:
     infra = pytest.importorskip("infra.settings")
@@ -218,7 +218,7 @@ def test_given_an_estimate_when_made_a_budget_then_it_keeps_it_and_the_program_a
     assert str(caught.value) == "KW500 budget --headroom: got 0.9; allowed 1 or more"
 
 
-def test_given_a_stack_when_its_budget_is_written_then_it_is_kept_and_no_longer_the_default(
+def test_given_a_stack_when_its_budget_is_written_then_it_replaces_the_default(
     project: Path,
 ) -> None:
     over = RUNNER.invoke(
@@ -241,7 +241,7 @@ def test_given_a_stack_when_its_budget_is_written_then_it_is_kept_and_no_longer_
     )
 
 
-def test_given_a_function_that_the_program_lacks_when_sized_then_its_words_and_nothing_is_written(
+def test_given_a_function_the_program_lacks_when_sized_then_refused_and_not_written(
     project: Path,
 ) -> None:
     text = project.read_text()
@@ -296,7 +296,7 @@ def test_given_what_no_stack_could_have_when_sized_then_refused_before_the_searc
 
 
 @pytest.mark.slow
-def test_given_a_merged_stack_when_the_program_runs_then_the_numbers_are_in_its_resources(
+def test_given_a_merged_stack_then_its_numbers_are_in_the_resources(
     observed: Outcome, tmp_path: Path
 ) -> None:
     program = pytest.importorskip("tests.infra.test_program")

@@ -50,7 +50,7 @@ NO_RETRY = Retry(attempts=0)
     ],
     ids=lambda d: d.name,
 )
-def test_given_no_queue_and_no_downstream_when_simulated_fully_then_the_core_says_the_same(
+def test_given_no_queue_and_no_downstream_then_full_model_and_core_agree(
     design: Design,
 ) -> None:
     core = run([design], STEADY, P, replications=2).outcomes[0]
@@ -122,7 +122,7 @@ def test_given_any_system_when_simulated_then_every_request_has_one_fate(system:
         assert one.service.in_flight == sum(t.busy + len(t.waiting) for t in one.service.tasks)
 
 
-def test_given_spike_when_service_wakes_then_demand_is_refused_and_retried_until_it_is_up() -> None:
+def test_given_a_spike_on_a_sleeping_service_then_demand_is_refused_and_retried() -> None:
     asleep = simulate(replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=0)), SPIKE, P, replications=2)
     awake = simulate(replace(DOCUMENTS, downstream=replace(SERVICE, min_tasks=6)), SPIKE, P, replications=2)
     assert asleep.wakes.mean >= 1.0
@@ -145,7 +145,7 @@ def test_given_idle_minutes_when_nobody_calls_then_the_service_goes_back_to_zero
     assert tasks[40] == 0
 
 
-def test_given_tasks_that_start_when_demand_falls_then_they_go_and_the_one_that_serves_stays() -> None:
+def test_given_tasks_that_start_when_demand_falls_then_the_one_that_serves_stays() -> None:
     """The embedded cloud's service scheduler picks so (ecs/deployments.py): a running task is never given for one that
     is minutes from its first answer."""
     loop = Loop()
@@ -268,7 +268,7 @@ def test_given_another_wait_in_the_runtime_then_the_planner_follows_it(
     assert simulate(system, SPIKE, P, replications=1).failed_fraction.mean > 0.1
 
 
-def test_given_patient_retries_when_simulated_then_fewer_failures_and_more_invocations() -> None:
+def test_given_patient_retries_then_fewer_failures_and_more_invocations() -> None:
     # not monotone attempt by attempt: one hasty retry into an overloaded service takes the place of a fresh request
     none, many = (
         simulate(replace(DOCUMENTS, retry=Retry(attempts=n), deadline_s=inf), SPIKE, P, replications=1)
@@ -291,7 +291,7 @@ def test_given_more_tasks_when_simulated_then_more_goodput() -> None:
     assert good[0] < good[1] < good[2]
 
 
-def test_given_queue_with_low_concurrency_when_spiked_then_age_grows_and_nothing_is_throttled() -> None:
+def test_given_a_narrow_queue_when_spiked_then_age_grows_and_nothing_is_throttled() -> None:
     slow = replace(DOCUMENTS, downstream=None, queue=Queue(max_concurrency=2))
     fast = replace(DOCUMENTS, downstream=None, queue=Queue(max_concurrency=50))
     a, b = (simulate(s, SPIKE, P, replications=1) for s in (slow, fast))
@@ -300,7 +300,7 @@ def test_given_queue_with_low_concurrency_when_spiked_then_age_grows_and_nothing
     assert a.max_busy <= 2
 
 
-def test_given_queue_wider_than_the_function_when_spiked_then_throttles_and_dead_letters() -> None:
+def test_given_a_queue_wider_than_the_function_then_throttles_and_dead_letters() -> None:
     system = System(
         Design("d", max_concurrency=2), Queue(max_concurrency=50, visibility_s=30.0, max_receive_count=3)
     )
@@ -374,7 +374,7 @@ def test_given_known_use_when_costed_then_each_part_is_its_product() -> None:
     )
 
 
-def test_given_queue_and_steady_service_when_costed_then_three_calls_a_message_and_the_tasks_hours() -> None:
+def test_given_queue_and_service_when_costed_then_three_calls_a_message_and_task_hours() -> None:
     calm = Workload(generators.poisson(0.5, 3600.0), law.constant(0.1), law.constant(0.0))
     two = Downstream(law.constant(0.1), min_tasks=2, max_tasks=2, instance_type="g5.xlarge")
     outcome = simulate(System(Design("d"), Queue(), two), calm, P, replications=1)
@@ -406,7 +406,7 @@ DECISIONS = {
 }
 
 
-def test_given_a_run_when_each_call_of_the_runtime_is_counted_then_every_kind_of_decision_is_among_them(
+def test_given_a_run_then_the_runtime_took_every_kind_of_decision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts = dict.fromkeys(DECISIONS, 0)
@@ -430,7 +430,7 @@ def test_given_a_run_when_each_call_of_the_runtime_is_counted_then_every_kind_of
     assert counts["BurstRate.try_take"] == round(outcome.cold_fraction.mean * outcome.requests)
 
 
-def test_given_another_decision_in_the_runtime_when_asked_then_planner_and_cloud_follow_it(
+def test_given_another_decision_in_the_runtime_then_planner_and_cloud_follow_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     placement = pytest.importorskip("keepwarm_localcloud.services.lambda_.placement")
