@@ -100,7 +100,7 @@ class CloudProcess:
     def _last_words(self) -> str:
         self._log.flush()
         tail = (self._scratch / "cloud.log").read_text(errors="replace").strip().splitlines()[-1:]
-        return tail[0] if tail else "nothing was said"
+        return tail[0] if tail else "it wrote nothing"
 
     def get(self, path: str, *, timeout_s: float = 30.0) -> Any:
         """Read one of the cloud's own pages (`/_keepwarm/...`) as JSON."""

@@ -190,7 +190,7 @@ def _rate(documents: Iterable[Followed]) -> float | None:
 
 
 def _starts(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Phases of every start that was told: an environment's with its first event, a task's with the model it serves."""
+    """Phases of every start in the events: an environment's with its first event, a task's with the model it serves."""
     starts, tasks = [], set()
     for event in results:
         phases = event.get("phases")

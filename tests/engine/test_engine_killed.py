@@ -82,7 +82,7 @@ def counted(project: Project) -> dict[str, dict[str, int]]:
 
 
 LOST_PROVIDER = (
-    "KW670 provider: ended while the engine used it; what was done is in the state; fix: run the same command"
+    "KW670 provider: exited while the engine was using it; what was done is in the state; fix: run the same command"
     " again"
 )
 

@@ -80,7 +80,9 @@ def test_given_an_old_cli_when_run_then_both_versions_are_named(folder: Project,
     )
     old.write_text("not even a program")
     os.utime(old, (2, 2))
-    assert refusal(folder, "preview", environment=named).startswith(f"KW667 pulumi: got no answer of {old}: ")
+    assert refusal(folder, "preview", environment=named).startswith(
+        f"KW667 pulumi: got no answer from {old}: "
+    )
 
 
 def test_given_the_pin_then_command_and_build_agree() -> None:
@@ -154,7 +156,7 @@ def test_given_a_stack_that_does_not_exist_when_run_then_the_known_ones_are_name
     )
     assert refusal(folder, "config", "set", "a", "b") == (
         "KW674 config: got a change of the working copy; allowed a change of stacks/Pulumi.local.yaml itself; because "
-        "the copy is made anew for every command; fix: edit that file, or run plain `pulumi config`"
+        "the copy is written again for every command; fix: edit that file, or run plain `pulumi config`"
     )
 
 
@@ -357,7 +359,7 @@ def test_given_the_engines_own_lock_when_run_then_a_dead_holder_is_cleared_and_a
 def test_given_a_wrong_passphrase_when_run_then_said_so(project: Project) -> None:
     project.must("up", program=lambda: pulumi.export("x", pulumi.Output.secret("y")))
     assert refusal(project, "up", environment={"PULUMI_CONFIG_PASSPHRASE": "wrong"}) == (
-        "KW676 stack 'local': got a passphrase that does not open its secrets; allowed the one it was made with; "
+        "KW676 stack 'local': got a passphrase that can't decrypt its secrets; allowed the one it was created with; "
         "fix: set PULUMI_CONFIG_PASSPHRASE to that (unset it if there was none), or `keepwarm local reset`"
     )
 

@@ -84,7 +84,7 @@ def _refuse_change_of_the_copy(request: Request) -> None:
             "config",
             got="a change of the working copy",
             allowed=f"a change of stacks/Pulumi.{request.stack}.yaml itself",
-            because="the copy is made anew for every command",
+            because="the copy is written again for every command",
             fix="edit that file, or run plain `pulumi config`",
         )
 
@@ -128,7 +128,7 @@ def _run_with_cloud(
             raise CliError(
                 "KW670",
                 "provider",
-                problem="ended while the engine used it; what was done is in the state",
+                problem="exited while the engine was using it; what was done is in the state",
                 fix="run the same command again",
                 exit_code=1,
             )

@@ -167,7 +167,7 @@ def provider_port(folder: Folder, endpoint: str, environment: Mapping[str, str])
         raise CliError(
             "KW670",
             "provider",
-            problem="ended before it served",
+            problem="exited before it was ready",
             fix=f"see its log in {folder.root / 'provider.log'}, then run it again",
         )
     handle.write_text(json.dumps({"pid": process.pid, "port": int(line), "endpoint": endpoint}))

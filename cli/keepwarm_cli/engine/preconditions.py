@@ -114,7 +114,7 @@ def ensure_stack(cli: PulumiCli, request: Request) -> None:
             "KW674",
             f"stack '{request.stack}'",
             problem=f"cannot be made: {' '.join(done.stderr.split())}",
-            fix="what Pulumi says there, or `keepwarm local reset`",
+            fix="do what Pulumi says, or `keepwarm local reset`",
         )
 
 
@@ -129,8 +129,8 @@ def explain_failure(cli: PulumiCli, request: Request) -> None:
         raise CliError(
             "KW676",
             f"stack '{request.stack}'",
-            got="a passphrase that does not open its secrets",
-            allowed="the one it was made with",
+            got="a passphrase that can't decrypt its secrets",
+            allowed="the one it was created with",
             fix=(
                 "set PULUMI_CONFIG_PASSPHRASE to that (unset it if there was none), or `keepwarm local reset`"
             ),

@@ -46,7 +46,7 @@ class ProgramHost(language_pb2_grpc.LanguageRuntimeServicer):
     def stop(self) -> bool:
         """End whatever still runs: an engine that is gone never resolves what its program waits for.
 
-        False when a program's own code did not let go within `PATIENCE_S`.
+        False when a program's own code did not return within `PATIENCE_S`.
         """
         with self._changed:
             self._stopping = True

@@ -44,7 +44,7 @@ class Provider:
                 raise CliError(
                     "KW670",
                     "provider",
-                    problem=f"ended with status {self.process.wait(10)} before it served",
+                    problem=f"exited with status {self.process.wait(10)} before it was ready",
                     fix=f"see {self._log.name if self._log else 'the lines above'}",
                 )
             self._port = int(line)

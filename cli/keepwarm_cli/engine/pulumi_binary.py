@@ -76,9 +76,9 @@ def _version_of(cli: Path, environment: Mapping[str, str]) -> tuple[int, int, in
             raise CliError(
                 "KW667",
                 "pulumi",
-                got=f"no answer of {cli}: {error}",
+                got=f"no answer from {cli}: {error}",
                 allowed="a Pulumi CLI",
-                fix="install it anew",
+                fix="reinstall it",
             ) from error
         match = re.search(r"v?(\d+)\.(\d+)\.(\d+)", answer.stdout)
         if match is None:

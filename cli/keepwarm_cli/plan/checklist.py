@@ -90,7 +90,7 @@ class ChecklistOptions(Evidence, Pricing, Json):
     stack: Annotated[Path, typer.Option(help="Stack file: stacks/Pulumi.NAME.yaml.")] = Path(
         "stacks/Pulumi.prod.yaml"
     )
-    html: Annotated[Path | None, typer.Option(help="Write the section of the report here.")] = None
+    html: Annotated[Path | None, typer.Option(help="Write the report's HTML section to this file.")] = None
 
 
 def run(options: ChecklistOptions) -> None:

@@ -48,7 +48,7 @@ class Targets(Options, heading="Targets"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Function(Options, heading="Function and the service behind it"):
+class Function(Options, heading="Function and the service it calls"):
     """What is sized."""
 
     name: Annotated[str, typer.Option(help="Function in the stack settings.")] = "classify"
@@ -65,7 +65,7 @@ class Function(Options, heading="Function and the service behind it"):
     max_concurrency: Annotated[int | None, typer.Option(help="Reserved concurrency of the function.")] = None
     idle_timeout_s: Annotated[float, typer.Option(help="Seconds an idle environment lives.")] = IDLE_TIMEOUT_S
     downstream_s: Annotated[
-        float | None, typer.Option(help="Mean time of a call to the service behind: sizes its permits.")
+        float | None, typer.Option(help="Mean time of a call to that service, seconds; sizes its permits.")
     ] = None
     concurrency_per_task: Annotated[
         int | None,
