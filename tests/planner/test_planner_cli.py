@@ -219,6 +219,13 @@ def test_given_fit_when_asked_then_six_verdicts_or_one_in_detail() -> None:
     assert "did you mean 'document-enrichment'" in _refused("fit", "document-enrichement")
 
 
+def test_given_arm64_when_balanced_then_its_prices_are_used() -> None:
+    document = _json("breakeven", "--kind", "function", "--architecture", "arm64")
+
+    always = next(f for f in document["figures"] if f["name"] == "always_on")
+    assert always["inputs"]["fixed_usd_s"] == pytest.approx(1769 / 1024 * 3.3334e-06)
+
+
 def test_given_breakeven_and_prices_when_asked_then_formula_and_sources() -> None:
     assert _json("breakeven", "--kind", "function")["crossing_duty"] == pytest.approx(0.6, abs=0.001)
     assert "provisioned price / (on-demand price" in _run("breakeven", "--kind", "function", "--explain")

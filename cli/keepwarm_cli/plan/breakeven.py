@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keepwarm_cli.command_line import Options
-from keepwarm_cli.plan.options import Plotted, Pricing, print_json
+from keepwarm_cli.plan.options import Architecture, Plotted, Pricing, print_json
 
 if TYPE_CHECKING:
     from keepwarm_planner.answers.breakeven import BreakEven
@@ -57,6 +57,9 @@ class Platform(Options, heading="Platform"):
         ),
     ] = None
     memory_mb: Annotated[int, typer.Option(help="Memory of the function, MB.")] = 1769
+    architecture: Annotated[
+        Architecture, typer.Option(help="Instruction set of the function, for its prices.")
+    ] = Architecture.X86_64
     instance_type: Annotated[str, typer.Option(help="Instance of the service.")] = "g4dn.xlarge"
     concurrency_per_task: Annotated[int, typer.Option(help="Requests one task serves at a time.")] = 1
 
@@ -68,6 +71,7 @@ class BreakevenOptions(Platform, Demand, Pricing, Plotted):
 
 def run(options: BreakevenOptions) -> None:
     """Scale to zero against always on over the duty cycle: curve, crossing, sensitivity."""
+    from keepwarm_planner import cost
     from keepwarm_planner.answers.breakeven import Comparison, breakeven
 
     comparison = Comparison(
@@ -78,6 +82,7 @@ def run(options: BreakevenOptions) -> None:
         session_s=options.session_s,
         cold_cost=options.cold_cost,
         memory_mb=options.memory_mb,
+        architecture=cost.architecture(options.architecture, "breakeven --architecture"),
         instance_type=options.instance_type,
         concurrency_per_task=options.concurrency_per_task,
     )
