@@ -63,6 +63,7 @@ class PreprocessingFunctionSpec(FunctionSpec):
         if "queue" in args:
             source, bounds = check_queue(checks, args["queue"], bounds, args.get("paused", False))
         elif "objects" in args:
+            checks.without_effect(("paused",), beside="objects", instead="put a BurstQueue in between")
             source, bounds = check_objects(checks, args["objects"], bounds)
         checks.done()
         shared = {field.name: getattr(made, field.name) for field in fields(made)}

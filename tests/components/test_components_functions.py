@@ -244,6 +244,8 @@ def test_given_a_ledger_when_deployed_then_the_tag_says_that_effects_are_guarded
     assert tags == {"keepwarm:side-effects": "unguarded"}
 
 
+LAYER = "arn:aws:lambda:eu-west-1:111122223333:layer:deps"
+SIGNING = "arn:aws:lambda:eu-west-1:111122223333:code-signing-config:csc-0123456789abcdef0"
 TIMEOUT = (
     "KW103 RuntimeFunction 'f' timeout_s: got {}; allowed a whole number, 1 to 900 seconds; because Lambda ends an "
     "invocation at this limit; fix: set timeout_s within the range"
@@ -348,9 +350,33 @@ REFUSED_FUNCTIONS = [
         "keeps the model it was taken with, whatever the channel says later; fix: pin the manifest digest",
     ),
     (
-        {"layers": [f"arn:{n}" for n in range(6)]},
+        {"layers": [f"{LAYER}:{n}" for n in range(1, 7)]},
         "KW145 RuntimeFunction 'f' layers: got 6 layers; allowed up to 5; because Lambda mounts no more; fix: merge "
         "layers, or use an image",
+    ),
+    (
+        {"layers": [LAYER]},
+        "KW140 RuntimeFunction 'f' layers[0]: got 'arn:aws:lambda:eu-west-1:111122223333:layer:deps'; allowed "
+        "'arn:aws:lambda:<region>:<account>:layer:<name>:<version>'; because Lambda mounts one version of a layer; "
+        "fix: pass the ARN of a layer version",
+    ),
+    (
+        {"code_signing_config_arn": "arn:aws:signer:eu-west-1:111122223333:/signing-profiles/p"},
+        "KW140 RuntimeFunction 'f' code_signing_config_arn: got "
+        "'arn:aws:signer:eu-west-1:111122223333:/signing-profiles/p'; allowed "
+        "'arn:aws:lambda:<region>:<account>:code-signing-config:csc-<17 characters>'; because Lambda checks a bundle "
+        "against such a configuration; fix: pass the ARN of a code signing configuration",
+    ),
+    (
+        {"image": IMAGE, "code_signing_config_arn": SIGNING},
+        "KW102 RuntimeFunction 'f' code_signing_config_arn: got code_signing_config_arn beside image; allowed one of "
+        "them; because code_signing_config_arn has no effect there; fix: remove code_signing_config_arn, or use code",
+    ),
+    (
+        {"concurrency_per_environment": 4},
+        "KW102 RuntimeFunction 'f' concurrency_per_environment: got concurrency_per_environment beside environments of "
+        "one request each; allowed one of them; because concurrency_per_environment has no effect there; fix: remove "
+        "concurrency_per_environment, or set capacity_provider_arn",
     ),
     (
         {"unzipped_bytes": 262_144_001},
@@ -971,10 +997,21 @@ REFUSED_POOLS = [
         "fix: write it in one of these forms",
     ),
     (
-        {"target_utilization": 0.95},
+        {"target_utilization": 0.95, "max_environments": 9},
         "KW146 WarmPool 'w' target_utilization: got 0.95; allowed 0.1 to 0.9; because Application Auto Scaling "
         "tracks no "
         "other utilization; fix: set target_utilization within the range",
+    ),
+    (
+        {"max_vcpus": 8},
+        "KW102 WarmPool 'w' max_vcpus: got max_vcpus beside mode 'provisioned'; allowed one of them; because max_vcpus "
+        "has no effect there; fix: remove max_vcpus, or use mode 'instances'",
+    ),
+    (
+        {"target_utilization": 0.5},
+        "KW102 WarmPool 'w' target_utilization: got target_utilization beside a fixed number of environments; allowed "
+        "one of them; because target_utilization has no effect there; fix: remove target_utilization, or set "
+        "max_environments",
     ),
     (
         {"mode": "snapshot", "target": {**TARGET, "snap_start": True}, "environments": 2},
@@ -1035,8 +1072,13 @@ def test_given_a_model_of_unknown_size_when_bound_then_it_is_warned_about(
 ) -> None:
     warned: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", warned.append)
-    later = {"bucket": "models", "bucket_arn": "arn:aws:s3:::models", "ref": "published-later:live"}
-    made = deploy(function(model=later)).one(FUNCTION, "f-function")
+
+    def program() -> None:
+        registry = kw.ModelRegistry("models", {})
+        later = registry.binding("published-later", channel="live")
+        kw.RuntimeFunction("f", {"code": code(), "model": later})
+
+    made = deploy(program).one(FUNCTION, "f-function")
     assert made["environment"]["variables"]["KEEPWARM_MODEL_REF"] == "published-later:live"
     assert "KEEPWARM_MODEL_BYTES" not in made["environment"]["variables"]
     assert warned == [

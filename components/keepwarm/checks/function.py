@@ -34,6 +34,8 @@ MEMORY_MB = 1024
 EPHEMERAL_MB = 512
 LOG_RETENTION_DAYS = 30
 METRIC_NAMESPACE = "Keepwarm"
+LAYER = r"arn:[a-z-]+:lambda:[a-z0-9-]+:\d{12}:layer:[A-Za-z0-9_-]+:\d+"
+CODE_SIGNING = r"arn:[a-z-]+:lambda:[a-z0-9-]+:\d{12}:code-signing-config:csc-[0-9a-z]{17}"
 IMAGE = r"[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?@sha256:[0-9a-f]{64}"
 
 
@@ -191,11 +193,26 @@ def read(checks: Checks[Any], name: str) -> FunctionSpec:
         tags=tags(checks, args),
         log_retention_days=checks.retention("log_retention_days", LOG_RETENTION_DAYS),
         kms_key_arn=args.get("kms_key_arn"),
-        code_signing_config_arn=args.get("code_signing_config_arn"),
+        code_signing_config_arn=_code_signing(checks, args),
         side_effects="ledger"
         if "ledger" in bindings
         else checks.choice("side_effects", SideEffects.NONE).value,
     )
+
+
+def _code_signing(checks: Checks[Any], args: Mapping[str, Any]) -> pulumi.Input[str] | None:
+    if args.get("code_signing_config_arn") is None:
+        return None
+    config: pulumi.Input[str] = checks.text(
+        "code_signing_config_arn",
+        args["code_signing_config_arn"],
+        CODE_SIGNING,
+        code="KW140",
+        allowed="'arn:aws:lambda:<region>:<account>:code-signing-config:csc-<17 characters>'",
+        because="Lambda checks a bundle against such a configuration",
+        fix="pass the ARN of a code signing configuration",
+    )
+    return config
 
 
 def _room(checks: Checks[Any], *, managed: bool) -> Room:
@@ -235,6 +252,11 @@ def _instances(checks: Checks[Any], args: Mapping[str, Any]) -> ManagedInstances
         "concurrency_per_environment", None, 1, 1600, code="KW101", unit="requests", because="it is a count"
     )
     if args.get("capacity_provider_arn") is None:
+        checks.without_effect(
+            ("concurrency_per_environment",),
+            beside="environments of one request each",
+            instead="set capacity_provider_arn",
+        )
         return None
     return ManagedInstances(
         capacity_provider_arn=args["capacity_provider_arn"], concurrency_per_environment=concurrency
@@ -263,7 +285,18 @@ def _weights(checks: Checks[Any], args: Mapping[str, Any]) -> dict[str, pulumi.I
 def _package(checks: Checks[Any], args: Mapping[str, Any]) -> Bundle | Image:
     kind = checks.exactly_one(["code", "image"])
     runtime = checks.holds(_supported, args.get("runtime", RUNTIME))
-    layers: list[pulumi.Input[str]] = args.get("layers", [])
+    layers = [
+        checks.text(
+            f"layers[{index}]",
+            layer,
+            LAYER,
+            code="KW140",
+            allowed="'arn:aws:lambda:<region>:<account>:layer:<name>:<version>'",
+            because="Lambda mounts one version of a layer",
+            fix="pass the ARN of a layer version",
+        )
+        for index, layer in enumerate(args.get("layers", []))
+    ]
     archives: dict[str, pulumi.Archive] = args.get("layer_archives", {})
     _check_layers(checks, len(layers) + len(archives), image="image" in args)
     size = checks.number(
@@ -279,6 +312,9 @@ def _package(checks: Checks[Any], args: Mapping[str, Any]) -> Bundle | Image:
             fix="move models to the ModelRegistry, or use an image",
         )
     if kind == "image":
+        checks.without_effect(
+            ("handler", "runtime", "code_signing_config_arn"), beside="image", instead="use code"
+        )
         uri = checks.text(
             "image",
             args["image"],

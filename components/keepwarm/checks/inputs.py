@@ -229,6 +229,25 @@ class Checks(Generic[A]):
 
         return self.holds(test, value)
 
+    def without_effect(self, keys: Iterable[str], *, beside: str, instead: str) -> None:
+        """Refuse inputs that would be ignored beside another one.
+
+        Args:
+            keys: The inputs.
+            beside: What makes them meaningless, as the refusal names it.
+            instead: What to do when the input matters.
+        """
+        for key in keys:
+            if self._given.get(key) is not None:
+                self.add(
+                    code="KW102",
+                    key=key,
+                    got=f"{key} beside {beside}",
+                    allowed="one of them",
+                    because=f"{key} has no effect there",
+                    fix=f"remove {key}, or {instead}",
+                )
+
     def exactly_one(self, keys: Iterable[str]) -> str:
         """Refuse none and several of keys; returns the one that is set."""
         keys = list(keys)

@@ -125,6 +125,11 @@ def _ordered(key: str) -> Callable[[float, float], Problem | None]:
 def check_mode(checks: Checks[Any], args: Mapping[str, Any], mode: WarmMode) -> None:
     """Refuse what the mode excludes, and the lack of what it needs."""
     if mode is WarmMode.INSTANCES:
+        checks.without_effect(
+            ("environments", "max_environments", "schedules"),
+            beside="mode 'instances'",
+            instead="use mode 'provisioned'",
+        )
         if "target" in args:
             checks.add(
                 code="KW102",
@@ -155,6 +160,15 @@ def check_mode(checks: Checks[Any], args: Mapping[str, Any], mode: WarmMode) -> 
                 fix="add a subnet of another zone",
             )
         return
+    checks.without_effect(
+        ("subnet_ids", "security_group_ids", "instance_types", "architecture", "max_vcpus"),
+        beside=f"mode '{mode.value}'",
+        instead="use mode 'instances'",
+    )
+    if args.get("max_environments") is None:
+        checks.without_effect(
+            ("target_utilization",), beside="a fixed number of environments", instead="set max_environments"
+        )
     if "target" not in args:
         checks.add(
             code="KW102",
