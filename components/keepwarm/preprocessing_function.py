@@ -1,4 +1,4 @@
-"""A function fed by a burst queue or by new objects, with a model at hand."""
+"""A function fed by a burst queue or by the new objects of buckets."""
 
 from dataclasses import dataclass, fields
 from typing import NotRequired, Self

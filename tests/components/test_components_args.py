@@ -52,7 +52,7 @@ def test_given_a_misspelt_input_when_checked_then_the_nearest_name_is_offered() 
         box({"size": 1, "fruti": "pear"})
     assert str(refused.value) == (
         "KW100 Box 'b' fruti: got an unknown input; allowed one of fruit, open, size; "
-        "because a misspelt input would be ignored in silence; fix: did you mean 'fruit'?"
+        "because a misspelled input would be ignored in silence; fix: did you mean 'fruit'?"
     )
 
 

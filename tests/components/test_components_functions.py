@@ -328,7 +328,7 @@ REFUSED_FUNCTIONS = [
     ),
     (
         {"grants": [{"actions": ["s3:*"], "resources": ["*"]}]},
-        "KW137 RuntimeFunction 'f' grants[0].actions: got 's3:*'; allowed actions spelt out as "
+        "KW137 RuntimeFunction 'f' grants[0].actions: got 's3:*'; allowed actions spelled out as "
         "'service:Action'; because "
         "a wildcard also grants what the service adds tomorrow; fix: list the actions, or use a verb of "
         "keepwarm.grants\n"

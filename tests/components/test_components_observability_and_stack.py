@@ -281,7 +281,7 @@ REFUSED = [
         "KW100 ServerlessRuntime 's' stages.classify.memory: got an unknown input; allowed one of architecture, "
         "calls_service, code, environment, ephemeral_mb, grants, handler, image, layer_archives, memory_mb, model, "
         "reserved_concurrency, runtime, side_effects, snap_start, timeout_s, unzipped_bytes; because a "
-        "misspelt input "
+        "misspelled input "
         "would be ignored in silence; fix: did you mean 'memory_mb'?",
     ),
 ]

@@ -228,7 +228,7 @@ REFUSED = [
     (
         {"service": {"name": "reader", "wake": 3}},
         "KW100 DurableWorkflow 'd' service.wake: got an unknown input; allowed one of name, namespace, wake_s; because "
-        "a misspelt input would be ignored in silence; fix: did you mean 'wake_s'?\n"
+        "a misspelled input would be ignored in silence; fix: did you mean 'wake_s'?\n"
         "KW102 DurableWorkflow 'd' service.namespace: got nothing; allowed a value; because there is no default for "
         "it; fix: set service.namespace",
     ),

@@ -20,7 +20,7 @@ def check_grants(checks: Checks[Any], key: str, statements: Sequence[Statement])
                     code="KW137",
                     key=f"{at}.actions",
                     got=repr(action),
-                    allowed="actions spelt out as 'service:Action'",
+                    allowed="actions spelled out as 'service:Action'",
                     because="a wildcard also grants what the service adds tomorrow",
                     fix="list the actions, or use a verb of keepwarm.grants",
                 )

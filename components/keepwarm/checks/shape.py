@@ -267,6 +267,6 @@ def _unknown(prefix: str, key: object, allowed: list[str]) -> Problem:
         key=f"{prefix}{key}",
         got="an unknown input",
         allowed=f"one of {', '.join(allowed)}",
-        because="a misspelt input would be ignored in silence",
+        because="a misspelled input would be ignored in silence",
         fix=f"did you mean '{close[0]}'?" if close else "remove it",
     )

@@ -1,7 +1,7 @@
 """What one holder may do to one resource: IAM statements, one verb per function.
 
 Pure data, so tests need no cloud. A statement never names a service wildcard, and names its resources; the few
-actions that AWS authorises only on ``*`` are in `UNAVOIDABLE`, each with the AWS page that says so.
+actions that AWS authorizes only on ``*`` are in `UNAVOIDABLE`, each with the AWS page that says so.
 """
 
 from typing import NotRequired, TypedDict
@@ -15,7 +15,7 @@ class Statement(TypedDict):
     """One allow statement of an IAM policy document."""
 
     actions: list[str]
-    """API actions, spelt out: a wildcard is refused."""
+    """API actions, spelled out: a wildcard is refused."""
     resources: list[pulumi.Input[str]]
     """ARNs the actions are allowed on: a lone ``*`` is refused unless AWS offers nothing narrower."""
     conditions: NotRequired[dict[str, dict[str, pulumi.Input[str]]]]
