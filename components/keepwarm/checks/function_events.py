@@ -68,6 +68,9 @@ def check_events(checks: Checks[Any], args: Mapping[str, Any]) -> EventsSpec:
                 fix="set failures_arn, or kms_key_arn instead",
             )
         granted.append(grants.encrypt(key))
+    failures_arn = args.get("failures_arn")
+    if failures_arn is not None:
+        failures_arn = _destination(checks, "failures_arn", "queue_arn", failures_arn)
     success_arn, more = _success(checks, args["on_success"]) if "on_success" in args else (None, [])
     return EventsSpec(
         retries=checks.number(
@@ -88,7 +91,7 @@ def check_events(checks: Checks[Any], args: Mapping[str, Any]) -> EventsSpec:
             unit="seconds",
             because="Lambda keeps an event no longer",
         ),
-        failures_arn=args.get("failures_arn"),
+        failures_arn=failures_arn,
         success_arn=success_arn,
         statements=[*granted, *more],
     )
@@ -109,16 +112,7 @@ def _success(
         )
         return None, []
     (kind,) = given
-    pattern, what = _KINDS[kind]
-    arn = checks.text(
-        f"on_success.{kind}",
-        destination[kind],
-        pattern,
-        code="KW140",
-        allowed=f"the ARN of {what}",
-        because="Lambda sends to nothing else here",
-        fix=f"pass the ARN of {what}",
-    )
+    arn = _destination(checks, f"on_success.{kind}", kind, destination[kind])
     verbs = {
         "queue_arn": grants.send_messages,
         "topic_arn": grants.publish_messages,
@@ -129,3 +123,17 @@ def _success(
     if destination.get("kms_key_arn") is not None:
         granted.append(grants.encrypt(destination["kms_key_arn"]))
     return arn, granted
+
+
+def _destination(checks: Checks[Any], key: str, kind: str, arn: pulumi.Input[str]) -> pulumi.Input[str]:
+    pattern, what = _KINDS[kind]
+    checked: pulumi.Input[str] = checks.text(
+        key,
+        arn,
+        pattern,
+        code="KW140",
+        allowed=f"the ARN of {what}",
+        because="Lambda sends to nothing else here",
+        fix=f"pass the ARN of {what}",
+    )
+    return checked

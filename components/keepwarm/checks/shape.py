@@ -126,7 +126,9 @@ def _late_text(value: Any, refuse: Refuse, at: str) -> Any:
     def text(resolved: Any) -> Any:
         if isinstance(resolved, str):
             return resolved
-        raise refuse.late(_wrong(at, resolved, _words(str)))
+        # It may be a secret: its type is told, never its value.
+        problem = _wrong(at, None, _words(str))
+        raise refuse.late(problem._replace(got=f"a value of type {type(resolved).__name__}"))
 
     # Kept on the `Output`, so that both end together; it would look an attribute up in its future value.
     guarded = vars(value).get("_keepwarm_text")

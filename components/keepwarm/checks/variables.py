@@ -9,7 +9,7 @@ import pulumi
 
 from keepwarm import limits
 from keepwarm.checks.inputs import Checks
-from keepwarm.checks.problems import Problem, show
+from keepwarm.checks.problems import Problem
 from keepwarm.checks.secrets import suspicion
 
 COMPATIBILITY_KEY = "KEEPWARM_COMPATIBILITY_KEY"
@@ -62,7 +62,7 @@ def _secret(key: str, value: Any, hidden: bool) -> Problem | None:
         return Problem(
             code="KW101",
             key=f"environment.{key}",
-            got=show(value),
+            got=f"a value of type {type(value).__name__}",
             allowed="text",
             because="variables are text",
             fix="turn it into text",
