@@ -13,7 +13,7 @@ CODES: dict[str, str] = {
     "KW103": "A function timeout outside AWS's limits.",
     "KW104": "A function memory size outside AWS's limits.",
     "KW105": "An ephemeral storage size outside AWS's limits.",
-    "KW106": "A model that does not fit the ephemeral storage.",
+    "KW106": "A model that does not fit the ephemeral storage, or whose size is unknown (a warning).",
     "KW107": "A model that does not fit the memory it must be held in.",
     "KW108": "A model load that can't finish within the init phase.",
     "KW109": "Provisioned concurrency on $LATEST.",

@@ -337,6 +337,11 @@ REFUSED_ATTACHMENTS = [
         "standard SQS queue; because Lambda sends to nothing else here; fix: pass the ARN of a standard SQS queue",
     ),
     (
+        {"network": {**VPC, "subnet_ids": ["subnet-0aaa"]}},
+        "KW138 RuntimeFunction 'f' network.subnet_ids: got 1 subnet; allowed two or more, in two availability zones; "
+        "because one zone's outage would stop the function (control Lambda.5); fix: add a subnet of another zone",
+    ),
+    (
         {"network": VPC, "subnet_ids": ["subnet-0aaa"]},
         "KW102 RuntimeFunction 'f' subnet_ids: got subnet_ids and network; allowed one of them; because network says "
         "where the function is attached; fix: drop subnet_ids, or pass the parts of network one by one",

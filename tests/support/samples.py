@@ -150,7 +150,17 @@ PROGRAMS: dict[str, Callable[[], object]] = {
             },
         },
     ),
-    "PreprocessingFunction": lambda: kw.PreprocessingFunction("classify", _function(queue=QUEUE)),
+    "PreprocessingFunction": lambda: kw.PreprocessingFunction(
+        "classify",
+        _function(
+            queue=QUEUE,
+            network={
+                "subnet_ids": ["subnet-0aaa", "subnet-0bbb"],
+                "security_group_ids": ["sg-0aaa"],
+                "network_path": "nat",
+            },
+        ),
+    ),
     "PrivateEndpoints": lambda: kw.PrivateEndpoints("endpoints", {}),
     "RuntimeFunction": lambda: kw.RuntimeFunction(
         "ocr",

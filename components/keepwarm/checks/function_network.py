@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -22,7 +23,7 @@ class Network:
 
 def check_network(checks: Checks[Any], args: Mapping[str, Any]) -> Network | None:
     """The network of the inputs, None for a function outside of a VPC."""
-    network = args.get("network")
+    network, at = args.get("network"), ""
     if network is not None:
         for key in ("subnet_ids", "security_group_ids", "network_path"):
             if args.get(key) is not None:
@@ -34,7 +35,7 @@ def check_network(checks: Checks[Any], args: Mapping[str, Any]) -> Network | Non
                     because="network says where the function is attached",
                     fix=f"drop {key}, or pass the parts of network one by one",
                 )
-        args = network
+        args, at = network, "network."
     subnets = args.get("subnet_ids")
     groups = args.get("security_group_ids") or []
     if subnets is None:
@@ -48,26 +49,26 @@ def check_network(checks: Checks[Any], args: Mapping[str, Any]) -> Network | Non
                 fix="set subnet_ids",
             )
         return None
-    subnets = checks.holds(_spread, subnets)
-    check_path(checks, args)
+    subnets = checks.holds(partial(_spread, f"{at}subnet_ids"), subnets)
+    check_path(checks, args, at)
     if not groups:
         checks.add(
             code="KW102",
-            key="security_group_ids",
+            key=f"{at}security_group_ids",
             got="nothing",
             allowed="security groups",
             because="Lambda attaches no interface without one",
-            fix="set security_group_ids",
+            fix=f"set {at}security_group_ids",
         )
     return Network(subnet_ids=subnets, security_group_ids=groups)
 
 
-def check_path(checks: Checks[Any], args: Mapping[str, Any]) -> None:
+def check_path(checks: Checks[Any], args: Mapping[str, Any], at: str = "") -> None:
     """Warn when nothing says how AWS services are reached: inside such a VPC a download hangs, it does not fail."""
     if args.get("network_path") is None:
         checks.advise(
             code="KW154",
-            key="network_path",
+            key=f"{at}network_path",
             got="nothing",
             allowed="'endpoints' or 'nat'",
             because="without endpoints or a NAT gateway a model download hangs until the timeout",
@@ -77,11 +78,11 @@ def check_path(checks: Checks[Any], args: Mapping[str, Any]) -> None:
         checks.choice("network_path", NetworkPath.ENDPOINTS, args=args)
 
 
-def _spread(subnets: Any) -> Problem | None:
+def _spread(key: str, subnets: Any) -> Problem | None:
     if not isinstance(subnets, list | tuple):
         return Problem(
             code="KW101",
-            key="subnet_ids",
+            key=key,
             got=f"a {type(subnets).__name__}",
             allowed="a list of subnet ids",
             because="a function is attached to each of them",
@@ -94,7 +95,7 @@ def _spread(subnets: Any) -> Problem | None:
         return None
     return Problem(
         code="KW138",
-        key="subnet_ids",
+        key=key,
         got=f"{len(distinct)} subnet{'' if len(distinct) == 1 else 's'}",
         allowed="two or more, in two availability zones",
         because="one zone's outage would stop the function (control Lambda.5)",
