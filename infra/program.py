@@ -129,7 +129,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
                     "min_tasks": settings.service.min_tasks,
                     "max_tasks": settings.service.max_tasks,
                     "concurrency_per_task": settings.service.concurrency_per_task,
-                    "environment": {"KEEPWARM_BATCH_MAX": str(settings.service.max_batch)},
+                    "max_batch": settings.service.max_batch,
                     "grants": [grants.read_objects(intake.arn), grants.read_objects(results.arn, "work/")],
                     "network_path": NetworkPath.ENDPOINTS,
                     "termination_protection": keep,

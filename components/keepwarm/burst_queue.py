@@ -10,6 +10,7 @@ from keepwarm import _json, _planned, limits
 from keepwarm._values import derive
 from keepwarm.checks import notifications, queue
 from keepwarm.checks.inputs import Checks
+from keepwarm.checks.keys import check_key
 from keepwarm.checks.names import child as child_name
 from keepwarm.checks.problems import Report, Where
 from keepwarm.checks.tags import Tags, tags
@@ -90,7 +91,9 @@ class BurstQueueSpec:
         age = queue.event_age(checks)
         visibility = queue.visibility(checks, timeout, window, args.get("visibility_reason"))
         intake = args.get("intake", [])
-        queue.check_intake(checks, intake, ordered=ordered, kms=args.get("kms_key_arn") is not None)
+        queue.check_intake(checks, intake, ordered=ordered)
+        if intake:
+            check_key(checks, args, "s3.amazonaws.com")
         spec = cls(
             consumer_timeout_s=timeout,
             batch_size=batch,

@@ -5,6 +5,8 @@ too. A quota that an account can have raised says so; the figure is AWS's defaul
 binary here (AWS counts 1 MB as 1,048,576 bytes in these quotas), as the names ending in ``_BYTES`` spell out.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 KIB: Final = 1024
@@ -254,6 +256,20 @@ ECS_TASKS_PER_SERVICE_MAX: Final = 5000
 ECS_CONTAINERS_PER_TASK_MAX: Final = 10
 ECS_TASK_DEFINITION_MAX_BYTES: Final = 64 * KIB
 ECS_FARGATE_STOP_MAX_S: Final = 120
+ECS_FARGATE_SIZES_MIB: Final[dict[int, Sequence[int]]] = {
+    256: (512, 1024, 2048),
+    512: range(1024, 4096 + 1, 1024),
+    1024: range(2048, 8192 + 1, 1024),
+    2048: range(4096, 16_384 + 1, 1024),
+    4096: range(8192, 30_720 + 1, 1024),
+    8192: range(16_384, 61_440 + 1, 4096),
+    16_384: range(32_768, 122_880 + 1, 8192),
+}
+"""CPU units of a Fargate task -> memory it may have in MiB:
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html"""
+ECS_FARGATE_EPHEMERAL_MIN_GIB: Final = 21
+ECS_FARGATE_EPHEMERAL_MAX_GIB: Final = 200
+"""https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_EphemeralStorage.html (20 without asking)"""
 ECS_STOP_DEFAULT_S: Final = 30
 """SIGTERM to SIGKILL: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html"""
 ECS_HEALTH_INTERVAL_MIN_S: Final = 5
@@ -353,9 +369,44 @@ GPU_INSTANCE_START_S: Final = 150
 """EC2 launch, registration with ECS and start of the container on a GPU instance. Assumed."""
 
 
-def task_queue(concurrency_per_task: int) -> int:
-    """Requests that wait in one task beside those it serves; past them it answers 429 with Retry-After."""
-    return 2 * concurrency_per_task
+def task_queue(max_tasks: int, concurrency_per_task: int) -> int:
+    """Requests that one task takes and has not begun yet; past them it answers 429 with Retry-After.
+
+    While the other tasks start, every permit may land on the one that is ready: whoever holds a permit finds room.
+    """
+    return service_permits(max_tasks, concurrency_per_task)
+
+
+SERVER_BATCH_MAX: Final = 64
+"""Most requests that our inference server puts into one run of the model."""
+SERVER_DRAIN_MAX_S: Final = 3600
+"""Longest time from SIGTERM to SIGKILL that our inference server plans with."""
+
+
+class GrowthStep(NamedTuple):
+    """Tasks to add while the number of missing tasks lies in an interval, relative to the alarm's threshold of 1."""
+
+    lower: float
+    upper: float | None
+    tasks: int
+
+
+def missing_tasks(backlog: float, backlog_per_task: int, desired: int) -> int:
+    """Tasks that a backlog needs beyond those already asked for; 0 or less when there are enough."""
+    return math.ceil(backlog / backlog_per_task) - desired
+
+
+def growth_steps(max_tasks: int) -> list[GrowthStep]:
+    """Steps that add what is missing, never less; they never take a task away, since one may have work in flight.
+
+    A policy takes 20 steps, so services of more than 20 tasks grow by several at once.
+    """
+    stride = math.ceil(max_tasks / SCALING_STEPS_MAX)
+    sizes = [*range(stride, max_tasks, stride), max_tasks]
+    return [
+        GrowthStep(float(before), None if size == max_tasks else float(size), size)
+        for before, size in zip([0, *sizes[:-1]], sizes, strict=True)
+    ]
 
 
 # --- EC2 instances with GPUs: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html

@@ -238,4 +238,4 @@ def shared(name: str) -> list[str]:
         return ["checks.function", "checks.function_events"]
     if name.endswith(".burst_queue"):
         return ["checks.queue"]
-    return ["checks.service"] if name.endswith(".gpu_service") else []
+    return ["checks.service", "checks.hosts"] if name.endswith(".service.spec") else []

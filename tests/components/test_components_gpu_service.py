@@ -13,8 +13,11 @@ import pulumi
 import pytest
 
 import keepwarm as kw
-from inference_server.settings import ServerSettings
-from keepwarm import _gpu_hosts, limits
+from inference_server.settings import VARIABLES, ServerSettings
+from keepwarm import limits
+from keepwarm.checks import service as checks
+from keepwarm.gpu_service import GpuServiceSpec
+from keepwarm.service import hosts
 from tests.support.deployed import DEFAULT_VPC, Deployed, deploy, refusal
 from tests.support.samples import IMAGE, MODEL
 
@@ -26,6 +29,10 @@ ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 POLICY = "aws:appautoscaling/policy:Policy"
 SCALABLE = "aws:appautoscaling/target:Target"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+
+
+CLUSTER = "arn:aws:ecs:eu-west-1:111122223333:cluster/shared"
+CPUS: dict[str, Any] = {"gpus": 0, "capacity": "fargate"}
 
 
 def service(**args: Any) -> Any:
@@ -50,18 +57,43 @@ def test_given_zero_tasks_when_callers_come_then_their_own_metric_wakes_the_serv
     target = seen.one(SCALABLE, "g-target")
     assert (target["minCapacity"], target["maxCapacity"]) == (0, 3)
     assert target["resourceId"] == "service/g-cluster-1a2b3c4/g-service-1a2b3c4"
-    wake = seen.one(ALARM, "g-backlog")
-    assert (wake["namespace"], wake["metricName"], wake["statistic"]) == ("Keepwarm", "Backlog", "Sum")
-    assert wake["dimensions"] == {"Service": "g-discovery-1a2b3c4"}, (
-        "emitted by callers, so it exists at zero tasks"
-    )
-    assert (wake["threshold"], wake["comparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
-    out = seen.one(POLICY, "g-out")["stepScalingPolicyConfiguration"]
-    assert out["adjustmentType"] == "ExactCapacity", "a percentage of zero is zero"
-    assert [
-        (s["metricIntervalLowerBound"], s.get("metricIntervalUpperBound"), s["scalingAdjustment"])
-        for s in out["stepAdjustments"]
-    ] == [("0.0", "10.0", 1), ("10.0", "20.0", 2), ("20.0", None, 3)]
+    wake = {q["id"]: q for q in seen.one(ALARM, "g-backlog")["metricQueries"]}
+    assert wake["backlog"]["metric"] == {
+        "namespace": "Keepwarm",
+        "metricName": "Backlog",
+        "dimensions": {"Service": "g-discovery-1a2b3c4"},
+        "stat": "Sum",
+        "period": 60,
+    }, "emitted by callers, so it exists at zero tasks"
+    assert wake["desired"]["metric"]["dimensions"] == {
+        "ClusterName": "g-cluster-1a2b3c4",
+        "ServiceName": "g-service-1a2b3c4",
+    }
+    assert wake["missing"]["expression"] == "IF(FILL(desired, 0) < 1, CEIL(backlog / 10), 0)"
+    assert seen.one(ALARM, "g-growth")["metricQueries"][-1]["expression"] == "CEIL(backlog / 10) - desired"
+
+
+def test_given_any_backlog_when_it_rings_then_policies_only_add_tasks() -> None:
+    seen = made(max_tasks=3)
+    for name, cooldown in (("g-wake", 750), ("g-out", 180)):
+        policy = seen.one(POLICY, name)["stepScalingPolicyConfiguration"]
+        assert (policy["adjustmentType"], policy["cooldown"]) == ("ChangeInCapacity", cooldown)
+        assert [
+            (s["metricIntervalLowerBound"], s.get("metricIntervalUpperBound"), s["scalingAdjustment"])
+            for s in policy["stepAdjustments"]
+        ] == [("0.0", "1.0", 1), ("1.0", "2.0", 2), ("2.0", None, 3)]
+
+
+def test_given_a_service_that_never_sleeps_then_nothing_wakes_it() -> None:
+    names = [name for _, name in made(min_tasks=1, max_tasks=2).names()]
+    assert "g-growth" in names
+    assert not {"g-backlog", "g-wake"} & set(names)
+
+
+def test_given_topics_then_a_saturated_service_notifies_them() -> None:
+    topic = "arn:aws:sns:eu-west-1:111122223333:ops"
+    saturated = made(max_tasks=3, alarm_topic_arns=[topic]).one(ALARM, "g-saturated")
+    assert (saturated["alarmActions"], saturated["threshold"]) == ([topic], 90)
 
 
 def test_given_silence_when_it_lasts_then_the_service_goes_back_to_its_minimum() -> None:
@@ -166,7 +198,7 @@ def test_given_user_data_when_decoded_then_it_joins_the_cluster_and_makes_the_ca
 
 
 def test_given_user_data_when_parsed_by_bash_then_both_scripts_are_sound() -> None:
-    text = base64.b64decode(_gpu_hosts.host_setup("c", gpus=1, drain_s=60, warm_pool=False)).decode()
+    text = base64.b64decode(hosts.host_setup("c", gpus=1, drain_s=60, warm_pool=False)).decode()
     inner = text.split("<<'SCRIPT'\n")[1].split("\nSCRIPT\n")[0]
     for script in (text, inner):
         ran = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
@@ -215,10 +247,11 @@ def test_given_a_task_when_declared_then_it_is_confined_ready_before_called_and_
     assert found["mountPoints"] == [{"sourceVolume": "cache", "containerPath": "/cache", "readOnly": False}]
     assert found["logConfiguration"]["options"]["awslogs-group"] == "g-logs-1a2b3c4"
     assert {e["name"]: e["value"] for e in found["environment"]} == {
+        "KEEPWARM_BATCH_MAX": "4",
         "KEEPWARM_CACHE_DIR": "/cache",
         "KEEPWARM_DRAIN_S": "90",
         "KEEPWARM_METRIC_NAMESPACE": "Keepwarm",
-        "KEEPWARM_QUEUE_MAX": "2",
+        "KEEPWARM_QUEUE_MAX": "1",
         "PORT": "8080",
     }
 
@@ -229,7 +262,7 @@ def test_given_a_drain_when_deployed_then_the_server_is_done_before_it_is_killed
     server = ServerSettings.from_env({e["name"]: e["value"] for e in found["environment"]})
     assert found["stopTimeout"] == server.drain_s == drain_s
     assert 0.8 * drain_s <= server.drain_work_s < drain_s
-    assert server.queue_max == limits.task_queue(32)
+    assert server.queue_max == limits.task_queue(1, 32)
 
 
 def test_given_a_model_and_secrets_when_declared_then_they_are_references_and_roles_are_apart() -> None:
@@ -262,6 +295,112 @@ def test_given_a_service_when_deployed_then_it_is_private_found_by_name_and_roll
     ingress = [r.inputs for r in seen.resources if r.typ.endswith(":SecurityGroupIngressRule")]
     assert {rule["referencedSecurityGroupId"] for rule in ingress} == {"g-callers-group-id", "sg-0ccc"}
     assert all("cidrIpv4" not in rule for rule in ingress)
+
+
+def test_given_permits_for_two_tasks_then_all_find_room_in_one() -> None:
+    told = {
+        e["name"]: e["value"] for e in container(made(max_tasks=2, concurrency_per_task=32))["environment"]
+    }
+    assert told["KEEPWARM_QUEUE_MAX"] == "64"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["now", "late"])
+def test_given_a_batch_and_a_drain_then_the_server_is_told(late: bool) -> None:
+    batch: Any = pulumi.Output.from_input(8) if late else 8
+    drain: Any = pulumi.Output.from_input(120) if late else 120
+    found = container(made(**CPUS, max_batch=batch, drain_s=drain))
+    told = {e["name"]: e["value"] for e in found["environment"]}
+    assert (told["KEEPWARM_BATCH_MAX"], told["KEEPWARM_DRAIN_S"], found["stopTimeout"]) == ("8", "120", 120)
+
+
+def test_given_the_servers_own_settings_then_the_components_bounds_are_theirs() -> None:
+    assert VARIABLES["batch_max"][2] == limits.SERVER_BATCH_MAX
+    assert VARIABLES["drain_s"][2] == limits.SERVER_DRAIN_MAX_S
+    assert VARIABLES["queue_max"][2] >= limits.ADMISSION_PERMITS_MAX
+    assert ServerSettings.batch_max == checks.MAX_BATCH
+
+
+@pytest.mark.parametrize("units", sorted(limits.ECS_FARGATE_SIZES_MIB))
+def test_given_every_size_of_fargate_then_it_is_taken(units: int) -> None:
+    memories = limits.ECS_FARGATE_SIZES_MIB[units]
+    for memory in (memories[0], memories[-1]):
+        task = made(**CPUS, cpu_units=units, memory_mb=memory, ephemeral_gb=21).one(TASK, "g-task")
+        assert (task["cpu"], task["memory"]) == (str(units), str(memory))
+        assert task["ephemeralStorage"] == {"sizeInGib": 21}
+
+
+def test_given_another_strategy_then_the_service_takes_it_with_a_new_deployment() -> None:
+    assert made().one(SERVICE, "g-service")["forceNewDeployment"] is True
+
+
+@pytest.mark.parametrize(
+    ("spot", "strategies"),
+    [
+        ({}, [{"capacityProvider": "FARGATE_SPOT", "weight": 100}]),
+        (
+            {"on_demand_base": 2, "on_demand_percent": 25},
+            [
+                {"capacityProvider": "FARGATE", "base": 2, "weight": 25},
+                {"capacityProvider": "FARGATE_SPOT", "weight": 75},
+            ],
+        ),
+    ],
+)
+def test_given_spot_on_fargate_then_tasks_are_spread(spot: Any, strategies: list[Any]) -> None:
+    seen = made(**CPUS, spot=spot)
+    assert seen.one(SERVICE, "g-service")["capacityProviderStrategies"] == strategies
+    association = seen.one("aws:ecs/clusterCapacityProviders:ClusterCapacityProviders", "g-association")
+    assert association["capacityProviders"] == [s["capacityProvider"] for s in strategies]
+
+
+def test_given_spot_in_a_group_then_it_mixes_what_it_launches() -> None:
+    policy = made(spot={"on_demand_base": 1}).one(GROUP, "g-hosts")["mixedInstancesPolicy"]
+    assert policy["instancesDistribution"] == {
+        "onDemandBaseCapacity": 1,
+        "onDemandPercentageAboveBaseCapacity": 0,
+        "spotAllocationStrategy": "price-capacity-optimized",
+    }
+
+
+def test_given_spot_on_managed_instances_then_all_are() -> None:
+    provider = made(capacity="managed", spot={}).one(PROVIDER, "g-capacity")["managedInstancesProvider"]
+    assert provider["instanceLaunchTemplate"]["capacityOptionType"] == "SPOT"
+
+
+def test_given_a_cluster_and_a_namespace_then_none_are_made_or_changed() -> None:
+    seen = made(**CPUS, cluster_arn=CLUSTER, namespace={"id": "ns-1", "name": "inside"})
+    made_kinds = {kind.rpartition(":")[2] for kind, _ in seen.names()}
+    assert not {"Cluster", "ClusterCapacityProviders", "PrivateDnsNamespace"} & made_kinds
+    assert seen.one(SERVICE, "g-service")["cluster"] == CLUSTER
+    assert seen.one(SCALABLE, "g-target")["resourceId"] == "service/shared/g-service-1a2b3c4"
+    assert (
+        seen.one("aws:servicediscovery/service:Service", "g-discovery")["dnsConfig"]["namespaceId"] == "ns-1"
+    )
+    assert seen.outputs["g"]["namespace"] == "inside"
+    assert seen.one(TASK, "g-task")["family"] == "g-task-role-1a2b3c4"
+
+
+def test_given_tags_then_instances_and_volumes_have_them() -> None:
+    seen = made(tags={"team": "ml"})
+    assert seen.one(TEMPLATE, "g-template")["tagSpecifications"] == [
+        {"resourceType": kind, "tags": {"Name": "g", "team": "ml"}} for kind in ("instance", "volume")
+    ]
+    bare = {
+        r.name for r in seen.resources if r.typ.startswith("aws:") and r.inputs.get("tags") != {"team": "ml"}
+    }
+    assert not [
+        name for name in bare if name.endswith(("-cluster", "-task", "-service", "-logs", "-role", "-idle"))
+    ]
+
+
+def test_given_a_plan_then_the_binding_says_how_long_it_takes_to_wake() -> None:
+    spec = GpuServiceSpec.of("g", {"image": IMAGE, "max_tasks": 2, "concurrency_per_task": 3})
+    assert spec.planned("g") == {
+        "namespace": "g-namespace-0000000",
+        "name": "g-discovery-0000000",
+        "wake_s": 750.0,
+    }
+    assert spec.permits() == 6
 
 
 def test_given_a_duty_cycle_when_declared_then_policies_can_read_it() -> None:
@@ -328,8 +467,91 @@ REFUSED = [
     ),
     (
         {"signal_period_s": 45},
-        "KW146 GpuService 'g' signal_period_s: got 45; allowed 10, 20, 30 or a multiple of 60 seconds; because "
-        "CloudWatch evaluates no other period; fix: take the next of them",
+        "KW146 GpuService 'g' signal_period_s: got 45; allowed a whole number, 60 to 3,600 seconds; because callers "
+        "report once a minute; fix: set signal_period_s within the range",
+    ),
+    (
+        {"signal_period_s": 90},
+        "KW146 GpuService 'g' signal_period_s: got 90; allowed a multiple of 60 seconds; because the metrics that the "
+        "alarms compare come once a minute; fix: take the next of them",
+    ),
+    (
+        {"max_tasks": 60, "concurrency_per_task": 2},
+        "KW150 GpuService 'g' max_tasks: got 60 x concurrency_per_task 2 = 120 requests at a time; allowed up to 100; "
+        "because one pool of permits holds no more: a caller looks for a free one with one read; fix: lower "
+        "max_tasks x "
+        "concurrency_per_task to 100 or less, or split the service",
+    ),
+    (
+        {"drain_s": 3601},
+        "KW152 GpuService 'g' drain_s: got 3601; allowed a whole number, 2 to 3,600 seconds; because the server plans "
+        "with no more; fix: set drain_s within the range",
+    ),
+    (
+        {**CPUS, "drain_s": 121},
+        "KW152 GpuService 'g' drain_s: got 121; allowed a whole number, 2 to 120 seconds; because Fargate kills a "
+        "stopping task then; fix: set drain_s within the range",
+    ),
+    (
+        {"spot": {}, "drain_s": 121},
+        "KW152 GpuService 'g' drain_s: got 121; allowed a whole number, 2 to 120 seconds; because spot capacity is "
+        "gone then; fix: set drain_s within the range",
+    ),
+    (
+        {**CPUS, "cpu_units": 300, "memory_mb": 700},
+        "KW151 GpuService 'g' cpu_units: got 300; allowed 256, 512, 1,024, 2,048, 4,096, 8,192, 16,384; because "
+        "Fargate "
+        "has no other size; fix: take the next larger one",
+    ),
+    (
+        {**CPUS, "cpu_units": 8192, "memory_mb": 17_408},
+        "KW151 GpuService 'g' memory_mb: got 17408 with cpu_units 8192; allowed 16,384 to 61,440 in steps of 4,096 MB; "
+        "because Fargate pairs each CPU size with its own memory sizes; fix: take the next larger one, or other "
+        "cpu_units",
+    ),
+    (
+        {**CPUS, "cpu_units": 256, "memory_mb": 1536},
+        "KW151 GpuService 'g' memory_mb: got 1536 with cpu_units 256; allowed 512, 1,024, 2,048 MB; because Fargate "
+        "pairs each CPU size with its own memory sizes; fix: take the next larger one, or other cpu_units",
+    ),
+    (
+        {**CPUS, "ephemeral_gb": 20},
+        "KW105 GpuService 'g' ephemeral_gb: got 20; allowed a whole number, 21 to 200 GiB; because Fargate gives 20 "
+        "without asking, and no more than 200; fix: set ephemeral_gb within the range",
+    ),
+    (
+        {"ephemeral_gb": 50},
+        "KW102 GpuService 'g' ephemeral_gb: got a size; allowed nothing on instances; because their tasks write to the "
+        "instance's disks; fix: set root_volume_gb, or drop it",
+    ),
+    (
+        {"gpus": 0, "instance_types": ["t2.nano"]},
+        "KW125 GpuService 'g' instance_types[0]: got 't2.nano'; allowed a type such as m7i.large; because it is no "
+        "instance type, or leaves nothing beside the 1,024 MiB that kernel and agent keep; fix: choose a larger type",
+    ),
+    (
+        {"capacity": "managed", "spot": {"on_demand_base": 1}},
+        "KW102 GpuService 'g' spot: got a mix with on-demand capacity; allowed spot capacity only, or none, with "
+        "'managed'; because a provider of managed instances launches one kind of capacity; fix: set spot to {}, or "
+        "choose capacity 'asg'",
+    ),
+    (
+        {"cluster_arn": CLUSTER},
+        "KW102 GpuService 'g' cluster_arn: got a cluster with capacity 'asg'; allowed capacity 'managed' or "
+        "'fargate' in "
+        "a cluster that exists; because to let the group's provider in, the cluster's whole list of providers would be "
+        "replaced; fix: leave cluster_arn out, or choose another capacity",
+    ),
+    (
+        {**CPUS, "cluster_arn": "c"},
+        "KW140 GpuService 'g' cluster_arn: got 'c'; allowed the ARN of an ECS cluster; because the service and its "
+        "scaling name it; fix: pass cluster.arn",
+    ),
+    (
+        {"environment": {"KEEPWARM_QUEUE_MAX": "5"}},
+        "KW102 GpuService 'g' environment.KEEPWARM_QUEUE_MAX: got a value; allowed none; because it follows "
+        "max_tasks and "
+        "concurrency_per_task; fix: set max_tasks and concurrency_per_task instead",
     ),
     (
         {"vpc_id": "vpc-0aaa"},

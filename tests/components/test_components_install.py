@@ -42,7 +42,7 @@ def test_given_a_copy_of_the_folder_when_installed_in_a_clean_environment_then_i
 import json, keepwarm
 from keepwarm.__main__ import components
 from keepwarm.durable_workflow import DOCUMENT_WORKFLOW
-from keepwarm._gpu_hosts import SETUP
+from keepwarm.service.hosts import SETUP
 from pulumi.provider.experimental.component import ComponentProvider
 schema = json.loads(ComponentProvider(components(), "keepwarm", None, "0.1.0").schema)
 files = [DOCUMENT_WORKFLOW.is_file(), SETUP.is_file()]

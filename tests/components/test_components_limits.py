@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pulumi_aws import lambda_
 
-from keepwarm import _gpu_size, limits
+from keepwarm import limits
+from keepwarm.service import size as sizes
 
 DESCRIBED = Path(moto.ec2.__file__).parent / "resources" / "instance_types.json.gz"
 
@@ -77,16 +78,16 @@ def test_given_sizes_when_named_in_bytes_then_they_are_whole_kibibytes() -> None
 @pytest.mark.parametrize(
     ("types", "gpus", "expected"),
     [
-        (["g6.xlarge"], 1, _gpu_size.TaskSize(1, 4096, 15_360)),
-        (["g6.12xlarge"], 1, _gpu_size.TaskSize(4, 12_288, 46_694)),
-        (["g6.12xlarge", "g5.xlarge"], 1, _gpu_size.TaskSize(1, 4096, 15_360)),
-        (["p5.48xlarge"], 8, _gpu_size.TaskSize(1, 196_608, 1_992_294)),
+        (["g6.xlarge"], 1, sizes.TaskSize(1, 4096, 15_360)),
+        (["g6.12xlarge"], 1, sizes.TaskSize(4, 12_288, 46_694)),
+        (["g6.12xlarge", "g5.xlarge"], 1, sizes.TaskSize(1, 4096, 15_360)),
+        (["p5.48xlarge"], 8, sizes.TaskSize(1, 196_608, 1_992_294)),
     ],
 )
 def test_given_instances_when_a_task_is_sized_then_it_fits_the_smallest(
-    types: list[str], gpus: int, expected: _gpu_size.TaskSize
+    types: list[str], gpus: int, expected: sizes.TaskSize
 ) -> None:
-    assert _gpu_size.task_size(_gpu_size.known_instances(types), gpus) == expected
+    assert sizes.task_size(sizes.known_instances(types), gpus) == expected
 
 
 @given(name=st.sampled_from(sorted(limits.GPU_INSTANCES)), data=st.data())
@@ -95,31 +96,31 @@ def test_given_any_instance_when_filled_with_tasks_then_cpu_memory_and_gpus_suff
 ) -> None:
     row = limits.GPU_INSTANCES[name]
     gpus = data.draw(st.integers(1, row.gpus))
-    size = _gpu_size.task_size([row], gpus)
+    size = sizes.task_size([row], gpus)
     assert size.per_instance * gpus <= row.gpus
     assert size.per_instance * size.cpu_units <= row.vcpus * 1024
-    assert size.per_instance * size.memory_mib <= row.memory_mib - _gpu_size.HOST_RESERVE_MIB
+    assert size.per_instance * size.memory_mib <= row.memory_mib - sizes.HOST_RESERVE_MIB
 
 
 @given(
     per_task=st.integers(1, 1000),
-    least=st.integers(0, 60),
-    more=st.integers(0, 400),
+    desired=st.integers(0, 60),
+    most=st.integers(1, 400),
     backlog=st.integers(1, 500_000),
 )
-def test_given_any_backlog_when_stepped_then_tasks_suffice_within_bounds(
-    per_task: int, least: int, more: int, backlog: int
+def test_given_any_backlog_when_it_grows_then_what_is_missing_is_added(
+    per_task: int, desired: int, most: int, backlog: int
 ) -> None:
-    most = max(least + more, 1)
-    steps = _gpu_size.steps(per_task, least, most)
+    steps = limits.growth_steps(most)
     assert 1 <= len(steps) <= limits.SCALING_STEPS_MAX
-    assert steps[0].lower == 0
-    assert steps[-1].upper is None
+    assert (steps[0].lower, steps[-1].upper) == (0, None)
     for before, after in itertools.pairwise(steps):
         assert before.upper == after.lower
         assert before.tasks < after.tasks
-    breach = backlog - 1  # the alarm's threshold is 1
-    (step,) = [s for s in steps if s.lower <= breach and (s.upper is None or breach < s.upper)]
-    assert max(least, 1) <= step.tasks <= most
-    needed = min(max(-(-backlog // per_task), max(least, 1)), most)
-    assert step.tasks >= needed, "too few tasks for the backlog"
+    missing = limits.missing_tasks(backlog, per_task, desired)
+    assert (desired + missing) * per_task >= backlog
+    breach = missing - 1  # the alarm's threshold is 1
+    for step in steps:
+        assert step.tasks >= 1, "no step takes a task away"
+        if step.lower <= breach and (step.upper is None or breach < step.upper):
+            assert step.tasks >= min(missing, most), "never too few"

@@ -217,9 +217,9 @@ def test_given_a_key_of_your_own_with_intake_then_its_policy_is_asked_for() -> N
         deploy(burst(intake=[INTAKE], kms_key_arn="arn:aws:kms:eu-west-1:111122223333:key/k"))
         deploy(burst(kms_key_arn="arn:aws:kms:eu-west-1:111122223333:key/k"))
     assert warned == [
-        "KW159 BurstQueue 'burst' kms_key_arn: got a key of your own with intake; allowed a key whose policy lets "
-        "s3.amazonaws.com use it; because S3 encrypts the messages it sends, and without the permission no object "
-        "enters; fix: make the key with EncryptionKey, or add the statements of EncryptionKey.key_statements()"
+        "KW159 BurstQueue 'burst' kms_key_arn: got a key of your own; allowed a key whose policy lets s3.amazonaws.com "
+        "use it; because these encrypt or decrypt in their own name, and fail without the permission; fix: make the "
+        "key with EncryptionKey, or add the statements of keepwarm.key_statements()"
     ]
 
 

@@ -24,7 +24,7 @@ def reader(**args: Any) -> kw.GpuService:
     [
         ({}, 60 + 60 + 60 + 150 + 120 + 300),
         ({"warm_instances": 1}, 60 + 60 + 60 + 60 + 300),
-        ({"start_s": 90, "signal_period_s": 10}, 10 + 60 + 60 + 150 + 120 + 90),
+        ({"start_s": 90, "signal_period_s": 120}, 120 + 60 + 60 + 150 + 120 + 90),
         ({"gpus": 0, "capacity": kw.Capacity.FARGATE, "start_s": 30}, 60 + 60 + 60 + 30),
         ({"min_tasks": 1}, 0),
     ],

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keepwarm as kw
-from keepwarm import _gpu_size, limits
+from keepwarm import limits
 from keepwarm_planner import prices
 from keepwarm_planner.cost import Architecture
 from keepwarm_planner.errors import PlannerError
@@ -25,7 +25,7 @@ from keepwarm_planner.model.design import Design, Downstream, Queue, Retry, Syst
 from keepwarm_planner.model.engine import cost_of, run
 from keepwarm_planner.model.events import Loop
 from keepwarm_planner.model.replication import Replication
-from keepwarm_planner.model.service import Refusal, Service, backlog_steps
+from keepwarm_planner.model.service import Refusal, Service, growth_steps
 from keepwarm_planner.model.system import SystemOutcome, simulate
 from keepwarm_planner.traffic import generators, law
 from keepwarm_runtime import scaling, waiting
@@ -145,12 +145,13 @@ def test_given_idle_minutes_when_nobody_calls_then_the_service_goes_back_to_zero
     assert tasks[40] == 0
 
 
-def test_given_tasks_that_start_when_demand_falls_then_the_one_that_serves_stays() -> None:
-    """The embedded cloud's service scheduler picks so (ecs/deployments.py): a running task is never given for one that
-    is minutes from its first answer."""
+def test_given_tasks_that_start_when_demand_falls_then_they_stay_until_idle() -> None:
+    """A quieter minute takes nothing away; after an idle one the service goes back to its minimum."""
     loop = Loop()
     service = Service(
-        loop, replace(SERVICE, min_tasks=0, backlog_per_task=10, start=law.constant(300.0)), "1"
+        loop,
+        replace(SERVICE, min_tasks=0, backlog_per_task=10, idle_minutes=1, start=law.constant(300.0)),
+        "1",
     )
 
     def minute(at_s: float, demand: int) -> list[tuple[float, bool]]:
@@ -160,10 +161,11 @@ def test_given_tasks_that_start_when_demand_falls_then_the_one_that_serves_stays
         return [(t.since, t.ready) for t in service.tasks]
 
     assert minute(60.0, 5) == [(60.0, False)]
-    assert minute(420.0, 25) == [(60.0, True), (420.0, False), (420.0, False)]
-    assert minute(480.0, 5) == [(60.0, True)]
-    assert minute(540.0, 15) == [(60.0, True), (540.0, False)]
-    assert minute(900.0, 5) == [(60.0, True)]  # both serve: the youngest goes
+    grown = [(60.0, True), (420.0, False), (420.0, False)]
+    assert minute(420.0, 25) == grown
+    assert minute(480.0, 5) == grown
+    assert minute(540.0, 15) == grown
+    assert minute(600.0, 0) == []
     assert service.wakes == 1
 
 
@@ -192,13 +194,18 @@ def test_given_tasks_still_starting_then_a_permit_meets_not_ready_and_is_given_b
     assert _asked(service, 1) == [None]
 
 
-def test_given_one_ready_task_of_six_then_its_queue_refuses_before_the_permits_end() -> None:
+def test_given_one_ready_task_of_six_then_every_permit_finds_room_in_it() -> None:
     _, service = _service(min_tasks=1, max_tasks=6, concurrency_per_task=4)
-    room = 4 + limits.task_queue(4)
 
     assert service.d.permits == 24
-    assert _asked(service, 24) == [None] * room + [Refusal.QUEUE_FULL] * (24 - room)
-    assert service.in_flight == room
+    assert _asked(service, 26) == [None] * 24 + [Refusal.NO_PERMIT] * 2
+    assert service.in_flight == 24
+
+
+def test_given_a_shorter_queue_then_it_refuses_before_the_permits_end() -> None:
+    _, service = _service(min_tasks=1, max_tasks=6, concurrency_per_task=4, queue_per_task=8)
+
+    assert _asked(service, 24) == [None] * 12 + [Refusal.QUEUE_FULL] * 12
 
 
 def test_given_every_task_ready_then_permits_end_before_the_queues() -> None:
@@ -230,7 +237,7 @@ def test_given_any_service_then_the_planner_grants_the_deployments_permits(
 
     assert planned.permits == limits.service_permits(max_tasks, concurrency) == max_tasks * concurrency
     assert planned.queue_per_task is None
-    assert planned.task_queue == limits.task_queue(concurrency)
+    assert planned.task_queue == limits.task_queue(max_tasks, concurrency)
 
 
 def test_given_a_deployed_service_then_its_pool_has_the_planners_permits() -> None:
@@ -462,13 +469,27 @@ def test_given_the_cloud_when_looked_at_then_its_decisions_are_the_runtimes_obje
         assert getattr(loaded, name) is getattr(scaling, name)
 
 
-@given(per_task=st.integers(1, 500), least=st.integers(0, 60), more=st.integers(0, 500))
-def test_given_any_service_when_stepped_then_the_steps_are_the_components(
-    per_task: int, least: int, more: int
-) -> None:
-    ours = [(s.lower, s.upper, s.adjustment) for s in backlog_steps(per_task, least, least + more)]
-    theirs = [(s.lower, s.upper, s.tasks) for s in _gpu_size.steps(per_task, least, least + more)]
+@pytest.mark.parametrize("most", [1, 2, 20, 21, 100])
+def test_given_any_service_then_the_planner_grows_by_the_components_steps(most: int) -> None:
+    seen = deploy(lambda: kw.GpuService("g", {"image": IMAGE, "max_tasks": most}), lookups=DEFAULT_VPC)
+    policy = seen.one("aws:appautoscaling/policy:Policy", "g-out")["stepScalingPolicyConfiguration"]
+    theirs = [
+        (float(s["metricIntervalLowerBound"]), s.get("metricIntervalUpperBound"), s["scalingAdjustment"])
+        for s in policy["stepAdjustments"]
+    ]
+    ours = [(s.lower, None if s.upper is None else str(s.upper), s.adjustment) for s in growth_steps(most)]
+    assert policy["adjustmentType"] == "ChangeInCapacity"
     assert ours == theirs
+
+
+def test_given_a_quieter_minute_then_no_task_goes_before_the_service_is_idle() -> None:
+    _, service = _service(min_tasks=0, max_tasks=6, backlog_per_task=10, idle_minutes=2)
+    sizes = []
+    for minute, demand in enumerate((60, 5, 25, 0, 1, 0, 0)):
+        service.demand = demand
+        service.tick(60.0 * minute)
+        sizes.append(len([task for task in service.tasks if not task.draining]))
+    assert sizes == [6, 6, 6, 6, 6, 6, 0]
 
 
 def test_given_trace_too_long_for_the_full_model_when_simulated_then_kw509() -> None:

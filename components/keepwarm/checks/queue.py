@@ -210,8 +210,8 @@ def retention(
     return held
 
 
-def check_intake(checks: Checks[Any], intake: list[IntakeSource], *, ordered: bool, kms: bool) -> None:
-    """Refuse what S3 can't notify; warn about a key that it may not be allowed to use."""
+def check_intake(checks: Checks[Any], intake: list[IntakeSource], *, ordered: bool) -> None:
+    """Refuse what S3 can't notify."""
     buckets = [source["bucket"] for source in intake]
     for index, bucket in enumerate(buckets):
         if any(bucket is other or (known(bucket) and bucket == other) for other in buckets[:index]):
@@ -232,13 +232,4 @@ def check_intake(checks: Checks[Any], intake: list[IntakeSource], *, ordered: bo
             because="S3 notifies no FIFO queue "
             "(https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html)",
             fix="put a standard queue in front, or set ordered to false",
-        )
-    if intake and kms:
-        checks.advise(
-            code="KW159",
-            key="kms_key_arn",
-            got="a key of your own with intake",
-            allowed="a key whose policy lets s3.amazonaws.com use it",
-            because="S3 encrypts the messages it sends, and without the permission no object enters",
-            fix="make the key with EncryptionKey, or add the statements of EncryptionKey.key_statements()",
         )

@@ -100,6 +100,17 @@ class ServiceBinding(TypedDict):
     does. Default: 0."""
 
 
+class ServiceTasks(TypedDict):
+    """The tasks of a model service, for whoever watches that they run."""
+
+    cluster_name: pulumi.Input[str]
+    """Name of the ECS cluster, with Container Insights on."""
+    service_name: pulumi.Input[str]
+    """Name of the ECS service."""
+    always_on: NotRequired[bool]
+    """Whether a task always runs, so that silence is a fault and not sleep. Default: false."""
+
+
 class CallerNetwork(TypedDict):
     """Inputs that attach a RuntimeFunction to the VPC of a service as a caller that is let in."""
 

@@ -167,7 +167,7 @@ class Downstream:
         """Requests that may wait in one task."""
         if self.queue_per_task is not None:
             return self.queue_per_task
-        return limits.task_queue(self.concurrency_per_task)
+        return limits.task_queue(self.max_tasks, self.concurrency_per_task)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from math import ceil, fsum
+from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
 from keepwarm import limits
@@ -35,25 +35,14 @@ class Refused(NamedTuple):
 
 
 THRESHOLD = 1.0
-"""Demands a minute from which the backlog alarm rings."""
+"""Missing tasks from which the backlog alarms ring."""
 
 
-def backlog_steps(per_task: int, least: int, most: int) -> "list[Step]":
-    """The stack's scaling policy: exact capacity, one task per `per_task` demands a minute between `least` (at least
-    one) and `most`; larger strides where 20 steps do not suffice. A test holds it equal to the component's."""
+def growth_steps(most: int) -> "list[Step]":
+    """The stack's scaling policy: it adds the tasks that the backlog misses, and never takes one away."""
     from keepwarm_runtime.scaling import Step
 
-    least = max(least, 1)
-    if most <= least:
-        return [Step(most, 0.0, None)]
-    stride = ceil((most - least + 1) / limits.SCALING_STEPS_MAX)
-    sizes = [min(size + stride - 1, most) for size in range(least, most, stride)]
-    if sizes[-1] < most:
-        sizes.append(most)
-    edges = [0.0, *(float(size * per_task) for size in sizes[:-1])]
-    return [
-        Step(size, edges[i], edges[i + 1] if i + 1 < len(edges) else None) for i, size in enumerate(sizes)
-    ]
+    return [Step(step.tasks, step.lower, step.upper) for step in limits.growth_steps(most)]
 
 
 class Task:
@@ -85,7 +74,7 @@ class Service:
         self.in_flight = 0  # permits that are held
         self.demand = 0  # since the last tick: the metric that callers emit, served or not
         self.refused = dict.fromkeys(Refusal, 0)
-        self.steps = backlog_steps(d.backlog_per_task, d.min_tasks, d.max_tasks)
+        self.steps = growth_steps(d.max_tasks)
         self.idle_ticks = 0
         self.wakes = 0
         self.served = 0
@@ -152,7 +141,7 @@ class Service:
         self.task_s += now - task.since
 
     def tick(self, now: float) -> None:
-        """Once a minute: the tasks that the step policy gives the backlog, or the minimum after idle minutes."""
+        """Once a minute: the tasks that the backlog misses are added; after idle minutes the minimum is left."""
         from keepwarm_runtime.scaling import step_capacity
 
         d = self.d
@@ -160,15 +149,17 @@ class Service:
         wanted = current
         if self.demand:
             self.idle_ticks = 0
-            wanted = step_capacity(
-                self.steps,
-                kind="ExactCapacity",
-                current=current,
-                value=float(self.demand),
-                threshold=THRESHOLD,
-                minimum=d.min_tasks,
-                maximum=d.max_tasks,
-            )
+            missing = limits.missing_tasks(self.demand, d.backlog_per_task, current)
+            if missing >= THRESHOLD:
+                wanted = step_capacity(
+                    self.steps,
+                    kind="ChangeInCapacity",
+                    current=current,
+                    value=float(missing),
+                    threshold=THRESHOLD,
+                    minimum=d.min_tasks,
+                    maximum=d.max_tasks,
+                )
         else:
             self.idle_ticks += 1
             if self.idle_ticks >= d.idle_minutes:

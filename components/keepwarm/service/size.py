@@ -1,10 +1,10 @@
-"""Arithmetic of a GPU service: tasks per instance, size of a task, tasks for a backlog."""
+"""Arithmetic of a GPU service: tasks per instance, size of a task."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keepwarm.limits import GPU_INSTANCES, SCALING_STEPS_MAX, GpuInstance
+from keepwarm.limits import GPU_INSTANCES, GpuInstance
 
 HOST_RESERVE_MIB = 1024
 """Memory left to kernel, agent and driver: ECS registers less than the instance has
@@ -40,35 +40,6 @@ def task_size(instances: Sequence[GpuInstance], gpus: int) -> TaskSize:
 def hosts_needed(tasks: int, per_instance: int) -> int:
     """Instances that hold `tasks`, and one more so that a deployment can start its first new task."""
     return math.ceil(tasks / per_instance) + 1
-
-
-class Step(NamedTuple):
-    """Tasks to run while the backlog lies in an interval, relative to the alarm's threshold of 1."""
-
-    lower: float
-    upper: float | None
-    tasks: int
-
-
-def steps(per_task: int, least: int, most: int) -> list[Step]:
-    """Steps of an exact-capacity policy: one task per `per_task` of backlog, between `least` (at least 1) and `most`.
-
-    Application Auto Scaling takes 20 steps, so larger services grow by several tasks at once, never by too few.
-    """
-    least = max(least, 1)
-    if most <= least:
-        return [Step(0, None, most)]
-    stride = math.ceil((most - least + 1) / SCALING_STEPS_MAX)
-    sizes = list(range(least, most, stride))
-    sizes = [min(size + stride - 1, most) for size in sizes]
-    if sizes[-1] < most:
-        sizes.append(most)
-    edges = [size * per_task for size in sizes[:-1]]
-    bounds = [0.0, *(float(edge) for edge in edges)]
-    return [
-        Step(bounds[index], bounds[index + 1] if index + 1 < len(bounds) else None, size)
-        for index, size in enumerate(sizes)
-    ]
 
 
 def known_instances(names: Sequence[str]) -> list[GpuInstance]:

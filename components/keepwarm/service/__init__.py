@@ -1,0 +1,1 @@
+"""Parts of a GPU service: its inputs, hosts, network, task and scaling."""
