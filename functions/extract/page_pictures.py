@@ -119,9 +119,9 @@ def png(
         )
     if channels not in {1, 3} or bits not in {1, 2, 4, 8}:
         raise UnsupportedDocument(who, f"a picture of {channels} channels with {bits} bits")
-    colour = 3 if palette else 2 if channels == 3 else 0
+    color = 3 if palette else 2 if channels == 3 else 0
     lines = b"".join(b"\0" + samples[at : at + row] for at in range(0, row * height, row))
-    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     body = _chunk(b"IHDR", head) + (_chunk(b"PLTE", palette) if palette else b"")
     body += _chunk(b"IDAT", zlib.compress(lines, 6)) + _chunk(b"IEND", b"")
     return Picture(_PNG + body, "image/png", width, height)

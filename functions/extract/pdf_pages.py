@@ -25,7 +25,7 @@ def pdf(source: Source, *, check_time: Callable[[], None] = lambda: None) -> Ext
     """Text and pictures by page. `check_time` is called before each page and may raise.
 
     Raises EncryptedDocument, CorruptDocument, TooLargeDocument (pages, pixels, unpacked streams) and
-    UnsupportedDocument for a picture in a colour space that has no plain samples.
+    UnsupportedDocument for a picture in a color space that has no plain samples.
     """
     import pypdf
     from pypdf.errors import FileNotDecryptedError, LimitReachedError, PyPdfError
@@ -150,7 +150,7 @@ def _samples(who: str, stream: Any, data: bytes, width: int, height: int) -> Pic
             name, 0
         )
     if channels not in {1, 3}:
-        raise UnsupportedDocument(who, f"a picture in the colour space {name[1:]}", fix="scan in grey or RGB")
+        raise UnsupportedDocument(who, f"a picture in the color space {name[1:]}", fix="scan in gray or RGB")
     decode = stream.get("/Decode")
     if decode is not None and not palette and float(decode.get_object()[0]) > float(decode.get_object()[1]):
         data = data.translate(bytes(255 - value for value in range(256)))
@@ -173,4 +173,4 @@ def _palette(who: str, space: Any) -> bytes:
         return body[: 256 * 3]
     if name in {"/DeviceGray", "/CalGray", "/G"}:
         return bytes(value for value in body[:256] for _ in range(3))
-    raise UnsupportedDocument(who, f"a palette in the colour space {name[1:]}", fix="scan in grey or RGB")
+    raise UnsupportedDocument(who, f"a palette in the color space {name[1:]}", fix="scan in gray or RGB")

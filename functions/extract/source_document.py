@@ -10,7 +10,7 @@ MAX_TEXT_CHARS = 5_000_000
 MAX_PAGES = 500
 """Most pages of one document. Each scanned page is one call of the OCR service."""
 MAX_PIXELS = 60_000_000
-"""Largest picture, width x height: A4 in colour at 800 dots per inch."""
+"""Largest picture, width x height: A4 in color at 800 dots per inch."""
 MAX_UNPACKED_BYTES = 128 * 1024 * 1024
 """Most that one archive may unpack to: with the archive itself it stays inside 512 MB of memory."""
 MAX_RATIO = 300

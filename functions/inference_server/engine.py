@@ -3,7 +3,7 @@
 What is read is exactly what the `rapidocr-onnxruntime` package reads from the same bytes: its own decoding, cutting and
 sorting run unchanged. Only its calls of ONNX Runtime are joined: pictures of one batch run side by side, wait for each
 other at every call, and tensors of the same shape go to the model as one. Different shapes are never padded together,
-since padding changes what a picture's neighbours make of it.
+since padding changes what a picture's neighbors make of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from inference_server.errors import CorruptDocument, EngineFailed, TooLargeDocument, UnsupportedDocument
 
 MAX_PIXELS = 60_000_000
-"""Largest picture, width x height: A4 in colour at 800 dots per inch."""
+"""Largest picture, width x height: A4 in color at 800 dots per inch."""
 FILES = {
     "det_model_path": "ch_PP-OCRv4_det_infer.onnx",
     "rec_model_path": "ch_PP-OCRv4_rec_infer.onnx",
@@ -155,7 +155,7 @@ class _Joined:
 def _stop_spinning() -> None:
     """Let ONNX Runtime's threads sleep while they wait, which RapidOCR has no option for.
 
-    Spinning burns a third more CPU for the same text (measured on two cores), which neighbours on the machine, or the
+    Spinning burns a third more CPU for the same text (measured on two cores), which neighbors on the machine, or the
     task's own HTTP loop, would pay for.
     """
     from rapidocr_onnxruntime.utils import infer_engine

@@ -58,7 +58,7 @@ CODES: dict[str, str] = {
     "KW300": "A runtime setting is missing or wrong.",
     "KW301": "The event, or the idempotency key in it, can't be used.",
     "KW302": "An SQS batch whose records can't be answered one by one.",
-    "KW303": "The handler's result can't be serialised or is larger than the platform takes.",
+    "KW303": "The handler's result can't be serialized or is larger than the platform takes.",
     "KW310": "The document can't be processed as sent; it is parked.",
     "KW311": "The document is encrypted.",
     "KW312": "The document is empty.",

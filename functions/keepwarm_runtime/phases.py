@@ -50,7 +50,7 @@ POOLS = {
 }
 PROACTIVE_GAP_S = 10.0
 """An on-demand environment that was ready this long before its first request was started ahead of demand: nobody
-waited for it. Lambda initialises proactively, the log then shows no Init Duration."""
+waited for it. Lambda initializes proactively, the log then shows no Init Duration."""
 
 
 def pool_of(environment: Mapping[str, str] | None = None) -> str:

@@ -35,7 +35,7 @@ def offered_load(arrivals_per_s: float, service_s: float) -> float:
 
 
 def warm_target(arrivals_per_s: float, service_s: float, headroom: float = 0.2) -> int:
-    """Environments to keep initialised for a load without bursts: its mean plus `headroom` (a fraction)."""
+    """Environments to keep initialized for a load without bursts: its mean plus `headroom` (a fraction)."""
     # 10.000000000000002 environments are ten: rounding noise must not buy an eleventh.
     return math.ceil(round(offered_load(arrivals_per_s, service_s) * (1 + headroom), 9))
 

@@ -45,7 +45,7 @@ def canary(label: str) -> str:
 
 
 def spellings(text: str) -> set[bytes]:
-    """The text itself and its base64 at each alignment, without the characters that depend on the neighbours."""
+    """The text itself and its base64 at each alignment, without the characters that depend on the neighbors."""
     found = {text.encode()}
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + text.encode())

@@ -2,7 +2,7 @@
 
 Proves: nothing unverified is ever visible (corrupt, truncated, killed at every boundary and at random bytes, full disk,
 replaced files); one download per host with takeover; what is pinned stays; a re-open costs under a millisecond.
-Does not prove: behaviour on file systems without flock or SEEK_DATA, nor protection from root.
+Does not prove: behavior on file systems without flock or SEEK_DATA, nor protection from root.
 """
 
 # Error texts are asserted whole and on one line.

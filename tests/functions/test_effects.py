@@ -581,7 +581,7 @@ def test_given_dynamodb_when_performing_then_the_record_is_that_of_c4(
 
 
 @pytest.mark.parametrize("lost", ["PutItem 1", "PutItem 2"])
-def test_given_a_lost_answer_of_the_ledger_when_repeated_then_its_own_write_is_recognised(
+def test_given_a_lost_answer_of_the_ledger_when_repeated_then_its_own_write_is_recognized(
     dynamo: DynamoStore, fake: FakeAws, lost: str
 ) -> None:
     seen: list[str] = []

@@ -173,7 +173,7 @@ def pixels(picture: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("head", "sample", "colour"),
+    ("head", "sample", "color"),
     [
         (b"/ColorSpace /DeviceGray /BitsPerComponent 8", b"\x40" * 200, (64, 64, 64)),
         (b"/ColorSpace /DeviceRGB /BitsPerComponent 8", b"\x0a\x14\x1e" * 200, (10, 20, 30)),
@@ -187,13 +187,13 @@ def pixels(picture: Any) -> Any:
         (b"/ColorSpace [/Indexed /DeviceGray 1 <0040>] /BitsPerComponent 8", b"\x01" * 200, (64, 64, 64)),
     ],
 )
-def test_given_samples_in_a_pdf_when_extracted_then_a_png_of_the_same_colour(
-    head: bytes, sample: bytes, colour: tuple[int, ...]
+def test_given_samples_in_a_pdf_when_extracted_then_a_png_of_the_same_color(
+    head: bytes, sample: bytes, color: tuple[int, ...]
 ) -> None:
     data = pdf_with_picture(head + b" /Filter /FlateDecode", zlib.compress(sample * 300))
     (page,) = read(data, "pdf").pages
     assert page.picture.mime == "image/png"
-    assert pixels(page.picture) == colour
+    assert pixels(page.picture) == color
 
 
 def test_given_page_with_text_and_picture_when_extracted_then_no_ocr() -> None:
@@ -420,7 +420,7 @@ def test_given_pdf_stream_that_unpacks_without_end_when_extracted_then_refused()
 @pytest.mark.parametrize(
     ("head", "got"),
     [
-        (b"/ColorSpace /DeviceCMYK /BitsPerComponent 8", "a picture in the colour space DeviceCMYK"),
+        (b"/ColorSpace /DeviceCMYK /BitsPerComponent 8", "a picture in the color space DeviceCMYK"),
         (b"/ColorSpace /DeviceGray /BitsPerComponent 16", "a picture of 1 channels with 16 bits"),
         (b"/Filter /JPXDecode", "a picture packed with JPXDecode"),
     ],

@@ -279,3 +279,20 @@ def test_given_a_stack_file_then_it_has_no_former_name() -> None:
 def test_given_a_former_name_then_it_leads_to_one_on_the_page() -> None:
     assert len(gone()) >= 15
     assert set(gone().values()) <= {row.name for row in rows()}
+
+
+BRITISH = re.compile(
+    r"\b(\w*(?:utilis|initialis|serialis|normalis|optimis|recognis|organis|authoris|summaris|synchronis)\w*"
+    r"|\w*behaviours?\w*|\w*colours?\w*|neighbours?|artefacts?|analysed|catalogues?|favour\w*)\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("suffix", [".md"])
+def test_given_a_text_then_it_is_spelled_as_in_america(suffix: str) -> None:
+    found = {
+        file: sorted(set(words))
+        for file, text in texts()
+        if file.endswith(suffix) and (words := BRITISH.findall(text))
+    }
+    assert found == {}

@@ -58,7 +58,7 @@ class Fault:
 
 
 class FakeAws:
-    """State and behaviour; `requests` is what was asked, `fault(request)` decides what goes wrong."""
+    """State and behavior; `requests` is what was asked, `fault(request)` decides what goes wrong."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()

@@ -17,7 +17,7 @@ RESERVATION_PERIOD_S = 60
 """Until the capacity provider asks for an instance: its reservation metric comes once a minute
 (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cluster-auto-scaling.html)."""
 WARM_INSTANCE_START_S = 60
-"""The same for a stopped instance of a warm pool, which is initialised already. Assumed."""
+"""The same for a stopped instance of a warm pool, which is initialized already. Assumed."""
 IMAGE_PULL_S = 120
 """Pull and unpacking of a GPU image of about 10 GB on a fresh instance. Assumed; `image_pull` in the result events of a
 deployed service says what it really takes."""

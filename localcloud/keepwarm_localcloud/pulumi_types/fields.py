@@ -127,7 +127,7 @@ class Told:
 def _field(shape: Any, wanted: _Wanted | None, told: Told, path: str) -> Field:
     wanted = wanted or told.marks.get(path)
     flags = wanted.flags if wanted else ""
-    behaviour: dict[str, Any] = {
+    behavior: dict[str, Any] = {
         "new": "!" in flags,
         "computed": "?" in flags or path in told.filled,
         "unordered": "~" in flags or path in told.unordered,
@@ -137,11 +137,11 @@ def _field(shape: Any, wanted: _Wanted | None, told: Told, path: str) -> Field:
     }
     nested = wanted.nested if wanted else None
     if isinstance(shape, str):
-        return Field(shape, **behaviour)
+        return Field(shape, **behavior)
     if isinstance(shape, list):
         inner = _Wanted("", None, False, nested) if nested is not None else None
         element = replace(_field(shape[1], inner, told, path), computed=False, unordered=False)
-        return Field(shape[0], of=element, **behaviour)
+        return Field(shape[0], of=element, **behavior)
     known = {
         name: _field(inner, nested.get(name) if nested else None, told, f"{path}.{name}")
         for name, inner in shape.items()
@@ -151,7 +151,7 @@ def _field(shape: Any, wanted: _Wanted | None, told: Told, path: str) -> Field:
         missing = set(nested) - set(shape)
         if missing:
             raise ValueError(f"a specification names {sorted(missing)}, which pulumi_aws does not know")
-    return Field("object", fields=known, unsupported=frozenset(set(shape) - set(known)), **behaviour)
+    return Field("object", fields=known, unsupported=frozenset(set(shape) - set(known)), **behavior)
 
 
 def compile_fields(specification: str, inputs: Mapping[str, Any], told: Told = Told()) -> dict[str, Field]:

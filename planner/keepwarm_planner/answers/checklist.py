@@ -325,7 +325,7 @@ def answer(settings: Mapping[str, Any], facts: Facts, prices: Prices) -> list[An
 
 
 def as_text(answers: list[Answer]) -> str:
-    """For a terminal without colours, a log or a pull request."""
+    """For a terminal without colors, a log or a pull request."""
     lines = []
     for a in answers:
         mark = "ok  " if a.ok else "FAIL" if a.answered else "OPEN"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".html")
 INK, MUTED, GRID = "#1f2933", "#6b7785", "#e3e8ee"
-COLOURS = (
+COLORS = (
     "#1f6feb",
     "#d9480f",
     "#2b8a3e",
@@ -155,7 +155,7 @@ def pareto(
                 [d.cost for d in rest], [value(d) for d in rest], color=MUTED, s=26, label="dominated"
             )
         axis.scatter(
-            [d.cost for d in inside], [value(d) for d in inside], color=COLOURS[0], s=44, label="Pareto front"
+            [d.cost for d in inside], [value(d) for d in inside], color=COLORS[0], s=44, label="Pareto front"
         )
         for d in dots:
             if d.name == chosen:
@@ -163,7 +163,7 @@ def pareto(
                     [d.cost],
                     [value(d)],
                     facecolor="none",
-                    edgecolor=COLOURS[1],
+                    edgecolor=COLORS[1],
                     s=130,
                     linewidth=1.8,
                     label="chosen",
@@ -177,7 +177,7 @@ def pareto(
         ticks(plt.FuncFormatter(lambda y, _: f"{y * 100:.3g}%" if f"{y:e}"[0] in "125" else ""))
     axes[1].set_ylim(bottom=0)
     if target_cold is not None:
-        axes[0].axhline(target_cold, color=COLOURS[1], linewidth=1, linestyle="--")
+        axes[0].axhline(target_cold, color=COLORS[1], linewidth=1, linestyle="--")
         axes[0].annotate(
             f"target {target_cold * 100:.3g}%",
             (0.99, target_cold),
@@ -185,7 +185,7 @@ def pareto(
             ha="right",
             va="bottom",
             fontsize=8,
-            color=COLOURS[1],
+            color=COLORS[1],
         )
     axes[0].set_title("Cost against cold starts")
     axes[1].set_title("Cost against latency")
@@ -239,20 +239,18 @@ def timeline(name: str, rows: Sequence[Mapping[str, float]]) -> Any:
     top = axes[0]
     if "instances" in rows[0]:
         top.plot(hours, [r["instances"] for r in rows], color=MUTED, linewidth=1.2, label="environments")
-    top.fill_between(
-        hours, [r["busy"] for r in rows], color=COLOURS[0], alpha=0.35, linewidth=0, label="busy"
-    )
+    top.fill_between(hours, [r["busy"] for r in rows], color=COLORS[0], alpha=0.35, linewidth=0, label="busy")
     top.step(
         hours,
         [r["environments"] for r in rows],
         where="post",
-        color=COLOURS[2],
+        color=COLORS[2],
         linewidth=1.6,
         label="provisioned",
     )
     if any(r.get("tasks", 0.0) for r in rows):
         top.step(
-            hours, [r["tasks"] for r in rows], where="post", color=COLOURS[3], linewidth=1.4, label="tasks"
+            hours, [r["tasks"] for r in rows], where="post", color=COLORS[3], linewidth=1.4, label="tasks"
         )
     top.set_ylabel("environments")
     top.set_title(name)
@@ -260,16 +258,16 @@ def timeline(name: str, rows: Sequence[Mapping[str, float]]) -> Any:
     low = axes[1]
     span = (rows[1]["t_s"] - rows[0]["t_s"]) / 60 if len(rows) > 1 else 1.0
     shown = False
-    for key, colour in (
-        ("cold", COLOURS[0]),
-        ("throttled", COLOURS[1]),
-        ("dropped", COLOURS[3]),
-        ("refused", COLOURS[4]),
-        ("failed", COLOURS[6]),
+    for key, color in (
+        ("cold", COLORS[0]),
+        ("throttled", COLORS[1]),
+        ("dropped", COLORS[3]),
+        ("refused", COLORS[4]),
+        ("failed", COLORS[6]),
     ):
         values = [r.get(key, 0.0) / span for r in rows]
         if any(values):
-            low.plot(hours, values, color=colour, linewidth=1.2, label=key)
+            low.plot(hours, values, color=color, linewidth=1.2, label=key)
             shown = True
     if any(r.get("queue", 0.0) for r in rows):
         low.plot(hours, [r["queue"] for r in rows], color=MUTED, linewidth=1.2, label="queue length")
@@ -287,8 +285,8 @@ def breakeven(report: "BreakEven") -> Any:
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(8.5, 4.8))
     duty = [p.duty * 100 for p in report.points]
-    axis.plot(duty, [p.zero for p in report.points], color=COLOURS[0], linewidth=2, label="scale to zero")
-    axis.plot(duty, [p.always for p in report.points], color=COLOURS[1], linewidth=2, label="always on")
+    axis.plot(duty, [p.zero for p in report.points], color=COLORS[0], linewidth=2, label="scale to zero")
+    axis.plot(duty, [p.always for p in report.points], color=COLORS[1], linewidth=2, label="always on")
     if report.crossing is not None:
         axis.axvline(report.crossing * 100, color=MUTED, linestyle="--", linewidth=1)
         left = report.crossing > 0.7
@@ -323,7 +321,7 @@ def budget(report: "BudgetReport") -> Any:
         for q in names:
             whole = sum(r.quantiles[q] for r in shown)
             widths.append(row.quantiles[q] / whole * report.total.quantiles[q])
-        axis.barh(names, widths, left=left, color=COLOURS[i % len(COLOURS)], label=row.name, height=0.6)
+        axis.barh(names, widths, left=left, color=COLORS[i % len(COLORS)], label=row.name, height=0.6)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for k, q in enumerate(names):
         axis.annotate(

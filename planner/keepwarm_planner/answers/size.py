@@ -136,7 +136,7 @@ def hourly_load(outcome: Outcome) -> list[float]:
 
 
 def _schedule(sizes: Sequence[int]) -> tuple[tuple[float, int], ...]:
-    """Hourly sizes as few steps: neighbours merge upwards where that costs least."""
+    """Hourly sizes as few steps: neighbors merge upwards where that costs least."""
     steps: list[list[int]] = []  # [first hour, hours, size]
     for hour, size in enumerate(sizes):
         if steps and steps[-1][2] == size:
