@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keepwarm.data_bucket import DataBucket, DataBucketArgs
     from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
     from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
+    from keepwarm.encryption_key import EncryptionKey, EncryptionKeyArgs, key_statements
     from keepwarm.errors import InvalidArgs
     from keepwarm.gpu_service import GpuService, GpuServiceArgs
     from keepwarm.iam import grants
@@ -114,7 +115,10 @@ _MODULES: dict[str, str] = {
     "WorkflowBinding": "iam.bindings",
     "WorkflowKind": "durable_workflow",
     "WorkflowLog": "durable_workflow",
+    "EncryptionKey": "encryption_key",
+    "EncryptionKeyArgs": "encryption_key",
     "grants": "iam",
+    "key_statements": "encryption_key",
 }
 
 __all__ = [
@@ -134,6 +138,8 @@ __all__ = [
     "DurableWorkflowArgs",
     "EffectLedger",
     "EffectLedgerArgs",
+    "EncryptionKey",
+    "EncryptionKeyArgs",
     "FileSystemMount",
     "FunctionBindings",
     "FunctionUrl",
@@ -179,6 +185,7 @@ __all__ = [
     "WorkflowKind",
     "WorkflowLog",
     "grants",
+    "key_statements",
 ]
 
 

@@ -130,6 +130,7 @@ PROGRAMS: dict[str, Callable[[], object]] = {
     "EffectLedger": lambda: kw.EffectLedger(
         "effects", {"redelivery_s": 3600, "queue": {**QUEUE, "retention_s": 3600}}
     ),
+    "EncryptionKey": lambda: kw.EncryptionKey("data", {"auto_scaling": True}),
     "GpuService": lambda: kw.GpuService(
         "reader", {"image": IMAGE, "model": MODEL, "max_tasks": 4, "warm_instances": 1, "duty_cycle": 0.1}
     ),
