@@ -222,6 +222,7 @@ def deploy(settings: Settings, built: bundles.Build) -> None:
             "queues": {"burst": queue.queue_name},
             "parked_queues": {"burst": queue.parked_name},
             "services": {"reader": reader.discovery_name} if reader else {},
+            "tasks": {"reader": reader.tasks()} if reader else {},
             "workflow_arn": workflow.arn,
             "budgets_ms": {k.removesuffix("_ms"): v for k, v in settings.budget},
             "alarm_topic_arns": [t for t in [settings.observability.alarm_topic_arn] if t],

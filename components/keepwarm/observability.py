@@ -11,11 +11,14 @@ from keepwarm import _json
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
 from keepwarm.iam import documents
+from keepwarm.iam.bindings import ServiceTasks
 from keepwarm.phases import PHASES
 
 GOODPUT = 0.99
 DUPLICATES_PER_HOUR = 100
 PERIOD_S = 300
+SHORTFALL_PERIODS = 4
+"""Twenty minutes: a GPU instance and its model take up to thirteen (keepwarm.checks.wake)."""
 BUDGET_STATISTIC = "p99"
 """The percentile that settings state budgets at and the planner holds designs against: all three must mean the same."""
 TOTAL = "total"
@@ -49,7 +52,10 @@ class ObservabilityArgs(TypedDict):
     services: NotRequired[dict[str, pulumi.Input[str]]]
     """Discovery names of GPU services by label, for backlog and admission. Default: none."""
     workflow_arn: NotRequired[pulumi.Input[str]]
-    """State machine whose executions are shown and whose timeouts ring. Default: none."""
+    """State machine whose executions are shown and whose timeouts and failures ring. Default: none."""
+    tasks: NotRequired[dict[str, ServiceTasks]]
+    """Tasks of GPU services by label (``GpuService.tasks()``), which ring when fewer run than were asked for. Default:
+    none."""
     budgets_ms: NotRequired[dict[str, pulumi.Input[int]]]
     """Budget of each cold-start phase in ms at the 99th percentile of the slowest function; ``total`` budgets the whole
     init phase. Default: no budgets."""
@@ -115,7 +121,7 @@ def _checked(checks: Checks[Any], args: ObservabilityArgs) -> dict[str, Any]:
             because="there is nothing to watch",
             fix="name one",
         )
-    for group in ("functions", "queues", "parked_queues", "services"):
+    for group in ("functions", "queues", "parked_queues", "services", "tasks"):
         labels: Mapping[str, Any] = args.get(group) or {}  # type: ignore[assignment]
         for label in labels:
             checks.text(
@@ -244,12 +250,26 @@ def _alarms(
             _function_alarms(name, "" if group == 0 else f"-{group}", functions, spec, topics, child)
         )
     if "workflow_arn" in args:
+        _workflow_alarms(name, args["workflow_arn"], topics, child)
+    for label, tasks in args.get("tasks", {}).items():
+        _shortfall_alarm(f"{name}-shortfall-{label}", tasks, topics, child)
+    return goodputs[0]
+
+
+def _workflow_alarms(
+    name: str, workflow_arn: pulumi.Input[str], topics: list[Any], child: pulumi.ResourceOptions
+) -> None:
+    """Rings when executions end badly; a machine that runs nothing reports nothing, which is no fault."""
+    for role, metric, about in (
+        ("workflow-timeouts", "ExecutionsTimedOut", "Executions run into their deadline"),
+        ("workflow-failures", "ExecutionsFailed", "Executions fail"),
+    ):
         cloudwatch.MetricAlarm(
-            f"{name}-workflow-timeouts",
-            alarm_description="Executions run into their deadline: their state says at which step.",
+            f"{name}-{role}",
+            alarm_description=f"{about}: their state says at which step.",
             namespace="AWS/States",
-            metric_name="ExecutionsTimedOut",
-            dimensions={"StateMachineArn": args["workflow_arn"]},
+            metric_name=metric,
+            dimensions={"StateMachineArn": workflow_arn},
             statistic="Sum",
             period=PERIOD_S,
             evaluation_periods=1,
@@ -259,7 +279,48 @@ def _alarms(
             alarm_actions=topics,
             opts=child,
         )
-    return goodputs[0]
+
+
+def _shortfall_alarm(
+    name: str, tasks: ServiceTasks, topics: list[Any], child: pulumi.ResourceOptions
+) -> None:
+    """Rings when fewer tasks run than were asked for, for longer than a GPU takes to start.
+
+    ECS reports nothing while no task runs: sleep for a service that may sleep, a fault for one that never does.
+    """
+    queries: list[Any] = [
+        {
+            "id": label,
+            "return_data": False,
+            "metric": {
+                "namespace": "ECS/ContainerInsights",
+                "metric_name": metric,
+                "dimensions": {"ClusterName": tasks["cluster_name"], "ServiceName": tasks["service_name"]},
+                "stat": "Minimum",
+                "period": PERIOD_S,
+            },
+        }
+        for label, metric in (("desired", "DesiredTaskCount"), ("running", "RunningTaskCount"))
+    ]
+    cloudwatch.MetricAlarm(
+        name,
+        alarm_description="Fewer tasks run than were asked for: no capacity, or they end again at once.",
+        comparison_operator="GreaterThanThreshold",
+        threshold=0,
+        evaluation_periods=SHORTFALL_PERIODS,
+        treat_missing_data="breaching" if tasks.get("always_on") else "notBreaching",
+        alarm_actions=topics,
+        metric_queries=[
+            *queries,
+            {
+                "id": "result",
+                "expression": "desired - running",
+                "label": "missing tasks",
+                "return_data": True,
+            },
+        ],
+        opts=child,
+    )
 
 
 def _function_alarms(

@@ -111,7 +111,6 @@ def outcome(component: str, args: Any) -> str | None:
 
 
 PENDING = {
-    "GpuService",
     "Observability",
     "ServerlessRuntime",
 }

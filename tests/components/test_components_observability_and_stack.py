@@ -115,6 +115,24 @@ def test_given_a_budget_that_measures_nothing_when_declared_then_it_is_refused(
     assert refusal(observe(**args)) == text
 
 
+def test_given_a_workflow_then_failures_and_timeouts_ring() -> None:
+    seen = deploy(observe(workflow_arn="arn:aws:states:eu-west-1:111122223333:stateMachine:d"))
+    topic = seen.outputs["o"]["topic_arn"]
+    for role, metric in (("timeouts", "ExecutionsTimedOut"), ("failures", "ExecutionsFailed")):
+        alarm = seen.one(ALARM, f"o-workflow-{role}")
+        assert (alarm["metricName"], alarm["alarmActions"]) == (metric, [topic])
+
+
+@pytest.mark.parametrize(("always_on", "silence"), [(True, "breaching"), (False, "notBreaching")])
+def test_given_tasks_then_a_shortfall_rings_and_silence_means_what_it_means(
+    always_on: bool, silence: str
+) -> None:
+    tasks = {"cluster_name": "c", "service_name": "s", "always_on": always_on}
+    alarm = deploy(observe(tasks={"reader": tasks})).one(ALARM, "o-shortfall-reader")
+    assert alarm["treatMissingData"] == silence
+    assert alarm["metricQueries"][-1]["expression"] == "desired - running"
+
+
 def test_given_every_phase_when_named_then_the_metric_is_what_the_runtime_emits() -> None:
     assert observability.metric_name("fetch") == "phase_fetch_ms"
     assert observability.metric_name("total") == "init_ms"
