@@ -11,7 +11,7 @@ from keepwarm import limits
 from keepwarm._values import known, plain
 from keepwarm.checks.function_network import check_path
 from keepwarm.checks.inputs import Checks
-from keepwarm.checks.model_fit import MODEL_REF
+from keepwarm.checks.model_fit import MB_MAX, MODEL_REF
 from keepwarm.checks.problems import Problem, show
 from keepwarm.checks.secrets import suspicion
 from keepwarm.iam.bindings import ModelBinding
@@ -291,4 +291,19 @@ def model(checks: Checks[Any], given: ModelBinding | None) -> ModelBinding | Non
         because="a reference must pin a manifest, itself or through a channel",
         fix="copy the reference that 'keepwarm model list' prints",
     )
-    return {**given, "ref": ref}
+    checked: ModelBinding = {**given, "ref": ref}
+    size_mb = checks.number(
+        "size_mb",
+        None,
+        0,
+        MB_MAX,
+        code="KW101",
+        unit="MB",
+        because="it is a size",
+        whole=False,
+        args=given,
+        at="model",
+    )
+    if size_mb is not None:
+        checked["size_mb"] = size_mb
+    return checked
