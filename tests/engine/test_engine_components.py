@@ -91,6 +91,7 @@ def every_component(make: Make, image_uri: str) -> set[str]:
     }
     effects = a("EffectLedger", "effects", {"keep_data": False})
     permits = a("Admission", "admission", {"pools": {"reader": 1}})
+    a("EncryptionKey", "data", {"keep_data": False})
     private = a("PrivateEndpoints", "private", {})
     reader = a(
         "GpuService",
