@@ -1,4 +1,4 @@
-"""What the page for contributors names exists: paths, make targets, headings of other pages, modules and symbols.
+"""What the page for contributors names exists, from paths to headings; and decisions are numbered.
 
 Not proved: that a behavior is only in the file the page names.
 """
@@ -76,3 +76,12 @@ def test_given_the_table_of_behaviors_then_it_is_worth_reading() -> None:
     table = PAGE.partition("## Where is ...?")[2].partition("\n## ")[0]
 
     assert table.count("\n| ") >= 30
+
+
+def test_given_the_decisions_then_each_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [int(page.name.partition("-")[0]) for page in pages]
+    titles = [page.read_text(encoding="utf-8").partition(".")[0] for page in pages]
+
+    assert numbers == list(range(1, len(pages) + 1))
+    assert titles == [f"# {number}" for number in numbers]
