@@ -39,7 +39,7 @@ bench: setup  ## Ratios against baselines measured in the same run; see docs/ben
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(RUN) python $$b || exit 1; done
 
 golden: setup  ## Rewrite the golden files (schema, URNs); review the diff.
-	KEEPWARM_GOLDEN=write $(RUN) pytest -q tests/components tests/infra -m "not slow" -k golden
+	KEEPWARM_GOLDEN=write $(RUN) pytest -q tests/components/test_components_contract.py tests/infra/test_program.py
 
 clean:
 	rm -rf build dist .keepwarm report

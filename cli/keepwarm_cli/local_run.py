@@ -148,7 +148,7 @@ def _checklist(stack: Stack, report: dict[str, Any], out: Path) -> list[dict[str
     except PlannerError:
         # A region that the price file does not know: the questions of money can be answered with its own prices only.
         return []
-    return [a.as_dict() for a in checklist.answer(stack.settings().model_dump(mode="json"), facts, price)]
+    return [a.as_dict() for a in checklist.answer(stack.settings().effective, facts, price)]
 
 
 def _conclude(

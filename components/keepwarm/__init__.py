@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from keepwarm.checks.service import Capacity
     from keepwarm.checks.warm_pool import WarmMode
     from keepwarm.data_bucket import DataBucket, DataBucketArgs
-    from keepwarm.durable_workflow import DurableWorkflow, DurableWorkflowArgs, WorkflowKind, WorkflowLog
+    from keepwarm.durable_workflow import (
+        DurableWorkflow,
+        DurableWorkflowArgs,
+        StackWorkflowArgs,
+        WorkflowKind,
+        WorkflowLog,
+    )
     from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
     from keepwarm.encryption_key import EncryptionKey, EncryptionKeyArgs, key_statements
     from keepwarm.errors import InvalidArgs
@@ -47,11 +53,13 @@ if TYPE_CHECKING:
     from keepwarm.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
     from keepwarm.runtime_function import RuntimeFunction, RuntimeFunctionArgs
     from keepwarm.serverless_runtime import (
+        ExistingFunction,
+        ExistingParts,
+        ExistingService,
         ServerlessRuntime,
         ServerlessRuntimeArgs,
-        ServiceArgs,
-        StageArgs,
-        WarmArgs,
+        StackFunctionArgs,
+        StackServiceArgs,
     )
     from keepwarm.warm_pool import WarmPool, WarmPoolArgs, WarmSchedule
 
@@ -97,18 +105,21 @@ _MODULES: dict[str, str] = {
     "RuntimeFunctionArgs": "runtime_function",
     "SeedModel": "model_registry",
     "ServerlessRuntime": "serverless_runtime",
+    "ExistingFunction": "serverless_runtime",
+    "ExistingParts": "serverless_runtime",
+    "ExistingService": "serverless_runtime",
+    "StackFunctionArgs": "serverless_runtime",
+    "StackServiceArgs": "serverless_runtime",
+    "StackWorkflowArgs": "durable_workflow",
     "ServerlessRuntimeArgs": "serverless_runtime",
-    "ServiceArgs": "serverless_runtime",
     "ServiceBinding": "iam.bindings",
     "ServiceTasks": "iam.bindings",
     "SideEffects": "checks.function",
-    "StageArgs": "serverless_runtime",
     "Statement": "iam.grants",
     "StoreBinding": "iam.bindings",
     "SuccessDestination": "checks.function_events",
     "UrlAuth": "checks.function_url",
     "UrlCors": "checks.function_url",
-    "WarmArgs": "serverless_runtime",
     "WarmMode": "checks.warm_pool",
     "WarmPool": "warm_pool",
     "WarmPoolArgs": "warm_pool",
@@ -142,6 +153,9 @@ __all__ = [
     "EffectLedgerArgs",
     "EncryptionKey",
     "EncryptionKeyArgs",
+    "ExistingFunction",
+    "ExistingParts",
+    "ExistingService",
     "FileSystemMount",
     "FunctionBindings",
     "FunctionUrl",
@@ -168,17 +182,17 @@ __all__ = [
     "SeedModel",
     "ServerlessRuntime",
     "ServerlessRuntimeArgs",
-    "ServiceArgs",
     "ServiceBinding",
     "ServiceTasks",
     "SideEffects",
-    "StageArgs",
+    "StackFunctionArgs",
+    "StackServiceArgs",
+    "StackWorkflowArgs",
     "Statement",
     "StoreBinding",
     "SuccessDestination",
     "UrlAuth",
     "UrlCors",
-    "WarmArgs",
     "WarmMode",
     "WarmPool",
     "WarmPoolArgs",

@@ -22,8 +22,9 @@ POOL = r"[a-z0-9][a-z0-9._-]{0,63}"
 class AdmissionArgs(TypedDict):
     """Inputs of an Admission."""
 
-    pools: dict[str, pulumi.Input[int]]
-    """Permits of each pool by its name, 1..100: the requests that the service behind it really takes at a time."""
+    pools: NotRequired[dict[str, pulumi.Input[int]]]
+    """Permits of each pool by its name, 1..100: the requests that the service behind it really takes at a time. At
+    least one is needed; a ServerlessRuntime adds its service's. Default: none."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key of the table. Default: none (key owned by AWS)."""
     tags: NotRequired[dict[str, pulumi.Input[str]]]

@@ -34,6 +34,8 @@ class EffectLedgerArgs(TypedDict):
     ends, then from the dead-letter queue for 14 days. Default: none."""
     kms_key_arn: NotRequired[pulumi.Input[str]]
     """KMS key of table and bucket. Default: none (keys owned by AWS)."""
+    access_log_bucket: NotRequired[pulumi.Input[str]]
+    """Bucket that takes the access log of the claims' bucket. Default: no access log."""
     keep_data: NotRequired[bool]
     """Whether table and bucket outlive the stack. Default: true."""
     tags: NotRequired[dict[str, pulumi.Input[str]]]
@@ -47,6 +49,7 @@ class EffectLedgerSpec:
     bucket_name: str
     retention_days: pulumi.Input[int]
     kms_key_arn: pulumi.Input[str] | None
+    access_log_bucket: pulumi.Input[str] | None
     keep_data: bool
     tags: Tags | None
 
@@ -77,6 +80,7 @@ class EffectLedgerSpec:
             bucket_name=child_name(checks, name, "claims", limits.S3_BUCKET_NAME_MAX_CHARS),
             retention_days=days,
             kms_key_arn=args.get("kms_key_arn"),
+            access_log_bucket=args.get("access_log_bucket"),
             keep_data=checks.flag("keep_data", True),
             tags=tags(checks, args),
         )
@@ -179,6 +183,7 @@ class EffectLedger(pulumi.ComponentResource):
             spec.bucket_name,
             keep=spec.keep_data,
             kms_key_arn=spec.kms_key_arn,
+            access_log_bucket=spec.access_log_bucket,
             rules=[
                 {
                     "id": "expire-claims",

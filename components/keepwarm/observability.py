@@ -1,15 +1,18 @@
 """What one looks at, and what rings: a dashboard by cold-start phase, and alarms on budgets and Goodput."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
 import pulumi
 from pulumi_aws import cloudwatch, sns
 
-from keepwarm import _json
+from keepwarm import _json, limits
 from keepwarm.checks.inputs import Checks
 from keepwarm.checks.names import child as child_name
+from keepwarm.checks.problems import Report, Where
+from keepwarm.checks.tags import Tags, tags
 from keepwarm.iam import documents
 from keepwarm.iam.bindings import ServiceTasks
 from keepwarm.phases import PHASES
@@ -43,8 +46,8 @@ class CostRates(TypedDict):
 class ObservabilityArgs(TypedDict):
     """Inputs of an Observability."""
 
-    functions: dict[str, pulumi.Input[str]]
-    """Function names by a label of your choice."""
+    functions: NotRequired[dict[str, pulumi.Input[str]]]
+    """Function names by a label of your choice; a ServerlessRuntime fills in its own. Default: none."""
     queues: NotRequired[dict[str, pulumi.Input[str]]]
     """Queue names by label, for depth and age; their alarms belong to the BurstQueue. Default: none."""
     parked_queues: NotRequired[dict[str, pulumi.Input[str]]]
@@ -71,6 +74,82 @@ class ObservabilityArgs(TypedDict):
     """KMS key of its own topic, which must let CloudWatch use it. Default: none."""
     metric_namespace: NotRequired[pulumi.Input[str]]
     """CloudWatch namespace the functions emit to. Default: Keepwarm."""
+    tags: NotRequired[dict[str, pulumi.Input[str]]]
+    """Tags of alarms and topic. Default: none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservabilitySpec:
+    """Inputs of an Observability after their check: all that its resources are built from."""
+
+    namespace: pulumi.Input[str]
+    functions: dict[str, pulumi.Input[str]]
+    queues: dict[str, pulumi.Input[str]]
+    parked_queues: dict[str, pulumi.Input[str]]
+    services: dict[str, pulumi.Input[str]]
+    tasks: dict[str, ServiceTasks]
+    workflow_arn: pulumi.Input[str] | None
+    budgets_ms: dict[str, pulumi.Input[int]]
+    goodput_target: pulumi.Input[float]
+    duplicates_per_hour: pulumi.Input[int]
+    costs: CostRates | None
+    alarm_topic_arns: list[pulumi.Input[str]]
+    kms_key_arn: pulumi.Input[str] | None
+    tags: Tags | None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        args: ObservabilityArgs,
+        *,
+        where: Where | None = None,
+        report: Report | None = None,
+    ) -> Self:
+        """Check the inputs; nothing is registered.
+
+        Raises:
+            InvalidArgs: something was refused, and no report was passed in.
+        """
+        checks = Checks("Observability", name, args, ObservabilityArgs, where=where, report=report)
+        args = checks.args
+        _check_labels(checks, args)
+        child_name(checks, name, "dashboard", 255)
+        spec = cls(
+            namespace=args.get("metric_namespace", "Keepwarm"),
+            functions=args.get("functions", {}),
+            queues=args.get("queues", {}),
+            parked_queues=args.get("parked_queues", {}),
+            services=args.get("services", {}),
+            tasks=args.get("tasks", {}),
+            workflow_arn=args.get("workflow_arn"),
+            budgets_ms=_budgets(checks, args.get("budgets_ms", {})),
+            goodput_target=checks.number(
+                "goodput_target",
+                GOODPUT,
+                0.01,
+                1,
+                code="KW146",
+                unit="",
+                because="it is a share",
+                whole=False,
+            ),
+            duplicates_per_hour=checks.number(
+                "duplicates_per_hour",
+                DUPLICATES_PER_HOUR,
+                0,
+                1_000_000_000,
+                code="KW146",
+                unit="duplicates",
+                because="it is a count",
+            ),
+            costs=_rates(checks, args.get("costs")),
+            alarm_topic_arns=list(args.get("alarm_topic_arns", [])),
+            kms_key_arn=args.get("kms_key_arn"),
+            tags=tags(checks, args),
+        )
+        checks.done()
+        return spec
 
 
 class Observability(pulumi.ComponentResource):
@@ -84,25 +163,21 @@ class Observability(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("Observability", name, args, ObservabilityArgs)
-        args = checks.args
-        spec = _checked(checks, args)
-        child_name(checks, name, "dashboard", 255)
-        checks.done()
+        spec = ObservabilitySpec.of(name, args)
         super().__init__("keepwarm:index:Observability", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
 
-        topics = list(args.get("alarm_topic_arns") or [])
+        topics = list(spec.alarm_topic_arns)
         if not topics:
-            own = sns.Topic(f"{name}-alarms", kms_master_key_id=args.get("kms_key_arn"), opts=child)
+            own = sns.Topic(f"{name}-alarms", kms_master_key_id=spec.kms_key_arn, tags=spec.tags, opts=child)
             topics.append(own.arn)
         topic = pulumi.Output.from_input(topics[0])
-        goodput = _alarms(self, name, args, spec, topics)
+        goodput = _alarms(self, name, spec, topics)
         dashboard = cloudwatch.Dashboard(
             f"{name}-dashboard",
             # A dashboard must be named and the account has one name space; an alarm's physical name is unique already.
             dashboard_name=goodput.name.apply(lambda physical: physical.replace("-goodput", "", 1)),
-            dashboard_body=_json.dumps({"widgets": _widgets(args, spec, documents.region(self))}),
+            dashboard_body=_json.dumps({"widgets": _widgets(spec, documents.region(self))}),
             opts=child,
         )
 
@@ -111,8 +186,8 @@ class Observability(pulumi.ComponentResource):
         self.register_outputs({"dashboard_name": self.dashboard_name, "topic_arn": self.topic_arn})
 
 
-def _checked(checks: Checks[Any], args: ObservabilityArgs) -> dict[str, Any]:
-    if "functions" in args and not args["functions"]:
+def _check_labels(checks: Checks[Any], args: ObservabilityArgs) -> None:
+    if not args.get("functions"):
         checks.add(
             code="KW102",
             key="functions",
@@ -133,7 +208,9 @@ def _checked(checks: Checks[Any], args: ObservabilityArgs) -> dict[str, Any]:
                 because="it becomes part of a metric's id",
                 fix="rename the label",
             )
-    budgets = args.get("budgets_ms") or {}
+
+
+def _budgets(checks: Checks[Any], budgets: Mapping[str, Any]) -> dict[str, pulumi.Input[int]]:
     allowed = ", ".join([*PHASES, TOTAL])
     for phase in budgets:
         if phase not in PHASES and phase != TOTAL:
@@ -155,40 +232,57 @@ def _checked(checks: Checks[Any], args: ObservabilityArgs) -> dict[str, Any]:
             fix="budget total, or the phases of the model",
         )
     return {
-        "namespace": args.get("metric_namespace", "Keepwarm"),
-        "budgets": {
-            phase: checks.number(
-                phase,
+        phase: checks.number(
+            phase,
+            None,
+            1,
+            900_000,
+            code="KW149",
+            unit="ms",
+            because="an init phase takes at least a millisecond and at most fifteen minutes",
+            args=budgets,
+            at="budgets_ms",
+        )
+        for phase in budgets
+    }
+
+
+def _rates(checks: Checks[Any], rates: CostRates | None) -> CostRates | None:
+    """Prices and sizes as numbers, of which the cost widget makes an expression."""
+    if rates is None:
+        return None
+
+    def price(key: str) -> Any:
+        return checks.number(
+            key,
+            None,
+            0,
+            1e6,
+            code="KW146",
+            unit="USD",
+            because="it is a price",
+            whole=False,
+            args=rates,
+            at="costs",
+        )
+
+    return {
+        "usd_per_gb_s": price("usd_per_gb_s"),
+        "usd_per_million_requests": price("usd_per_million_requests"),
+        "memory_mb": {
+            label: checks.number(
+                label,
                 None,
                 1,
-                900_000,
-                code="KW149",
-                unit="ms",
-                because="an init phase takes at least a millisecond and at most fifteen minutes",
-                args=budgets,
-                at="budgets_ms",
+                limits.LAMBDA_MANAGED_INSTANCES_MEMORY_MAX_MB,
+                code="KW146",
+                unit="MB",
+                because="it is the memory of a function",
+                args=rates["memory_mb"],
+                at="costs.memory_mb",
             )
-            for phase in budgets
+            for label in rates["memory_mb"]
         },
-        "goodput": checks.number(
-            "goodput_target",
-            GOODPUT,
-            0.01,
-            1,
-            code="KW146",
-            unit="",
-            because="it is a share",
-            whole=False,
-        ),
-        "duplicates": checks.number(
-            "duplicates_per_hour",
-            DUPLICATES_PER_HOUR,
-            0,
-            1_000_000_000,
-            code="KW146",
-            unit="duplicates",
-            because="it is a count",
-        ),
     }
 
 
@@ -238,26 +332,29 @@ def _chunks(functions: Mapping[str, pulumi.Input[str]]) -> list[dict[str, pulumi
 def _alarms(
     owner: pulumi.ComponentResource,
     name: str,
-    args: ObservabilityArgs,
-    spec: dict[str, Any],
+    spec: ObservabilitySpec,
     topics: list[Any],
 ) -> cloudwatch.MetricAlarm:
     """Create every alarm; returns the first Goodput alarm."""
     child = pulumi.ResourceOptions(parent=owner)
     goodputs = []
-    for group, functions in enumerate(_chunks(args["functions"])):
+    for group, functions in enumerate(_chunks(spec.functions)):
         goodputs.append(
             _function_alarms(name, "" if group == 0 else f"-{group}", functions, spec, topics, child)
         )
-    if "workflow_arn" in args:
-        _workflow_alarms(name, args["workflow_arn"], topics, child)
-    for label, tasks in args.get("tasks", {}).items():
-        _shortfall_alarm(f"{name}-shortfall-{label}", tasks, topics, child)
+    if spec.workflow_arn is not None:
+        _workflow_alarms(name, spec.workflow_arn, spec, topics, child)
+    for label, tasks in spec.tasks.items():
+        _shortfall_alarm(f"{name}-shortfall-{label}", tasks, spec, topics, child)
     return goodputs[0]
 
 
 def _workflow_alarms(
-    name: str, workflow_arn: pulumi.Input[str], topics: list[Any], child: pulumi.ResourceOptions
+    name: str,
+    workflow_arn: pulumi.Input[str],
+    spec: ObservabilitySpec,
+    topics: list[Any],
+    child: pulumi.ResourceOptions,
 ) -> None:
     """Rings when executions end badly; a machine that runs nothing reports nothing, which is no fault."""
     for role, metric, about in (
@@ -277,12 +374,17 @@ def _workflow_alarms(
             threshold=0,
             treat_missing_data="notBreaching",
             alarm_actions=topics,
+            tags=spec.tags,
             opts=child,
         )
 
 
 def _shortfall_alarm(
-    name: str, tasks: ServiceTasks, topics: list[Any], child: pulumi.ResourceOptions
+    name: str,
+    tasks: ServiceTasks,
+    spec: ObservabilitySpec,
+    topics: list[Any],
+    child: pulumi.ResourceOptions,
 ) -> None:
     """Rings when fewer tasks run than were asked for, for longer than a GPU takes to start.
 
@@ -310,6 +412,7 @@ def _shortfall_alarm(
         evaluation_periods=SHORTFALL_PERIODS,
         treat_missing_data="breaching" if tasks.get("always_on") else "notBreaching",
         alarm_actions=topics,
+        tags=spec.tags,
         metric_queries=[
             *queries,
             {
@@ -327,12 +430,12 @@ def _function_alarms(
     name: str,
     suffix: str,
     functions: dict[str, pulumi.Input[str]],
-    spec: dict[str, Any],
+    spec: ObservabilitySpec,
     topics: list[Any],
     child: pulumi.ResourceOptions,
 ) -> cloudwatch.MetricAlarm:
     count = len(functions)
-    own = spec["namespace"]
+    own = spec.namespace
 
     def alarm(
         role: str, about: str, threshold: Any, queries: list[Any], text: str, *, below: bool = False
@@ -342,9 +445,10 @@ def _function_alarms(
             alarm_description=about,
             comparison_operator="LessThanThreshold" if below else "GreaterThanThreshold",
             threshold=threshold,
-            evaluation_periods=1 if role == "duplicates" else 3,
+            evaluation_periods=1 if role in ("duplicates", "effects-parked") else 3,
             treat_missing_data="notBreaching",
             alarm_actions=topics,
+            tags=spec.tags,
             metric_queries=[
                 *queries,
                 {"id": "result", "expression": text, "label": role, "return_data": True},
@@ -352,7 +456,7 @@ def _function_alarms(
             opts=child,
         )
 
-    for phase, budget in spec["budgets"].items():
+    for phase, budget in spec.budgets_ms.items():
         alarm(
             f"budget-{phase}",
             f"Cold-start phase {phase} of the slowest function exceeds its budget (99th percentile).",
@@ -364,7 +468,7 @@ def _function_alarms(
     goodput = alarm(
         "goodput",
         "Fewer invocations succeed than the Goodput target asks for.",
-        spec["goodput"],
+        spec.goodput_target,
         _queries(functions, own, [("s", "succeeded", "Sum"), ("f", "failed", "Sum")], "function", PERIOD_S),
         f"{good} / ({good} + {bad})",
         below=True,
@@ -379,18 +483,23 @@ def _function_alarms(
     alarm(
         "duplicates",
         "Many duplicates were prevented: somebody retries what has been done.",
-        spec["duplicates"],
+        spec.duplicates_per_hour,
         _queries(functions, own, [("d", "duplicate_prevented", "Sum")], "function", 3600),
         f"SUM({_list('d', count)})",
+    )
+    alarm(
+        "effects-parked",
+        "Effects are in doubt and wait for a person to settle them.",
+        0,
+        _queries(functions, own, [("p", "effects_parked", "Sum")], "function", PERIOD_S),
+        f"SUM({_list('p', count)})",
     )
     return goodput
 
 
-def _widgets(
-    args: ObservabilityArgs, spec: dict[str, Any], region: pulumi.Output[str]
-) -> list[dict[str, Any]]:
-    namespace = spec["namespace"]
-    functions = args["functions"]
+def _widgets(spec: ObservabilitySpec, region: pulumi.Output[str]) -> list[dict[str, Any]]:
+    namespace = spec.namespace
+    functions = spec.functions
     widgets: list[dict[str, Any]] = []
 
     def graph(title: str, metrics: list[Any], *, stat: str, stacked: bool = False, lines: Any = None) -> None:
@@ -437,7 +546,7 @@ def _widgets(
             stacked=True,
             lines=[
                 {"label": f"budget {phase}", "value": budget}
-                for phase, budget in spec["budgets"].items()
+                for phase, budget in spec.budgets_ms.items()
                 if phase == TOTAL
             ],
         )
@@ -455,13 +564,13 @@ def _widgets(
         aws_lambda("ProvisionedConcurrencySpilloverInvocations"),
         stat="Sum",
     )
-    queues, parked = args.get("queues") or {}, args.get("parked_queues") or {}
+    queues, parked = spec.queues, spec.parked_queues
     if queues:
         graph("Age of the oldest message (s)", _sqs("ApproximateAgeOfOldestMessage", queues), stat="Maximum")
         graph("Messages waiting", _sqs("ApproximateNumberOfMessagesVisible", queues), stat="Maximum")
     if parked:
         graph("Messages parked", _sqs("ApproximateNumberOfMessagesVisible", parked), stat="Maximum")
-    services = args.get("services") or {}
+    services = spec.services
     if services:
         for title, metric, stat in (
             ("Backlog of the service", "Backlog", "Sum"),
@@ -472,12 +581,12 @@ def _widgets(
                 [[namespace, metric, "Service", s, {"label": k}] for k, s in services.items()],
                 stat=stat,
             )
-    if "workflow_arn" in args:
-        arn = args["workflow_arn"]
+    if spec.workflow_arn is not None:
+        arn = spec.workflow_arn
         ends = ("ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted")
         graph("Executions", [["AWS/States", end, "StateMachineArn", arn] for end in ends], stat="Sum")
-    if "costs" in args:
-        graph("Cost of functions (USD per period)", _costs(args["costs"], functions), stat="Sum")
+    if spec.costs is not None:
+        graph("Cost of functions (USD per period)", _costs(spec.costs, functions), stat="Sum")
     return widgets
 
 

@@ -1,196 +1,166 @@
-"""The whole stack from plain arguments: intake, queue, stages, workflow, models, GPU service, ledger, dashboards."""
+"""The whole stack as one component: intake, queue, functions, workflow, models, service, ledger, dashboards."""
 
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from keepwarm.admission import Admission
-from keepwarm.burst_queue import BurstQueue
-from keepwarm.checks.function import Architecture
+from keepwarm._assembly import FUNCTION_SWITCHES, SERVICE_SWITCHES, Parts, assemble, build, check
+from keepwarm.admission import Admission, AdmissionArgs
+from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
 from keepwarm.checks.inputs import Checks
-from keepwarm.checks.service import Capacity
-from keepwarm.data_bucket import DataBucket
-from keepwarm.durable_workflow import DurableWorkflow
-from keepwarm.effect_ledger import EffectLedger
-from keepwarm.gpu_service import GpuService
-from keepwarm.iam.bindings import NetworkPath
-from keepwarm.iam.grants import Statement
-from keepwarm.model_registry import ModelRegistry, SeedModel
-from keepwarm.observability import Observability
+from keepwarm.checks.problems import Report, Where, show
+from keepwarm.data_bucket import DataBucket, DataBucketArgs
+from keepwarm.durable_workflow import DurableWorkflow, StackWorkflowArgs
+from keepwarm.effect_ledger import EffectLedger, EffectLedgerArgs
+from keepwarm.gpu_service import GpuService, GpuServiceArgs
+from keepwarm.iam.bindings import (
+    AdmissionBinding,
+    CallerNetwork,
+    LedgerBinding,
+    QueueBinding,
+    ServiceBinding,
+    StoreBinding,
+    WorkflowBinding,
+)
+from keepwarm.model_registry import ModelRegistry, ModelRegistryArgs
+from keepwarm.observability import Observability, ObservabilityArgs
 from keepwarm.preprocessing_function import PreprocessingFunction
-from keepwarm.runtime_function import RuntimeFunction
-from keepwarm.warm_pool import WarmPool, WarmSchedule
-
-TIMEOUT_S = 60
-DEADLINE_S = 3600
-MAX_CONCURRENCY = 10
-BATCH_SIZE = 10
-POOL = "service"
-STAGE_INPUTS = (
-    "code",
-    "image",
-    "handler",
-    "runtime",
-    "architecture",
-    "memory_mb",
-    "timeout_s",
-    "ephemeral_mb",
-    "environment",
-    "grants",
-    "layer_archives",
-    "unzipped_bytes",
-    "reserved_concurrency",
-    "snap_start",
-)
-SERVICE_INPUTS = (
-    "image",
-    "gpus",
-    "capacity",
-    "instance_types",
-    "cpu_units",
-    "memory_mb",
-    "min_tasks",
-    "max_tasks",
-    "concurrency_per_task",
-    "warm_instances",
-    "duty_cycle",
-    "vpc_id",
-    "subnet_ids",
-    "network_path",
-)
+from keepwarm.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
+from keepwarm.runtime_function import RuntimeFunction, RuntimeFunctionArgs
+from keepwarm.warm_pool import WarmPool, WarmPoolArgs
 
 
-class StageArgs(TypedDict):
-    """One function of the stack."""
+class StackFunctionArgs(RuntimeFunctionArgs):
+    """A function of the stack: all inputs of a RuntimeFunction, and what it uses of the stack's other parts."""
 
-    code: NotRequired[pulumi.Archive]
-    """The function's bundle. Exactly one of `code` and `image` is needed."""
-    image: NotRequired[pulumi.Input[str]]
-    """Container image in ECR, pinned by digest. Exactly one of `code` and `image` is needed."""
-    handler: NotRequired[pulumi.Input[str]]
-    """Entry point of a bundle. Default: handler.handler."""
-    runtime: NotRequired[pulumi.Input[str]]
-    """Lambda runtime. Default: python3.12."""
-    architecture: NotRequired[Architecture]
-    """Instruction set. Default: x86_64."""
-    memory_mb: NotRequired[pulumi.Input[int]]
-    """Memory in MB. Default: 1024."""
-    timeout_s: NotRequired[pulumi.Input[int]]
-    """Longest run in seconds. Default: 60."""
-    ephemeral_mb: NotRequired[pulumi.Input[int]]
-    """Size of /tmp in MB. Default: 512."""
-    environment: NotRequired[dict[str, pulumi.Input[str]]]
-    """Variables beside those of the bindings, no secrets. Default: none."""
-    grants: NotRequired[list[Statement]]
-    """What it may do beside its bindings. Default: nothing."""
-    layer_archives: NotRequired[dict[str, pulumi.Archive]]
-    """Layers published with it. Default: none."""
-    unzipped_bytes: NotRequired[int]
-    """Unzipped size of code and layers. Default: not checked."""
-    reserved_concurrency: NotRequired[pulumi.Input[int]]
-    """Concurrency kept for it. Default: none reserved."""
-    snap_start: NotRequired[bool]
-    """Snapshot its versions. Default: false."""
-    model: NotRequired[str]
-    """Name of the seeded model it loads. Default: none."""
+    loads_model: NotRequired[str]
+    """Model of the registry that it loads, ``name`` or ``name:channel``. Default: none, or its own `model`."""
     calls_service: NotRequired[bool]
-    """Whether it calls the GPU service, with a permit. Default: false."""
-    side_effects: NotRequired[bool]
+    """Whether it calls the service, with a permit and within the service's network. Default: false."""
+    guards_effects: NotRequired[bool]
     """Whether it has side effects, which then go through the ledger. Default: false."""
+    paused: NotRequired[pulumi.Input[bool]]
+    """Stop reading the queue without losing a message; for the entry only. Default: false."""
 
 
-class ServiceArgs(TypedDict):
-    """The GPU service of the stack."""
+class StackServiceArgs(GpuServiceArgs):
+    """The model service of the stack: all inputs of a GpuService, and what it uses of the stack's other parts."""
 
-    image: pulumi.Input[str]
-    """Container image pinned by digest; ``file:///...`` on the embedded cloud."""
-    model: NotRequired[str]
-    """Name of the seeded model it serves. Default: none."""
-    gpus: NotRequired[int]
-    """GPUs of one task; 0 runs on CPUs. Default: 1."""
-    capacity: NotRequired[Capacity]
-    """What the tasks run on. Default: asg."""
-    instance_types: NotRequired[list[str]]
-    """Instance types tasks may run on. Default: g6.xlarge."""
-    cpu_units: NotRequired[pulumi.Input[int]]
-    """CPU of one task. Default: its share of the smallest instance."""
-    memory_mb: NotRequired[pulumi.Input[int]]
-    """Memory of one task in MB. Default: its share of the smallest instance."""
-    min_tasks: NotRequired[int]
-    """Tasks kept running. Default: 0."""
-    max_tasks: NotRequired[int]
-    """Most tasks. Default: 1."""
-    concurrency_per_task: NotRequired[int]
-    """Requests one task serves at a time. Default: 1."""
-    warm_instances: NotRequired[int]
-    """Stopped instances kept initialised. Default: no warm pool."""
-    duty_cycle: NotRequired[float]
-    """Expected share of time in which there is work. Default: no tag."""
-    vpc_id: NotRequired[pulumi.Input[str]]
-    """VPC of the service. Default: the account's default VPC."""
-    subnet_ids: NotRequired[list[pulumi.Input[str]]]
-    """Subnets of the service. Default: those of the default VPC."""
-    network_path: NotRequired[NetworkPath]
-    """How AWS services are reached from the VPC. Default: not stated, which is warned about."""
+    loads_model: NotRequired[str]
+    """Model of the registry that it serves, ``name`` or ``name:channel``. Default: none, or its own `model`."""
+    reads_documents: NotRequired[bool]
+    """Whether it may read the intake, and of the results what lies below their `expire_prefix`, or all without one.
+    Default: false."""
 
 
-class WarmArgs(TypedDict):
-    """The warm pool of the entry stage."""
+class ExistingFunction(TypedDict):
+    """A function made elsewhere."""
 
-    environments: NotRequired[pulumi.Input[int]]
-    """Environments kept initialised. Default: 1."""
-    max_environments: NotRequired[pulumi.Input[int]]
-    """Environments target tracking may grow to. Default: no target tracking."""
-    schedules: NotRequired[list[WarmSchedule]]
-    """Sizes by time of day. Default: none."""
+    arn: pulumi.Input[str]
+    """ARN of its alias."""
+    function_name: pulumi.Input[str]
+    """Its name, for metrics."""
+
+
+class ExistingService(TypedDict):
+    """A model service made elsewhere."""
+
+    binding: ServiceBinding
+    """How it is found (``GpuService.binding()``)."""
+    network: CallerNetwork
+    """How its callers reach it (``GpuService.caller_network()``)."""
+    admission: AdmissionBinding
+    """The permits in front of it (``Admission.binding(pool)``)."""
+
+
+class ExistingParts(TypedDict):
+    """Parts made elsewhere, by this program or another; the stack uses them and makes none of its own."""
+
+    intake: NotRequired[StoreBinding]
+    """Bucket whose documents the functions read. Default: one of its own."""
+    results: NotRequired[StoreBinding]
+    """Bucket of the results. Default: one of its own."""
+    queue: NotRequired[QueueBinding]
+    """Queue that the entry reads; what feeds it is its maker's business. Default: one of its own, fed by the intake."""
+    ledger: NotRequired[LedgerBinding]
+    """Ledger of the side effects. Default: one of its own where a function guards effects."""
+    service: NotRequired[ExistingService]
+    """Model service. Default: the one of `service`."""
+    workflow: NotRequired[WorkflowBinding]
+    """Workflow that the entry starts. Default: one of its own when there are other functions."""
+    functions: NotRequired[dict[str, ExistingFunction]]
+    """Steps of the workflow made elsewhere, by name. Default: none."""
 
 
 class ServerlessRuntimeArgs(TypedDict):
-    """Inputs of a ServerlessRuntime; a part that is left out does not exist."""
+    """Inputs of a ServerlessRuntime: one section for each part, with all inputs of its component."""
 
-    stages: dict[str, StageArgs]
-    """Functions by name. With the default workflow these are extract, ocr (optional), enrich and publish."""
+    functions: dict[str, StackFunctionArgs]
+    """Functions by name. With the default workflow these are extract, ocr (optional), enrich and publish beside the
+    entry."""
     entry: str
-    """Stage that reads the queue."""
-    models: NotRequired[list[SeedModel]]
-    """Models published with the stack. Default: no registry."""
-    service: NotRequired[ServiceArgs]
-    """GPU service. Default: none, and no Admission."""
-    warm: NotRequired[WarmArgs]
-    """Warm pool of the entry stage. Default: none."""
-    workflow: NotRequired[bool]
-    """Whether the other stages form a workflow that the entry starts. Default: true when there are any."""
-    workflow_template: NotRequired[str]
-    """Template of the workflow. Default: the document workflow."""
-    ledger: NotRequired[bool]
-    """Whether there is an effect ledger. Default: true when a stage has side effects."""
+    """Function that reads the queue."""
+    intake: NotRequired[DataBucketArgs]
+    """Bucket whose new objects enter. Default: a DataBucket with its defaults."""
+    results: NotRequired[DataBucketArgs]
+    """Bucket of the results. Default: a DataBucket with its defaults."""
+    queue: NotRequired[BurstQueueArgs]
+    """Queue before the entry, sized for its timeout. Default: a BurstQueue with its defaults."""
+    models: NotRequired[ModelRegistryArgs]
+    """Model registry. Default: none."""
+    ledger: NotRequired[EffectLedgerArgs]
+    """Effect ledger. Default: one with its defaults where a function guards effects, else none."""
+    service: NotRequired[StackServiceArgs]
+    """Model service. Default: none."""
+    admission: NotRequired[AdmissionArgs]
+    """Permit pools beside the service's own, which follows from the service. Default: none."""
+    network: NotRequired[PrivateEndpointsArgs]
+    """Private endpoints of the VPC in which the service and its callers live. Default: no endpoints; the service states
+    its own `vpc_id` and `network_path`."""
+    workflow: NotRequired[StackWorkflowArgs]
+    """Workflow of all functions but the entry. Default: one with its defaults when there are any."""
+    warm_pool: NotRequired[WarmPoolArgs]
+    """Warm pool of the entry. Default: none."""
+    observability: NotRequired[ObservabilityArgs]
+    """Dashboard and alarms. Default: one with its defaults."""
     observe: NotRequired[bool]
-    """Whether there are a dashboard and alarms. Default: true."""
-    deadline_s: NotRequired[pulumi.Input[int]]
-    """Deadline of an event and of its workflow, in seconds. Default: 3600."""
-    max_concurrency: NotRequired[pulumi.Input[int]]
-    """Most concurrent invocations of the entry. Default: 10."""
-    batch_size: NotRequired[pulumi.Input[int]]
-    """Most messages per invocation of the entry. Default: 10."""
+    """Whether there are a dashboard and its alarms. Default: true."""
+    existing: NotRequired[ExistingParts]
+    """Parts made elsewhere. Default: the stack makes all of its own."""
     budgets_ms: NotRequired[dict[str, pulumi.Input[int]]]
     """Cold-start budgets by phase in ms. Default: none."""
+    alarm_topic_arns: NotRequired[list[pulumi.Input[str]]]
+    """SNS topics that every alarm of every part notifies. Default: the topic that the dashboard's alarms make."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """KMS key of everything that stores (see EncryptionKey). Default: keys owned by AWS."""
+    tags: NotRequired[dict[str, pulumi.Input[str]]]
+    """Tags of every part. Default: none."""
+    functions_network: NotRequired[CallerNetwork]
+    """VPC of the functions that do not call the service; those that do live in the service's. Default: no VPC."""
+    access_log_bucket: NotRequired[pulumi.Input[str]]
+    """Bucket that takes the access logs of every bucket of the stack. Default: no access logs."""
+    code_signing_config_arn: NotRequired[pulumi.Input[str]]
+    """Code signing that every function's bundle must pass. Default: none."""
     log_retention_days: NotRequired[pulumi.Input[int]]
     """Days logs are kept. Default: 30."""
-    kms_key_arn: NotRequired[pulumi.Input[str]]
-    """KMS key of everything that stores. Default: keys owned by AWS."""
     keep_data: NotRequired[bool]
-    """Whether buckets and records outlive the stack. Default: true."""
+    """Whether buckets, tables and models outlive the stack. Default: true."""
 
 
 class ServerlessRuntime(pulumi.ComponentResource):
-    """Takes objects in, works on them in stages and writes results; every part but the entry can be left out."""
+    """Takes objects in, works on them in functions and writes results.
+
+    All parts are checked together before the first of them is registered. The built parts are attributes: `intake`,
+    `results`, `queue`, `models`, `ledger`, `service`, `admission`, `endpoints`, `functions`, `workflow`, `warm_pool`
+    and `observability`; what the stack did not make is None.
+    """
 
     intake_bucket: pulumi.Output[str]
     """Bucket whose new objects enter."""
     results_bucket: pulumi.Output[str]
     """Bucket of the results."""
     models_bucket: pulumi.Output[str]
-    """Bucket of the models; empty without models."""
+    """Bucket of the models; empty without a registry."""
     queue_url: pulumi.Output[str]
     """URL of the queue, for events that are no objects."""
     dead_letter_url: pulumi.Output[str]
@@ -198,68 +168,34 @@ class ServerlessRuntime(pulumi.ComponentResource):
     workflow_arn: pulumi.Output[str]
     """ARN of the state machine; empty without a workflow."""
     entry_arn: pulumi.Output[str]
-    """ARN of the entry stage's alias."""
-    functions: pulumi.Output[dict[str, str]]
-    """Function names by stage."""
+    """ARN of the entry's alias."""
+    function_names: pulumi.Output[dict[str, str]]
+    """Function names by their names in the stack."""
     dashboard_name: pulumi.Output[str]
     """Name of the dashboard; empty without one."""
 
     def __init__(
         self, name: str, args: ServerlessRuntimeArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        checks = Checks("ServerlessRuntime", name, args, ServerlessRuntimeArgs)
-        args = checks.args
-        parts = _checked(checks, args)
-        checks.done()
+        planned(name, args)
+        read = Checks("ServerlessRuntime", name, args, ServerlessRuntimeArgs, report=Report(), deep=False)
+        args = read.args
         super().__init__("keepwarm:index:ServerlessRuntime", name, {}, opts)
-        self._name, self._args = name, args
-        self._child = pulumi.ResourceOptions(parent=self)
-        self._keep = args.get("keep_data", True)
-        self._shared = {"kms_key_arn": args["kms_key_arn"]} if "kms_key_arn" in args else {}
-        entry = args["stages"][args["entry"]]
-
-        self._intake = DataBucket(f"{name}-intake", self._with({"keep_data": self._keep}), self._child)
-        self._results = DataBucket(f"{name}-results", self._with({"keep_data": self._keep}), self._child)
-        self._queue = BurstQueue(
-            f"{name}-burst",
-            self._with(
-                {
-                    "consumer_timeout_s": entry.get("timeout_s", TIMEOUT_S),
-                    "batch_size": args.get("batch_size", BATCH_SIZE),
-                    "max_concurrency": args.get("max_concurrency", MAX_CONCURRENCY),
-                    "max_event_age_s": args.get("deadline_s", DEADLINE_S),
-                    "intake": [{"bucket": self._intake.bucket, "bucket_arn": self._intake.arn}],
-                }
-            ),
-            self._child,
-        )
-        self._registry = self._models() if parts["models"] else None
-        self._ledger = self._effects() if parts["ledger"] else None
-        self._service = self._serve() if parts["service"] else None
-        self._admission = self._admit() if self._service else None
-
-        others = {stage: self._stage(stage) for stage in args["stages"] if stage != args["entry"]}
-        workflow = self._workflow(others) if parts["workflow"] else None
-        first = self._enter(workflow)
-        if "warm" in args:
-            warm: Any = {"target": first.warm_target(), **args["warm"]}
-            WarmPool(f"{name}-warm", warm, self._child)
-        everything: dict[str, pulumi.Output[str]] = {
-            args["entry"]: first.function_name,
-            **{stage: function.function_name for stage, function in others.items()},
-        }
-        dashboard = self._observe(everything, workflow) if parts["observe"] else None
-
+        parts: Parts = assemble(name, args, build(self))
+        self._parts = parts
+        stores = parts.stores
         nothing = pulumi.Output.from_input("")
-        self.intake_bucket = self._intake.bucket
-        self.results_bucket = self._results.bucket
-        self.models_bucket = self._registry.bucket if self._registry else nothing
-        self.queue_url = self._queue.url
-        self.dead_letter_url = self._queue.parked_url
-        self.workflow_arn = workflow.arn if workflow else nothing
-        self.entry_arn = first.arn
-        self.functions = pulumi.Output.all(**everything)
-        self.dashboard_name = dashboard.dashboard_name if dashboard else nothing
+        self.intake_bucket = pulumi.Output.from_input(stores["intake"]["bucket"])
+        self.results_bucket = pulumi.Output.from_input(stores["results"]["bucket"])
+        self.models_bucket = parts.models.bucket if parts.models else nothing
+        self.queue_url = pulumi.Output.from_input(parts.queue_binding["url"])
+        self.dead_letter_url = pulumi.Output.from_input(parts.queue_binding["parked_url"])
+        self.workflow_arn = (
+            pulumi.Output.from_input(parts.workflow_binding["arn"]) if parts.workflow_binding else nothing
+        )
+        self.entry_arn = parts.functions[args["entry"]].arn
+        self.function_names = pulumi.Output.all(**parts.function_names)
+        self.dashboard_name = parts.observability.dashboard_name if parts.observability else nothing
         self.register_outputs(
             {
                 "intake_bucket": self.intake_bucket,
@@ -269,166 +205,185 @@ class ServerlessRuntime(pulumi.ComponentResource):
                 "dead_letter_url": self.dead_letter_url,
                 "workflow_arn": self.workflow_arn,
                 "entry_arn": self.entry_arn,
-                "functions": self.functions,
+                "function_names": self.function_names,
                 "dashboard_name": self.dashboard_name,
             }
         )
 
-    def _with(self, inputs: dict[str, Any]) -> Any:
-        """Inputs of a part with what all parts share."""
-        return {**inputs, **self._shared}
+    @property
+    def intake(self) -> DataBucket | None:
+        """Bucket whose new objects enter."""
+        return self._parts.intake
 
-    def _models(self) -> ModelRegistry:
-        return ModelRegistry(
-            f"{self._name}-models",
-            self._with({"models": self._args["models"], "keep_data": self._keep}),
-            self._child,
-        )
+    @property
+    def results(self) -> DataBucket | None:
+        """Bucket of the results."""
+        return self._parts.results
 
-    def _effects(self) -> EffectLedger:
-        return EffectLedger(
-            f"{self._name}-effects",
-            self._with({"redelivery_s": self._queue.retention_s, "keep_data": self._keep}),
-            self._child,
-        )
+    @property
+    def queue(self) -> BurstQueue | None:
+        """Queue before the entry."""
+        return self._parts.queue
 
-    def _serve(self) -> GpuService:
-        given = self._args["service"]
-        inputs: Any = {key: given[key] for key in SERVICE_INPUTS if key in given}  # type: ignore[literal-required]
-        inputs |= self._shared
-        if "model" in given and self._registry is not None:
-            inputs["model"] = self._registry.binding(given["model"])
-        if "log_retention_days" in self._args:
-            inputs["log_retention_days"] = self._args["log_retention_days"]
-        return GpuService(f"{self._name}-service", inputs, self._child)
+    @property
+    def models(self) -> ModelRegistry | None:
+        """Model registry."""
+        return self._parts.models
 
-    def _admit(self) -> Admission:
-        assert self._service is not None
-        return Admission(
-            f"{self._name}-admission", self._with({"pools": {POOL: self._service.permits()}}), self._child
-        )
+    @property
+    def ledger(self) -> EffectLedger | None:
+        """Effect ledger."""
+        return self._parts.ledger
 
-    def _function(self, stage: str) -> Any:
-        """Inputs every stage shares, and what its own switches bind it to."""
-        given = self._args["stages"][stage]
-        inputs: Any = {key: given[key] for key in STAGE_INPUTS if key in given}  # type: ignore[literal-required]
-        inputs |= {"results": self._results.binding(), "sources": [self._intake.binding()], **self._shared}
-        if "log_retention_days" in self._args:
-            inputs["log_retention_days"] = self._args["log_retention_days"]
-        if "model" in given and self._registry is not None:
-            inputs["model"] = self._registry.binding(given["model"])
-        if given.get("side_effects") and self._ledger is not None:
-            inputs["ledger"] = self._ledger.binding()
-        if given.get("calls_service") and self._service is not None and self._admission is not None:
-            inputs |= {
-                "service": self._service.binding(),
-                "admission": self._admission.binding(POOL),
-                **self._service.caller_network(),
-            }
-        return inputs
+    @property
+    def endpoints(self) -> PrivateEndpoints | None:
+        """Private endpoints of the service's VPC."""
+        return self._parts.endpoints
 
-    def _stage(self, stage: str) -> RuntimeFunction:
-        return RuntimeFunction(f"{self._name}-{stage}", self._function(stage), self._child)
+    @property
+    def service(self) -> GpuService | None:
+        """Model service."""
+        return self._parts.service
 
-    def _enter(self, workflow: DurableWorkflow | None) -> PreprocessingFunction:
-        inputs = self._function(self._args["entry"])
-        inputs |= {"queue": self._queue.binding(), "dead_letters": self._queue.binding()}
-        if workflow is not None:
-            inputs["workflow"] = workflow.binding()
-        return PreprocessingFunction(f"{self._name}-{self._args['entry']}", inputs, self._child)
+    @property
+    def admission(self) -> Admission | None:
+        """Permit pools."""
+        return self._parts.admission
 
-    def _workflow(self, stages: dict[str, RuntimeFunction]) -> DurableWorkflow:
-        inputs: Any = {
-            "functions": {stage: function.arn for stage, function in stages.items()},
-            "dead_letters": self._queue.binding(),
-            "deadline_s": self._args.get("deadline_s", DEADLINE_S),
-            **self._shared,
-        }
-        if self._service is not None:
-            inputs["service"] = self._service.binding()
-        for key, given in (("template", "workflow_template"), ("log_retention_days", "log_retention_days")):
-            if given in self._args:
-                inputs[key] = self._args[given]  # type: ignore[literal-required]
-        return DurableWorkflow(f"{self._name}-workflow", inputs, self._child)
+    @property
+    def functions(self) -> dict[str, RuntimeFunction | PreprocessingFunction]:
+        """Functions that the stack made, by name."""
+        return dict(self._parts.functions)
 
-    def _observe(
-        self, functions: dict[str, pulumi.Output[str]], workflow: DurableWorkflow | None
-    ) -> Observability:
-        inputs: Any = {
-            "functions": functions,
-            "queues": {"burst": self._queue.queue_name},
-            "parked_queues": {"burst": self._queue.parked_name},
-            "budgets_ms": self._args.get("budgets_ms", {}),
-        }
-        if self._service is not None:
-            inputs["services"] = {POOL: self._service.discovery_name}
-        if workflow is not None:
-            inputs["workflow_arn"] = workflow.arn
-        return Observability(f"{self._name}-observe", inputs, self._child)
+    @property
+    def workflow(self) -> DurableWorkflow | None:
+        """Workflow of all functions but the entry."""
+        return self._parts.workflow
+
+    @property
+    def warm_pool(self) -> WarmPool | None:
+        """Warm pool of the entry."""
+        return self._parts.warm_pool
+
+    @property
+    def observability(self) -> Observability | None:
+        """Dashboard and alarms."""
+        return self._parts.observability
 
 
-def _checked(checks: Checks[Any], args: ServerlessRuntimeArgs) -> dict[str, bool]:
-    """Which parts exist; contradictions between them are refused in the stack's own words."""
-    stages = args.get("stages", {})
+def planned(
+    name: str, args: ServerlessRuntimeArgs, *, where: Where | None = None, report: Report | None = None
+) -> Parts | None:
+    """Check the inputs of the stack and of every part of it; nothing is registered.
+
+    Args:
+        name: Name of the stack's component.
+        args: Its inputs.
+        where: Where their author wrote them. Default: the component's own inputs.
+        report: Takes the refusals instead of raising them.
+
+    Returns:
+        The parts that would be built, as their checks; None when the inputs are too ill formed to say.
+
+    Raises:
+        InvalidArgs: something was refused, and no report was passed in; one line for each problem of any part.
+    """
+    together = Report() if report is None else report
+    checks = Checks(
+        "ServerlessRuntime", name, args, ServerlessRuntimeArgs, where=where, report=together, deep=False
+    )
+    _agree(checks, checks.args)
+    checks.done()
+    complete = checks.args.get("entry") in checks.args.get("functions", {})
+    parts = assemble(name, checks.args, check(checks.where, together)) if complete else None
+    if report is None:
+        together.done()
+    return parts
+
+
+def _agree(checks: Checks[ServerlessRuntimeArgs], args: ServerlessRuntimeArgs) -> None:
+    """Refuse what contradicts itself between parts, in the stack's own words."""
+    functions = args.get("functions", {})
+    existing = args.get("existing", {})
     entry = args.get("entry")
-    if entry is not None and entry not in stages:
+    if entry is not None and entry not in functions:
         checks.add(
             code="KW102",
             key="entry",
             got=repr(entry),
-            allowed=f"one of {', '.join(stages) or 'the stages'}",
-            because="the queue needs a stage that reads it",
-            fix="name an existing stage",
+            allowed=f"one of {', '.join(functions) or 'the functions'}",
+            because="the queue needs a function that reads it",
+            fix="name an existing function",
         )
-    names = [seed.get("name") for seed in args.get("models", [])]
-    wanted = {f"stages.{stage}.model": given.get("model") for stage, given in stages.items()}
-    wanted["service.model"] = args["service"].get("model") if "service" in args else None
-    for at, model in wanted.items():
-        if model is not None and model not in names:
+    serves = "service" in args or "service" in existing
+    _check_switches(checks, args)
+    for label, given in functions.items():
+        if given.get("calls_service") and not serves:
             checks.add(
                 code="KW102",
-                key=at,
-                got=repr(model),
-                allowed=f"one of {', '.join(str(n) for n in names) or 'no models'}",
-                because="the stack publishes no other model",
-                fix="add it to models, or bind it yourself with a ModelRegistry",
-            )
-    for stage, given in stages.items():
-        if given.get("calls_service") and "service" not in args:
-            checks.add(
-                code="KW102",
-                key=f"stages.{stage}.calls_service",
+                key=f"functions.{label}.calls_service",
                 got="true without a service",
                 allowed="a service",
                 because="there is nothing to call",
                 fix="add service, or set calls_service to false",
             )
-    effects = [stage for stage, given in stages.items() if given.get("side_effects")]
-    ledger = checks.flag("ledger", bool(effects))
-    if effects and not ledger:
+        if "paused" in given and label != entry:
+            checks.add(
+                code="KW102",
+                key=f"functions.{label}.paused",
+                got="a function that reads no queue",
+                allowed=f"the entry, {entry}",
+                because="only the entry reads the queue",
+                fix="remove it",
+            )
+    loaders = {f"functions.{label}": given.get("loads_model") for label, given in functions.items()}
+    loaders["service"] = args["service"].get("loads_model") if "service" in args else None
+    for at, model in loaders.items():
+        if model is not None and "models" not in args:
+            checks.add(
+                code="KW102",
+                key=f"{at}.loads_model",
+                got=repr(model),
+                allowed="a model of the registry",
+                because="the stack has no registry",
+                fix="add models, or bind a registry of yours with model",
+            )
+    for part in sorted(set(args) & set(existing) - {"functions"}):
         checks.add(
             code="KW102",
-            key="ledger",
-            got=f"false with side effects in {', '.join(effects)}",
-            allowed="true",
-            because="events are delivered more than once, and so would be the effects",
-            fix="set ledger to true, or side_effects to false where a retry is harmless",
+            key=part,
+            got=f"inputs and existing.{part}",
+            allowed="one of them",
+            because="a part is made here or elsewhere",
+            fix=f"remove {part} or existing.{part}",
         )
-    others = [stage for stage in stages if stage != entry]
-    workflow = checks.flag("workflow", bool(others))
-    if workflow and not others:
+    if "workflow" in args and len(functions) < 2 and not existing.get("functions"):
         checks.add(
             code="KW102",
             key="workflow",
-            got="true with one stage",
-            allowed="false",
+            got="a workflow beside one function",
+            allowed="no workflow",
             because="it would have no step",
-            fix="add stages",
+            fix="add functions, or remove workflow",
         )
-    return {
-        "models": bool(args.get("models")),
-        "service": "service" in args,
-        "ledger": ledger,
-        "workflow": workflow,
-        "observe": checks.flag("observe", True),
+
+
+def _check_switches(checks: Checks[ServerlessRuntimeArgs], args: ServerlessRuntimeArgs) -> None:
+    """Check the inputs that bind one part to another: no part checks them for itself."""
+    sections: dict[str, Any] = {
+        f"functions.{label}": given for label, given in args.get("functions", {}).items()
     }
+    if "service" in args:
+        sections["service"] = args["service"]
+    for at, given in sections.items():
+        for switch in sorted(given.keys() & (FUNCTION_SWITCHES | SERVICE_SWITCHES)):
+            form, allowed = (str, "text") if switch == "loads_model" else (bool, "true or false")
+            if not isinstance(given[switch], form):
+                checks.add(
+                    code="KW101",
+                    key=f"{at}.{switch}",
+                    got=show(given[switch]),
+                    allowed=allowed,
+                    because="it decides what is created and must be known before the deployment",
+                    fix="pass a plain value",
+                )

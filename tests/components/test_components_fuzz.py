@@ -110,21 +110,8 @@ def outcome(component: str, args: Any) -> str | None:
     return None
 
 
-PENDING = {
-    "Observability",
-    "ServerlessRuntime",
-}
-"""Components that do not yet read their inputs into a Spec."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "component",
-    [
-        pytest.param(c, marks=pytest.mark.xfail(strict=True, reason="no Spec yet") if c in PENDING else ())
-        for c in sorted(COMPONENTS)
-    ],
-)
+@pytest.mark.parametrize("component", sorted(COMPONENTS))
 def test_given_junk_in_any_input_then_it_is_refused_with_a_code(
     component: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,5 @@
 """Observability, PrivateEndpoints, ServerlessRuntime: what rings, what is reachable, what a stack is made of."""
 
-import ast
-import inspect
 import json
 from typing import Any
 
@@ -12,7 +10,6 @@ from keepwarm import observability
 from keepwarm.phases import PHASES
 from tests.support import samples
 from tests.support.deployed import DEFAULT_VPC, deploy, refusal
-from tests.support.samples import code, seed
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 DASHBOARD = "aws:cloudwatch/dashboard:Dashboard"
@@ -46,7 +43,7 @@ def test_given_many_functions_when_deployed_then_no_alarm_takes_more_than_ten_me
     functions = {f"f{n}": f"f-{n}" for n in range(12)}
     seen = deploy(observe(functions=functions, budgets_ms={"total": 2000}))
     alarms = [r for r in seen.resources if r.typ == ALARM]
-    assert len(alarms) == 3 * 4
+    assert len(alarms) == 3 * 5
     watched: set[str] = set()
     for alarm in alarms:
         metrics = [q["metric"] for q in alarm.inputs["metricQueries"] if "metric" in q]
@@ -182,132 +179,3 @@ def test_given_a_service_without_gateway_then_it_is_refused() -> None:
         "KW102 PrivateEndpoints 'e' gateways[0]: got 'sqs'; allowed s3 or dynamodb; because no other service has a "
         "gateway endpoint; fix: name it in services"
     )
-
-
-# --- ServerlessRuntime
-
-
-def kinds(seen: Any) -> set[str]:
-    return {r.typ.removeprefix("keepwarm:index:") for r in seen.resources if r.typ.startswith("keepwarm:")}
-
-
-def test_given_everything_when_deployed_then_every_part_is_there_and_wired_by_alias() -> None:
-    seen = deploy(samples.PROGRAMS["ServerlessRuntime"], lookups=DEFAULT_VPC)
-    assert kinds(seen) == {
-        "ServerlessRuntime",
-        "DataBucket",
-        "BurstQueue",
-        "ModelRegistry",
-        "EffectLedger",
-        "GpuService",
-        "Admission",
-        "RuntimeFunction",
-        "PreprocessingFunction",
-        "DurableWorkflow",
-        "WarmPool",
-        "Observability",
-    }
-    source = seen.one("aws:lambda/eventSourceMapping:EventSourceMapping", "stack-classify-source")
-    assert source["functionName"].endswith(":live")
-    definition = json.loads(
-        seen.one("aws:sfn/stateMachine:StateMachine", "stack-workflow-machine")["definition"]
-    )
-    resources = [
-        s["Resource"] for n, s in definition["States"].items() if s["Type"] == "Task" and n != "Park"
-    ]
-    assert len(resources) == 4
-    assert all(resource.endswith(":live") for resource in resources)
-    assert seen.outputs["stack"]["functions"].keys() == {"classify", "extract", "ocr", "enrich", "publish"}
-    ocr = seen.one("aws:lambda/function:Function", "stack-ocr-function")
-    assert "vpcConfig" in ocr, "tasks are reachable inside the VPC only"
-
-
-def test_given_one_stage_when_deployed_then_only_intake_queue_results_and_dashboard_are_there() -> None:
-    program = lambda: kw.ServerlessRuntime("s", {"stages": {"only": {"code": code()}}, "entry": "only"})  # noqa: E731
-    seen = deploy(program)
-    assert kinds(seen) == {
-        "ServerlessRuntime",
-        "DataBucket",
-        "BurstQueue",
-        "PreprocessingFunction",
-        "Observability",
-    }
-    outputs = seen.outputs["s"]
-    assert (outputs["models_bucket"], outputs["workflow_arn"]) == ("", "")
-
-
-def test_given_parts_switched_off_when_deployed_then_they_are_gone() -> None:
-    seen = deploy(
-        lambda: kw.ServerlessRuntime(
-            "s",
-            {
-                "stages": {"a": {"code": code()}, "b": {"code": code()}},
-                "entry": "a",
-                "models": [seed()],
-                "observe": False,
-                "workflow": False,
-                "keep_data": False,
-            },
-        )
-    )
-    assert not {
-        "Observability",
-        "DurableWorkflow",
-        "EffectLedger",
-        "GpuService",
-        "Admission",
-        "WarmPool",
-    } & kinds(seen)
-    assert not any(told.retained for told in seen.registered.values())
-
-
-def test_given_the_whole_stack_when_written_down_then_it_takes_fewer_than_twenty_lines() -> None:
-    source = inspect.getsource(samples._stack)
-    (function,) = ast.parse(source).body
-    statement = function.body[0]  # type: ignore[attr-defined]
-    assert statement.end_lineno - statement.lineno + 1 < 20
-
-
-REFUSED = [
-    (
-        {"entry": "clasify"},
-        "KW102 ServerlessRuntime 's' entry: got 'clasify'; allowed one of classify; because the queue needs "
-        "a stage that "
-        "reads it; fix: name an existing stage",
-    ),
-    (
-        {"stages": {"classify": {"calls_service": True}}},
-        "KW102 ServerlessRuntime 's' stages.classify.calls_service: got true without a service; allowed a service; "
-        "because there is nothing to call; fix: add service, or set calls_service to false",
-    ),
-    (
-        {"stages": {"classify": {"model": "magika"}}},
-        "KW102 ServerlessRuntime 's' stages.classify.model: got 'magika'; allowed one of no models; because "
-        "the stack "
-        "publishes no other model; fix: add it to models, or bind it yourself with a ModelRegistry",
-    ),
-    (
-        {"stages": {"classify": {"side_effects": True}}, "ledger": False},
-        "KW102 ServerlessRuntime 's' ledger: got false with side effects in classify; allowed true; because "
-        "events are "
-        "delivered more than once, and so would be the effects; fix: set ledger to true, or side_effects to "
-        "false where "
-        "a retry is harmless",
-    ),
-    (
-        {"stages": {"classify": {"memory": 1}}},
-        "KW100 ServerlessRuntime 's' stages.classify.memory: got an unknown input; allowed one of architecture, "
-        "calls_service, code, environment, ephemeral_mb, grants, handler, image, layer_archives, memory_mb, model, "
-        "reserved_concurrency, runtime, side_effects, snap_start, timeout_s, unzipped_bytes; because a "
-        "misspelled input "
-        "would be ignored in silence; fix: did you mean 'memory_mb'?",
-    ),
-]
-
-
-@pytest.mark.parametrize(("args", "text"), REFUSED, ids=lambda v: v[:5] if isinstance(v, str) else None)
-def test_given_a_stack_that_contradicts_itself_when_declared_then_it_is_refused(
-    args: dict[str, Any], text: str
-) -> None:
-    given = {"stages": {"classify": {"code": code()}}, "entry": "classify", **args}
-    assert refusal(lambda: kw.ServerlessRuntime("s", given)) == text  # type: ignore[arg-type]

@@ -121,7 +121,7 @@ def test_given_a_classifier_that_never_answers_then_the_run_ends_and_says_so(pro
 def test_given_a_region_without_known_prices_then_the_run_is_fine_and_costs_stay_open(
     project: Project,
 ) -> None:
-    project.settings(service={"enabled": False})
+    project.settings(service=None, functions=None)
     project.region("ap-south-1")
     document(project, "letter.txt")
     done = project.keepwarm("local", "run", "--documents", "documents", "--out", "report")
@@ -136,7 +136,7 @@ def test_given_a_region_without_known_prices_then_the_run_is_fine_and_costs_stay
 def test_given_a_file_that_cant_be_read_then_it_fails_with_the_reason_and_the_others_go_on(
     project: Project,
 ) -> None:
-    project.settings(service={"enabled": False})
+    project.settings(service=None, functions=None)
     document(project, "letter.txt")
     # A regular file that no read succeeds on, whoever asks.
     (project.folder / "documents" / "odd.txt").symlink_to("/proc/self/mem")
@@ -158,7 +158,7 @@ def test_given_a_file_that_cant_be_read_then_it_fails_with_the_reason_and_the_ot
 def test_given_a_cloud_that_is_killed_in_use_then_one_coded_line_and_nothing_is_left(
     project: Project,
 ) -> None:
-    project.settings(service={"enabled": False})
+    project.settings(service=None, functions=None)
     for number in range(30):
         document(project, f"letter-{number}.txt")
     running = project.start("local", "run", "--documents", "documents", "--out", "report")

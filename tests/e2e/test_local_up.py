@@ -31,7 +31,7 @@ AWS = Path(sys.executable).with_name("aws")
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     made = Project(tmp_path / "project")
-    made.settings(service={"enabled": False})
+    made.settings(service=None, functions=None)
     return made
 
 

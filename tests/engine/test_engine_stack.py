@@ -34,9 +34,12 @@ def settings(stack: str) -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"])
 
 
-def changed(config: dict[str, Any], section: str, **values: Any) -> dict[str, Any]:
-    """The same configuration with some values of a section changed; objects are merged."""
+def changed(config: dict[str, Any], section: str, values: Any) -> dict[str, Any]:
+    """The same configuration with some values of a section changed; objects are merged, None removes the section."""
     copied = copy.deepcopy(config)
+    if not isinstance(values, dict):
+        copied[f"keepwarm:{section}"] = values
+        return {key: value for key, value in copied.items() if value is not None}
     target = copied.setdefault(f"keepwarm:{section}", {})
     for name, value in values.items():
         both = isinstance(value, dict) and isinstance(target.get(name), dict)
@@ -91,7 +94,7 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     assert seen == golden[stack], "review the change, then run this test with KEEPWARM_GOLDEN=write"
     stacks.stack_file(stack, config)
 
-    if config.get("keepwarm:service", {}).get("enabled"):
+    if "keepwarm:service" in config:
         scale_out(stacks, 2)
         # What the autoscaler owns is no drift, and the program does not take it back.
         owned = stacks.must("preview", "--refresh", "--expect-no-changes", stack=stack)
@@ -101,7 +104,7 @@ def test_given_a_stack_file_when_taken_through_its_life_then_nothing_is_left(
     held = state_resources(stacks, stack)
     stacks.must("destroy", stack=stack)
     left = stacks.inventory()
-    if config.get("keepwarm:models", {}).get("keep", True):
+    if config.get("keepwarm:keep_data", True):
         assert set(held) >= {"aws:s3/bucket:Bucket", "aws:dynamodb/table:Table"}
         assert {service: set(kinds) for service, kinds in left.items()} == {
             "s3": {"buckets"},
@@ -148,7 +151,7 @@ GOLDEN = Path(__file__).with_name("changes.golden.json")
 Change = Callable[[Stack, str, dict[str, Any], Path], dict[str, str]]
 """Previews one change of a stack that is up: URN -> operation."""
 
-Settings = dict[str, tuple[str, dict[str, Any]]]
+Settings = dict[str, tuple[str, Any]]
 
 COMMON: Settings = {
     "memory": ("functions", {"extract": {"memory_mb": 640}}),
@@ -159,7 +162,6 @@ COMMON: Settings = {
         {
             "schedules": [
                 {
-                    "name": "day",
                     "schedule_expression": "cron(0 8 * * ? *)",
                     "environments": 1,
                     "max_environments": 2,
@@ -167,7 +169,7 @@ COMMON: Settings = {
             ]
         },
     ),
-    "model channel": ("models", {"classifier_channel": "next"}),
+    "model channel": ("functions", {"classify": {"loads_model": "magika:next"}}),
     "workflow deadline": ("workflow", {"deadline_s": 600}),
 }
 
@@ -176,18 +178,18 @@ SETTINGS: dict[str, Settings] = {
         **COMMON,
         # Without GPUs to count: how many tasks there are, and how much each takes.
         "GPU count": ("service", {"max_tasks": 3, "concurrency_per_task": 2}),
-        "a removed part": ("observability", {"enabled": False}),
+        "a removed part": ("observe", False),
     },
-    "dev": {**COMMON, "a removed part": ("warm_pool", {"enabled": False})},
+    "dev": {**COMMON, "a removed part": ("warm_pool", None)},
     "prod": {
         **COMMON,
         "memory": ("functions", {"classify": {"memory_mb": 2048}}),
         # Nothing: the schedules own the bounds.
         "warm-pool size": ("warm_pool", {"environments": 5, "max_environments": 21}),
-        "model channel": ("models", {"reader_channel": "next"}),
+        "model channel": ("service", {"loads_model": "rapidocr:next"}),
         "GPU count": ("service", {"gpus": 4, "instance_types": ["g5.12xlarge"]}),
         "workflow deadline": ("workflow", {"deadline_s": 2400}),
-        "a removed part": ("service", {"enabled": False}),
+        "a removed part": ("service", None),
     },
 }
 """Stack -> class of setting -> section and values of one change of it."""
@@ -196,9 +198,9 @@ SETTINGS: dict[str, Settings] = {
 def changes_of(stack: str) -> dict[str, Change]:
     """One change of each class: of a setting, of tags, of the code, of the workflow's template."""
 
-    def of_setting(section: str, values: dict[str, Any]) -> Change:
+    def of_setting(section: str, values: Any) -> Change:
         def previewed(stacks: Stack, stack: str, config: dict[str, Any], folder: Path) -> dict[str, str]:
-            stacks.stack_file(stack, changed(config, section, **values))
+            stacks.stack_file(stack, changed(config, section, values))
             return by_urn(stacks.must("preview", stack=stack))
 
         return previewed
@@ -235,11 +237,11 @@ def all_together(
     """Really make every change of a setting at once, then that of the code: the same URNs as previewed."""
     everything = config
     for section, values in SETTINGS["local"].values():
-        everything = changed(everything, section, **values)
+        everything = changed(everything, section, values)
     stacks.stack_file("local", everything)
     together = {urn for name in SETTINGS["local"] for urn in expected[name]}
     # With a schedule, the schedule owns the bounds of the warm pool: a size beside it is no change of the target.
-    owned = {urn for urn in together if urn.endswith("Target::warm-target")}
+    owned = {urn for urn in together if urn.endswith("Target::documents-warm-target")}
     assert set(by_urn(stacks.must("up"))) == together - owned
     stacks.must("preview", "--expect-no-changes")
     other = code_of_another_day(folder)
@@ -274,9 +276,7 @@ def with_code(label: str, path: Path) -> None:
     import pulumi
     from pulumi.runtime.config import CONFIG, get_config_env
 
-    chosen = program.Settings.load(
-        program._namespace({**get_config_env(), **CONFIG.get()}), pulumi.get_stack()
-    )
+    chosen = program.settings_of({**get_config_env(), **CONFIG.get()}, pulumi.get_stack())
     built = program.build(chosen)
     functions = {**built.functions, label: dataclasses.replace(built.functions[label], path=path)}
     program.deploy(chosen, dataclasses.replace(built, functions=functions))

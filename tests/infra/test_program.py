@@ -33,7 +33,8 @@ def settings_of(stack: str, **changes: Any) -> Settings:
     config = yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
     raw = {k.split(":", 1)[1]: v for k, v in config.items() if k.startswith("keepwarm:")}
     for section, values in changes.items():
-        raw[section] = {**raw.get(section, {}), **values}
+        raw[section] = {**raw.get(section, {}), **values} if values is not None else None
+    raw = {section: values for section, values in raw.items() if values is not None}
     return Settings.load({k: json.dumps(v) for k, v in raw.items()}, stack)
 
 
@@ -81,7 +82,7 @@ def test_given_the_settings_then_the_numbers_reach_their_resources(built: bundle
             "dev", functions={"classify": {"memory_mb": 777, "timeout_s": 20}}, queue={"max_concurrency": 7}
         ),
     )
-    [classify] = [r for r in seen.resources if r.typ == FUNCTION and r.name.startswith("classify")]
+    [classify] = [r for r in seen.resources if r.typ == FUNCTION and r.name.startswith("documents-classify")]
     [source] = [r for r in seen.resources if r.typ.endswith("EventSourceMapping")]
     jobs = next(r for r in seen.resources if r.typ.endswith("queue:Queue") and "redrivePolicy" in r.inputs)
 
@@ -116,7 +117,7 @@ def test_given_no_gpu_service_then_no_part_of_it_is_left(stack: str, built: bund
     assert not [
         n for n in seen.names() if n[0].startswith(("aws:ecs", "aws:servicediscovery", "aws:autoscaling"))
     ]
-    assert sorted(r.name.split("-")[0] for r in seen.resources if r.typ == FUNCTION) == [
+    assert sorted(r.name.split("-")[1] for r in seen.resources if r.typ == FUNCTION) == [
         "classify",
         "enrich",
         "extract",
@@ -125,7 +126,7 @@ def test_given_no_gpu_service_then_no_part_of_it_is_left(stack: str, built: bund
 
 
 def test_given_no_warm_pool_then_no_environment_is_kept(built: bundles.Build) -> None:
-    seen = declared(built, settings_of("dev", warm_pool={"enabled": False}))
+    seen = declared(built, settings_of("dev", warm_pool=None))
 
     assert not [
         n for n in seen.names() if "ProvisionedConcurrency" in n[0] or n[0].startswith("aws:appautoscaling")
@@ -152,5 +153,5 @@ def test_given_a_bundle_that_cant_be_built_then_one_coded_line(monkeypatch: pyte
 
     monkeypatch.setattr(bundles, "build_all", refuse)
     with pytest.raises(BuildFailed) as caught:
-        build(Settings())
+        build(Settings.load({}))
     assert str(caught.value) == "KW193 uv: got nothing; allowed uv; because it resolves; fix: install uv"

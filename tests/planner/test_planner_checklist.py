@@ -29,9 +29,9 @@ def _facts(**more: Any) -> Facts:
 def test_given_a_stack_with_facts_then_all_seven_are_answered_with_evidence() -> None:
     settings = {
         **stack_settings(ROOT / "stacks" / "Pulumi.prod.yaml"),
-        "budget": {"total_ms": 6000},
-        "models": {"classifier_channel": "stable"},
+        "budgets_ms": {"total": 6000},
     }
+    settings["functions"]["classify"]["loads_model"] = "magika:stable"
     answers = answer(settings, _facts(), P)
     assert [a.number for a in answers] == [1, 2, 3, 4, 5, 6, 7]
     assert all(a.ok and a.answered and a.evidence for a in answers), as_text(answers)
@@ -49,7 +49,7 @@ def test_given_nothing_when_asked_then_every_question_is_open_and_says_what_to_g
 @pytest.mark.parametrize(
     ("number", "settings", "facts"),
     [
-        (1, {"budget": {"total_ms": 500}}, _facts()),
+        (1, {"budgets_ms": {"total": 500}}, _facts()),
         (
             2,
             {"functions": {"classify": {"ephemeral_mb": 512}}},
@@ -73,7 +73,7 @@ def test_given_a_bad_answer_when_asked_then_answered_but_not_ok(
 
 
 def test_given_a_service_then_the_checklist_takes_the_stacks_numbers() -> None:
-    service = {"enabled": True, "max_tasks": 6, "concurrency_per_task": 8}
+    service = {"max_tasks": 6, "concurrency_per_task": 8}
     settings = {"queue": {"max_concurrency": 5}, "service": service}
 
     fan_out = answer(settings, _facts(), P)[3]
@@ -86,7 +86,7 @@ def test_given_a_service_then_the_checklist_takes_the_stacks_numbers() -> None:
 
 @pytest.mark.parametrize("unset", ["max_tasks", "concurrency_per_task"])
 def test_given_a_number_nobody_set_then_the_checklist_invents_none(unset: str) -> None:
-    service = {"enabled": True, "max_tasks": 6, "concurrency_per_task": 8}
+    service = {"max_tasks": 6, "concurrency_per_task": 8}
     del service[unset]
 
     fan_out = answer({"queue": {"max_concurrency": 5}, "service": service}, _facts(), P)[3]

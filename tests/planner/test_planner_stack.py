@@ -69,13 +69,17 @@ def test_given_an_answer_when_merged_into_a_stack_then_accepted_and_the_rest_is_
 
     after = stack_settings(path)
     settings = infra.Settings.load(_raw(after), stack)
-    reserved = settings.functions.classify.reserved_concurrency
-    assert settings.queue.max_concurrency <= reserved <= ROOM
-    assert settings.warm_pool.enabled is (design.peak_environments > 0)
-    if settings.warm_pool.enabled:
-        assert settings.warm_pool.max_environments == design.peak_environments <= reserved
-        assert len(settings.warm_pool.schedules) == len(design.schedule)
-    assert settings.service.max_tasks == 6
+    found = settings.effective
+    reserved = found["functions"]["classify"]["reserved_concurrency"]
+    assert found["queue"]["max_concurrency"] <= reserved <= ROOM
+    assert ("warm_pool" in found) is (design.peak_environments > 0)
+    if "warm_pool" in found:
+        pool = settings.sections["warm_pool"]
+        assert pool["max_environments"] == design.peak_environments <= reserved
+        assert len(pool.get("schedules", [])) == len(design.schedule)
+    assert ("service" in found) is (stack != "dev")
+    if "service" in found:
+        assert found["service"]["max_tasks"] == 6
     # only what was asked: other functions, other sections, comments and order are the stack's own
     assert {k: v for k, v in after["functions"].items() if k != "classify"} == {
         k: v for k, v in before.get("functions", {}).items() if k != "classify"
@@ -160,8 +164,7 @@ SIZE = ("size", "--generate", "poisson:rate=0.5,hours=1", "--service", "exp:1", 
 def project(tmp_path: Path) -> Path:
     """A project with the program's settings and a stack."""
     pytest.importorskip("infra.settings")
-    (tmp_path / "infra").mkdir()
-    shutil.copy(ROOT / "infra" / "settings.py", tmp_path / "infra")
+    shutil.copytree(ROOT / "infra", tmp_path / "infra")
     (tmp_path / "stacks").mkdir()
     shutil.copy(ROOT / "stacks" / "Pulumi.prod.yaml", tmp_path / "stacks")
     return tmp_path / "stacks" / "Pulumi.prod.yaml"
@@ -187,7 +190,7 @@ def test_given_a_stack_when_sized_then_its_settings_are_the_defaults_and_it_is_w
     assert result.exit_code == 0, result.output
     assert f"sections of {project} (the program accepts them)" in result.stdout
     assert f"written to {project}" in result.stdout
-    assert stack_settings(project)["warm_pool"] == sections["warm_pool"]
+    assert stack_settings(project).get("warm_pool") == sections["warm_pool"]
     again = RUNNER.invoke(app, [*SIZE, "--stack", str(project), "--write"])
     assert f"{project} has these settings already" in again.stdout
 
@@ -206,9 +209,9 @@ def test_given_an_estimate_as_budget_then_it_is_kept_and_accepted(
 ) -> None:
     infra = pytest.importorskip("infra.settings")
     found = estimate(path).settings()
-    settings = infra.Settings.load(_raw({"budget": found}))
-    assert settings.budget.model_dump() == found
-    budgets = {name.removesuffix("_ms"): ms / 1000.0 for name, ms in found.items()}
+    settings = infra.Settings.load(_raw({"budgets_ms": found}))
+    assert settings.effective["budgets_ms"] == found
+    budgets = {name: ms / 1000.0 for name, ms in found.items()}
     assert estimate(path, budgets).ok
     # a quarter above the 99th percentile, rounded up by less than a tenth
     p99 = estimate(path).total.quantiles["p99"]
@@ -230,7 +233,7 @@ def test_given_a_stack_when_its_budget_is_written_then_it_replaces_the_default(
     result = RUNNER.invoke(app, [*options, "--write"])
     assert result.exit_code == 0, result.output
     assert f"sections of {project} (the program accepts them)" in result.stdout
-    assert stack_settings(project)["budget"]["load_ms"] == 3800
+    assert stack_settings(project)["budgets_ms"]["load"] == 3800
     again = RUNNER.invoke(app, options)
     assert again.exit_code == 0
     assert f"{project} has these settings already" in again.stdout
@@ -249,8 +252,9 @@ def test_given_a_function_the_program_lacks_when_sized_then_refused_and_not_writ
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == (
-        f"KW513 {project}: got KW160 keepwarm:functions.translate: got an unknown name 'translate'; allowed classify,"
-        " extract, ocr, enrich, publish; fix: did you mean 'extract'?; allowed settings that the program accepts\n"
+        f"KW513 {project}: got KW160 stacks/Pulumi.prod.yaml keepwarm:functions.translate: got an unknown function;"
+        " allowed classify, extract, ocr, enrich, publish; because the program has no such function; fix: did you mean"
+        " 'extract'?; allowed settings that the program accepts\n"
     )
     assert project.read_text() == text
 

@@ -33,13 +33,15 @@ class Project:
         (self.folder / "functions" / function / "handler.py").write_text(source)
 
     def settings(self, **sections: Any) -> None:
-        """Change settings of the local stack, section by section."""
+        """Change settings of the local stack, section by section; None removes one."""
         path = self.folder / "stacks" / "Pulumi.local.yaml"
         document = yaml.safe_load(path.read_text())
         for section, values in sections.items():
             kept = document["config"].get(f"keepwarm:{section}")
             merged = {**kept, **values} if isinstance(kept, dict) and isinstance(values, dict) else values
             document["config"][f"keepwarm:{section}"] = merged
+            if merged is None:
+                del document["config"][f"keepwarm:{section}"]
         path.write_text(yaml.safe_dump(document))
 
     def region(self, name: str) -> None:

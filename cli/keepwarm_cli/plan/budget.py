@@ -165,7 +165,7 @@ def run(options: BudgetOptions) -> None:
         calibration = calibrate(options.from_events, function=options.function, prefer=prefer)
     report = estimate(path, {**budgets, **options.limits()}, calibration=calibration)
     assumed = calibration.assumed_total(path) if calibration else None
-    settings = {"budget": report.settings(options.headroom)}
+    settings = {"budgets_ms": report.settings(options.headroom)}
     change = None
     if options.stack is not None:
         from keepwarm_cli.plan.stack_file import merge
@@ -197,11 +197,15 @@ def _of_stack(options: BudgetOptions) -> tuple[dict[str, float], int | None]:
     from keepwarm_planner.errors import PlannerError
 
     settings = resolved_settings(options.stack)
-    section = settings.get("budget") or {}
-    budgets = {k.removesuffix("_ms"): float(v) / 1000.0 for k, v in section.items() if k.endswith("_ms")}
+    section = settings.get("budgets_ms") or {}
+    budgets = {phase: float(ms) / 1000.0 for phase, ms in section.items()}
     if not budgets and not options.write:
         raise PlannerError(
-            "KW513", str(options.stack), "no keepwarm:budget", "a budget section", fix="--budget total=6"
+            "KW513",
+            str(options.stack),
+            "no keepwarm:budgets_ms",
+            "a section budgets_ms",
+            fix="--budget total=6",
         )
     return budgets, ((settings.get("functions") or {}).get(POOLED) or {}).get("memory_mb")
 
@@ -306,7 +310,7 @@ def _figures(report: "BudgetReport", headroom: float) -> "list[Figure]":
             "quantile of 20,000 sums: assumed and given phases drawn independently, measured ones as whole starts",
         ),
         Figure(
-            "keepwarm:budget",
+            "keepwarm:budgets_ms",
             None,
             "ms",
             "p99 x headroom, two figures, rounded up; the total at least its largest phase",

@@ -40,7 +40,8 @@ def merge(stack: Path, answer: Mapping[str, Any], *, write: bool) -> StackChange
 
     written = stack_settings(stack)
     sections = stacks.merged(written, answer)
-    checked = _resolved(stack, {**written, **sections}) is not None
+    after = {name: value for name, value in {**written, **sections}.items() if value is not None}
+    checked = _resolved(stack, after) is not None
     if write and sections:
         stacks.update(stack, sections)
     return StackChange(stack, sections, checked, write and bool(sections))
@@ -122,23 +123,15 @@ def _resolved(stack: Path, written: Mapping[str, Any]) -> dict[str, Any] | None:
         raise PlannerError(
             "KW513", str(stack), "; ".join(problems), "settings that the program accepts"
         ) from e
-    resolved: dict[str, Any] = settings.model_dump(mode="json")
-    return resolved
+    return dict(settings.effective)
 
 
 def _reader(stack: Path) -> Any:
     """The program's `Settings`, beside whose folder the stack files lie; None where it can't be imported."""
-    import sys
-    from importlib.util import module_from_spec, spec_from_file_location
+    from keepwarm_cli.errors import CliError
+    from keepwarm_cli.project import import_program
 
-    file = stack.resolve().parent.parent / "infra" / "settings.py"
-    spec = spec_from_file_location("keepwarm_stack_settings", file) if file.is_file() else None
-    if spec is None or spec.loader is None:
-        return None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
-    except ImportError:
+        return import_program(stack.resolve().parent.parent).Settings
+    except (CliError, ImportError):
         return None
-    return module.Settings

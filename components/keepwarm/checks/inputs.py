@@ -38,6 +38,7 @@ class Checks(Generic[A]):
         *,
         where: Where | None = None,
         report: Report | None = None,
+        deep: bool = True,
     ) -> None:
         self.where = where or Where(f"{kind} '{name}'")
         self._report = Report() if report is None else report
@@ -45,7 +46,7 @@ class Checks(Generic[A]):
         self._problems: list[Problem] = []
         self._lines: list[str] = []
         self._ill_formed: dict[str, int] = {}
-        self._given = shape.read(args, declared, _Shapes(self))
+        self._given = shape.read(args, declared, _Shapes(self), deep=deep)
         self.args = cast(A, self._given)
         if not isinstance(name, str) or not name:
             self.add(

@@ -1,5 +1,6 @@
 """Refusals and warnings: what one line says, where it points, and how the lines of many parts are told together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -35,15 +36,21 @@ class Where:
     """``BurstQueue 'jobs'``, or ``stacks/Pulumi.prod.yaml``."""
     path: str = ""
     """Section the keys stand in, ``keepwarm:queue``; empty for a component's own inputs."""
+    written: Mapping[str, str] = field(default_factory=dict)
+    """Keys that the author wrote elsewhere, and where: a stack gives its parts what they share."""
 
     def of(self, key: str) -> str:
         """Owner and full path of one key."""
-        joined = f"{self.path}.{key}" if self.path and key else self.path or key
-        return f"{self.owner} {joined}".rstrip()
+        for inherited, path in self.written.items():
+            if key == inherited or key.startswith((f"{inherited}.", f"{inherited}[")):
+                return f"{self.owner} {path}{key.removeprefix(inherited)}"
+        return f"{self.owner} {self.inside(key).path if key else self.path}".rstrip()
 
     def inside(self, key: str) -> "Where":
         """The section below `key`."""
-        return Where(self.owner, f"{self.path}.{key}" if self.path else key)
+        # A stack file's namespace ends in a colon, which the section follows.
+        joint = "" if not self.path or self.path.endswith(":") else "."
+        return Where(self.owner, f"{self.path}{joint}{key}")
 
 
 @dataclass

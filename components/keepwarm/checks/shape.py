@@ -52,7 +52,7 @@ def _hints(shape: type) -> dict[str, tuple[Any, bool]]:
     return {key: (hint, key in required) for key, hint in hints.items()}
 
 
-def read(args: object, shape: type, refuse: Refuse, at: str = "") -> dict[str, Any]:
+def read(args: object, shape: type, refuse: Refuse, at: str = "", *, deep: bool = True) -> dict[str, Any]:
     """The inputs that are well formed; what is not is refused and left out, what is `None` is left out.
 
     Args:
@@ -60,6 +60,7 @@ def read(args: object, shape: type, refuse: Refuse, at: str = "") -> dict[str, A
         shape: TypedDict that declares the inputs.
         refuse: Takes each refusal.
         at: Path of these inputs inside the component's own, for the messages.
+        deep: Whether sections are read too. A stack leaves those of its parts to the parts.
     """
     if not isinstance(args, Mapping):
         refuse(_wrong(at or "args", args, f"a mapping of {', '.join(sorted(_hints(shape)))}"))
@@ -76,10 +77,29 @@ def read(args: object, shape: type, refuse: Refuse, at: str = "") -> dict[str, A
             if required:
                 refuse(_missing(f"{prefix}{key}"))
             continue
-        value = _value(value, hint, refuse, f"{prefix}{key}")
+        value = (_value if deep else _section)(value, hint, refuse, f"{prefix}{key}")
         if value is not _DROPPED:
             found[key] = value
     return found
+
+
+def _section(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
+    """A section, or sections by name, as mappings whose inputs are yet to be read; everything else as `_value`."""
+    plain, _ = _plain(hint)
+    if known(value) and is_typeddict(plain):
+        if isinstance(value, Mapping):
+            return {key: inner for key, inner in value.items() if inner is not None}
+        refuse(_wrong(at, value, _words(plain)))
+        return _DROPPED
+    if known(value) and get_origin(plain) in (dict, Mapping) and is_typeddict(get_args(plain)[1]):
+        if not isinstance(value, Mapping):
+            refuse(_wrong(at, value, _words(plain)))
+            return _DROPPED
+        inner = {
+            key: _section(item, get_args(plain)[1], refuse, f"{at}.{key}") for key, item in value.items()
+        }
+        return {key: item for key, item in inner.items() if item is not _DROPPED}
+    return _value(value, hint, refuse, at)
 
 
 def _value(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:

@@ -72,14 +72,14 @@ class BudgetReport:
     calibration: "Calibration | None" = None
 
     def settings(self, headroom: float = HEADROOM) -> dict[str, int]:
-        """`keepwarm:budget` of a stack that holds what is estimated: 99th percentiles times the headroom, in ms, two
-        figures, rounded up."""
+        """`keepwarm:budgets_ms` of a stack that holds what is estimated: 99th percentiles times the headroom, in ms,
+        rounded up to two figures."""
         if not headroom >= 1.0:
             raise PlannerError("KW500", "budget --headroom", headroom, "1 or more")
         p99 = {row.name: row.quantiles["p99"] for row in self.rows}
-        limits_ms = {f"{name}_ms": _ceiling(p99[name] * headroom * 1000.0) for name in BUDGETED}
+        limits_ms = {name: _ceiling(p99[name] * headroom * 1000.0) for name in BUDGETED}
         total = _ceiling(self.total.quantiles["p99"] * headroom * 1000.0)
-        return {**limits_ms, "total_ms": max(total, *limits_ms.values())}
+        return {**limits_ms, "total": max(total, *limits_ms.values())}
 
     @property
     def ok(self) -> bool:
@@ -108,7 +108,7 @@ class BudgetReport:
                 for by, phases, left, remark in self.removed
             ],
             "figures": [f.as_dict() for f in self.figures],
-            "settings": {"budget": self.settings()},
+            "settings": {"budgets_ms": self.settings()},
             "calibration": self.calibration.as_dict() if self.calibration else None,
         }
 

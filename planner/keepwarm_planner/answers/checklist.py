@@ -91,9 +91,9 @@ def _given(number: int, ok: bool, text: str, evidence: list[str], fix: str = "")
 
 
 def _cold_path(settings: Mapping[str, Any], facts: Facts) -> Answer:
-    budget = _section(settings, "budget")
-    if "total_ms" not in budget:
-        return _missing(1, [], "set keepwarm:budget (total_ms and phases)")
+    budget = _section(settings, "budgets_ms")
+    if "total" not in budget:
+        return _missing(1, [], "set keepwarm:budgets_ms (total and phases)")
     classify = _section(_section(settings, "functions"), "classify")
     model_mb = (facts.model_bytes or 20_000_000) / 1e6
     artifact_mb = max(facts.bundle_bytes.values(), default=60_000_000) / 1e6
@@ -102,7 +102,7 @@ def _cold_path(settings: Mapping[str, Any], facts: Facts) -> Answer:
         model_mb=model_mb,
         memory_mb=int(classify.get("memory_mb", limits.LAMBDA_MB_PER_VCPU)),
     )
-    budgets = {k.removesuffix("_ms"): float(v) / 1000.0 for k, v in budget.items() if k.endswith("_ms")}
+    budgets = {phase: float(ms) / 1000.0 for phase, ms in budget.items()}
     report = estimate(path, budgets, calibration=facts.calibration)
     source = (
         f"{facts.calibration.starts} measured starts"
@@ -157,19 +157,20 @@ def _fits(settings: Mapping[str, Any], facts: Facts) -> Answer:
 
 
 def _weights(settings: Mapping[str, Any], facts: Facts) -> Answer:
-    models = _section(settings, "models")
-    if not models:
-        return _missing(3, [], "name the channels of the models: keepwarm:models")
-    classify = _section(_section(settings, "functions"), "classify")
-    gpu = _section(settings, "service")
+    functions, gpu = _section(settings, "functions"), _section(settings, "service")
+    classify = _section(functions, "classify")
+    loaded = [str(user["loads_model"]) for user in (*functions.values(), gpu) if user.get("loads_model")]
+    if not loaded:
+        return _missing(
+            3, [], "name the model that a function loads: keepwarm:functions.classify.loads_model"
+        )
     room = classify.get("ephemeral_mb", limits.LAMBDA_EPHEMERAL_DEFAULT_MB)
     evidence = [
-        "registry: versioned S3 bucket, manifests immutable, channels "
-        + ", ".join(f"{k.removesuffix('_channel')}={v}" for k, v in models.items() if k.endswith("_channel")),
+        f"registry: versioned S3 bucket, manifests immutable, loaded {', '.join(loaded)}",
         f"function cache: {room} MB of /tmp, one download per environment, chunk digests checked while streaming,"
         " corrupt chunks refused",
     ]
-    if gpu.get("enabled"):
+    if gpu:
         evidence.append(
             "GPU service: cache on the instance's NVMe, ready only after verification and warm-up"
         )
@@ -195,7 +196,7 @@ def _fan_out(settings: Mapping[str, Any], facts: Facts) -> Answer:
         problems.append(
             f"queue.max_concurrency {most} is above classify's reserved {classify}: the queue is throttled"
         )
-    if service.get("enabled"):
+    if service:
         tasks, each = service.get("max_tasks"), service.get("concurrency_per_task")
         if tasks is None or each is None:
             unset = "max_tasks" if tasks is None else "concurrency_per_task"
@@ -285,7 +286,7 @@ def _pool_worth(
         architecture=architecture,
     )
     crossing = breakeven(comparison, prices).crossing or 1.0
-    if not pool or not pool.get("enabled", True):
+    if not pool:
         evidence.append(f"no pool: on-demand is cheaper below a duty cycle of {crossing:.0%}")
         return "the function scales to zero"
     size = int(pool.get("environments", 0))
@@ -300,7 +301,7 @@ def _pool_worth(
 
 def _service_worth(service: Mapping[str, Any], service_s: float, prices: Prices, evidence: list[str]) -> str:
     """Whether the service pays when it sleeps; adds to the evidence. Empty where there is none, or no price."""
-    if not service.get("enabled") or service.get("capacity") == "local":
+    if not service or service.get("capacity") == "fargate":
         return ""
     instance = next((t for t in service.get("instance_types", ()) if t in prices.ec2_hour), None)
     if instance is None:

@@ -4,6 +4,7 @@ from math import ceil
 
 from keepwarm import limits
 from keepwarm_planner.answers.explain import Figure
+from keepwarm_planner.answers.stack import rendered
 from keepwarm_planner.model.design import Design, Workload
 from keepwarm_planner.model.engine import Outcome
 
@@ -122,14 +123,14 @@ def service_tasks(
     return {"max_tasks": tasks, "concurrency_per_task": concurrency_per_task}, figure
 
 
-def _warm_pool(d: Design) -> dict[str, object]:
+def _warm_pool(d: Design) -> dict[str, object] | None:
+    """The pool's section; None where there is none to keep, which takes the section away."""
     if not d.peak_environments:
-        return {"enabled": False}
+        return None
     if not d.schedule:
         if d.tracking is None:
-            return {"enabled": True, "environments": d.environments, "max_environments": d.environments}
+            return {"environments": d.environments, "max_environments": d.environments}
         return {
-            "enabled": True,
             "environments": max(d.tracking.environments, 1),
             "max_environments": max(d.tracking.max_environments, 1),
             "target_utilization": d.tracking.target_utilization,
@@ -137,7 +138,6 @@ def _warm_pool(d: Design) -> dict[str, object]:
     top = d.tracking.max_environments if d.tracking else None
     least = max(min(size for _, size in d.schedule), 1)
     pool: dict[str, object] = {
-        "enabled": True,
         "environments": least,
         "max_environments": max(top or 0, max(size for _, size in d.schedule)),
     }
@@ -150,7 +150,6 @@ def _warm_pool(d: Design) -> dict[str, object]:
 def _schedule_entry(start_s: float, environments: int, max_environments: int) -> dict[str, object]:
     hour, minute = divmod(int(start_s // 60), 60)
     return {
-        "name": f"at-{hour:02d}{minute:02d}",
         "schedule_expression": f"cron({minute} {hour} ? * * *)",
         "environments": environments,
         "max_environments": max_environments,
@@ -160,8 +159,4 @@ def _schedule_entry(start_s: float, environments: int, max_environments: int) ->
 
 def settings_yaml(settings: dict[str, object]) -> str:
     """The settings as they go under `config:` of a stack file."""
-    import yaml
-
-    named = {f"keepwarm:{name}": value for name, value in settings.items()}
-    text = yaml.safe_dump({"config": named}, sort_keys=False, default_flow_style=None, width=110)
-    return str(text)
+    return f"config:\n{rendered(settings)}"

@@ -43,6 +43,8 @@ def merged(written: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, A
     out = {}
     for name, section in answer.items():
         before = written.get(name)
+        if name == "service" and before is None:
+            continue  # its permits matter where there is a service; an answer adds none
         new = section if name in WHOLE else _laid_over(before, section)
         if name == "service" and isinstance(new, dict) and new.get("min_tasks", 0) > new.get("max_tasks", 0):
             # tasks that always run are the owner's decision; the peak needs no more than they are
@@ -72,12 +74,14 @@ def _dumped(values: Mapping[str, Any], indent: str) -> list[str]:
 
 def rendered(sections: Mapping[str, Any], indent: str = "  ") -> str:
     """Sections as they stand below `config:`."""
-    return "".join(_dumped({f"{NAMESPACE}{name}": value for name, value in sections.items()}, indent))
+    named = {f"{NAMESPACE}{name}": value for name, value in sections.items()}
+    gone = [f"{indent}# remove {name}\n" for name, value in named.items() if value is None]
+    return "".join([*_dumped({k: v for k, v in named.items() if v is not None}, indent), *gone])
 
 
 def with_sections(text: str, sections: Mapping[str, Any]) -> str:
     """The file's text with these sections in place of its own, or after its last key; within a section, only keys
-    whose value changes are written anew."""
+    whose value changes are written anew. A section that is None goes."""
     lines = [line if line.endswith("\n") else f"{line}\n" for line in text.splitlines(keepends=True)]
     start = next((i + 1 for i, line in enumerate(lines) if re.match(r"config:\s*(#.*)?$", line)), len(lines))
     end = start
@@ -101,12 +105,15 @@ def _spliced(lines: list[str], values: Mapping[str, Any], *, drop: bool) -> list
             i += 1
             continue
         stop = _end_of(lines, i, indent)
-        if key[3] in left:
+        if key[3] in left and left[key[3]] is None:
+            del left[key[3]]
+        elif key[3] in left:
             out += _changed(lines[i:stop], key[3], left.pop(key[3]), indent)
         elif not drop:
             out += lines[i:stop]
         i = stop
-    return out + [line for name, value in left.items() for line in _dumped({name: value}, " " * indent)]
+    added = {name: value for name, value in left.items() if value is not None}
+    return out + [line for name, value in added.items() for line in _dumped({name: value}, " " * indent)]
 
 
 def _changed(block: list[str], name: str, value: Any, indent: int) -> list[str]:
@@ -151,7 +158,8 @@ def update(path: Path, sections: Mapping[str, Any]) -> None:
     before = stack_settings(path)
     try:
         new = with_sections(path.read_text(encoding="utf-8"), sections)
-        if _settings_in(new) != {**before, **sections}:
+        wanted = {name: value for name, value in {**before, **sections}.items() if value is not None}
+        if _settings_in(new) != wanted:
             raise PlannerError(
                 "KW513",
                 str(path),
