@@ -29,7 +29,7 @@ ROOMS = (
     ),
     ("Command line and engine", ("keepwarm_cli.errors",)),
 )
-# Code that ships into functions and images is no package of the workspace; its tables are read from the files.
+# Code that ships into functions and images is not a package of the workspace; its tables are read from the files.
 FILES = (("Handlers and inference server", tuple(sorted((ROOT / "functions").glob("*/errors.py")))),)
 
 
