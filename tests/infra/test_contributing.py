@@ -64,6 +64,7 @@ def test_given_a_symbol_of_a_file_then_the_file_has_it() -> None:
         ("RULES", "policies/keepwarm_policies/mistakes.py"),
         ("_policy", "policies/keepwarm_policies/mistakes.py"),
         ("FUNCTIONS", "infra/bundles.py"),
+        ("FUNCTION_SECTIONS", "infra/example.py"),
         ("TOKENS", "localcloud/keepwarm_localcloud/pulumi_types/tokens.py"),
         ("OWN_USE", "localcloud/keepwarm_localcloud/pulumi_types/tokens.py"),
         ("TYPES", "localcloud/keepwarm_localcloud/pulumi_types/ssm.py"),

@@ -59,6 +59,7 @@ class Row(NamedTuple):
 
 @functools.cache
 def rows() -> list[Row]:
+    """The lines of every table of quantities."""
     found, heads = [], []
     for line in PAGE.partition(GONE_HEADING)[0].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
@@ -68,7 +69,7 @@ def rows() -> list[Row]:
             heads = cells
         elif not cells[0].startswith("---"):
             found.append(Row(cells[0].strip("`"), dict(zip(heads, cells, strict=True))))
-    return found
+    return [row for row in found if "unit" in row.cells]
 
 
 @functools.cache
@@ -135,6 +136,16 @@ def test_given_a_place_the_page_names_then_it_exists() -> None:
 def test_given_a_variable_the_page_names_then_it_is_read() -> None:
     known = {*RUNTIME_VARIABLES.values(), *(variable for variable, _, _ in SERVER_VARIABLES.values())}
     assert sorted(set(re.findall(r"KEEPWARM_\w+", PAGE)) - known) == []
+
+
+def test_given_a_section_then_the_stack_takes_it_with_those_inputs() -> None:
+    stack = inputs()["ServerlessRuntime"]
+    table = PAGE.partition("## Sections of a stack file")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)?", table, re.MULTILINE))
+
+    assert set(told) == set(stack) - {"entry"}
+    for section, part in told.items():
+        assert not part or re.search(rf"\b{part}(Args)?\b", str(stack[section])), section
 
 
 def test_given_a_quantity_then_it_is_set_under_its_own_name() -> None:
@@ -288,7 +299,7 @@ BRITISH = re.compile(
 )
 
 
-@pytest.mark.parametrize("suffix", [".md"])
+@pytest.mark.parametrize("suffix", [".md", ".py"])
 def test_given_a_text_then_it_is_spelled_as_in_america(suffix: str) -> None:
     found = {
         file: sorted(set(words))
