@@ -118,7 +118,6 @@ class Model:
     directory: Path
     files: dict[str, Path] = field(default_factory=dict)
     """Path in the manifest -> file."""
-    channel: str = "live"
 
 
 @dataclass(frozen=True, slots=True)

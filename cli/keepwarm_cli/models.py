@@ -125,16 +125,18 @@ def publish_built(models: Mapping[str, Any], bucket: str, endpoint: str) -> list
     """Publish the models of a program into its registry and verify them; sends only what is not there yet."""
     registry = Registry(S3(Aws(env=_environment(endpoint, operator=True))), bucket)
     told = []
-    for model in models.values():
-        manifest = manifests.parse(model.manifest.encode())
+    sealed = [(model, manifests.parse(model.manifest.encode())) for model in models.values()]
+    for model, manifest in sealed:
         _told(lambda model=model, manifest=manifest: registry.publish(model.directory, manifest))  # type: ignore[misc]
         _told(lambda manifest=manifest: registry.verify(f"{manifest.name}@sha256:{manifest.digest}"))  # type: ignore[misc]
+    channels = {release.digest: ", ".join(release.channels) for release in _told(registry.list)}
+    for _, manifest in sealed:
         told.append(
             {
                 "name": manifest.name,
                 "version": manifest.version,
                 "digest": manifest.digest,
-                "channel": model.channel,
+                "channel": channels.get(manifest.digest, ""),
                 "size_bytes": sum(f.size for f in manifest.files),
                 "files": len(manifest.files),
             }

@@ -68,8 +68,13 @@ def run(
     who = f"document '{document.name}'"
     invocation.document, invocation.key = document.as_event(), job.idempotency_key
     invocation.attempt = job.attempt + (earlier or {}).get("waits", 0)
-    end = {"earlier": earlier, "deadline_epoch_s": job.deadline_epoch_s, "needs_s": PAGE_TIME_S}
-    require(who, now_epoch_s=now_epoch_s, **end)
+    require(
+        who,
+        earlier=earlier,
+        now_epoch_s=now_epoch_s,
+        deadline_epoch_s=job.deadline_epoch_s,
+        needs_s=PAGE_TIME_S,
+    )
     deadline = job.deadline(invocation.deadline, now_epoch_s=now_epoch_s)
     reader = _Reader(job, s3, service, admission, results_bucket, invocation, deadline)
     try:
@@ -80,7 +85,15 @@ def run(
     except (*CAPACITY, DeadlineExceeded) as fault:
         # The invocation's own end is no reason to give up a document that has time left.
         now_s = now_epoch_s + time.monotonic() - started_s
-        answer = wait_for(fault, who=who, now_epoch_s=now_s, moved=reader.sent > 0, **end)
+        answer = wait_for(
+            fault,
+            who=who,
+            earlier=earlier,
+            now_epoch_s=now_s,
+            deadline_epoch_s=job.deadline_epoch_s,
+            needs_s=PAGE_TIME_S,
+            moved=reader.sent > 0,
+        )
     wait = answer["wait"]
     invocation.outcome = "waiting"
     invocation.count("waits")
