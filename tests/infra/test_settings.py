@@ -166,3 +166,12 @@ def test_given_any_garbage_then_coded_lines_but_never_a_traceback(values: dict[s
         problems = refused.problems
 
     assert all(LINE.fullmatch(problem) for problem in problems), problems
+
+
+@pytest.mark.parametrize("part", ["intake", "queue", "service", "functions"])
+def test_given_a_part_made_elsewhere_that_is_no_mapping_then_refused(part: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Settings.load({"existing": json.dumps({part: False})}, "dev")
+
+    start = f"KW101 stacks/Pulumi.dev.yaml keepwarm:existing.{part}: got False; allowed a mapping"
+    assert len([line for line in refused.value.problems if line.startswith(start)]) == 1

@@ -86,12 +86,12 @@ def read(args: object, shape: type, refuse: Refuse, at: str = "", *, deep: bool 
 def _section(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
     """A section, or sections by name, as mappings whose inputs are yet to be read; everything else as `_value`."""
     plain, _ = _plain(hint)
-    if known(value) and is_typeddict(plain):
+    if known(value) and _of_a_part(plain):
         if isinstance(value, Mapping):
             return {key: inner for key, inner in value.items() if inner is not None}
         refuse(_wrong(at, value, _words(plain)))
         return _DROPPED
-    if known(value) and get_origin(plain) in (dict, Mapping) and is_typeddict(get_args(plain)[1]):
+    if known(value) and get_origin(plain) in (dict, Mapping) and _of_a_part(get_args(plain)[1]):
         if not isinstance(value, Mapping):
             refuse(_wrong(at, value, _words(plain)))
             return _DROPPED
@@ -100,6 +100,11 @@ def _section(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
         }
         return {key: item for key, item in inner.items() if item is not _DROPPED}
     return _value(value, hint, refuse, at)
+
+
+def _of_a_part(hint: Any) -> bool:
+    """Whether these are the inputs of a part, which reads them itself; nobody else reads bindings."""
+    return is_typeddict(hint) and hint.__name__.endswith("Args")
 
 
 def _value(value: Any, hint: Any, refuse: Refuse, at: str) -> Any:
