@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from keepwarm.iam.grants import Statement
     from keepwarm.model_registry import Lock, ModelRegistry, ModelRegistryArgs, SeedModel
-    from keepwarm.observability import CostRates, Observability, ObservabilityArgs
+    from keepwarm.observability import Observability
     from keepwarm.phases import PHASES
     from keepwarm.preprocessing_function import PreprocessingFunction, PreprocessingFunctionArgs
     from keepwarm.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         StackServiceArgs,
     )
     from keepwarm.warm_pool import WarmPool, WarmPoolArgs, WarmSchedule
+    from keepwarm.watch.spec import CostRates, ObservabilityArgs
 
 _MODULES: dict[str, str] = {
     "Admission": "admission",
@@ -72,7 +73,7 @@ _MODULES: dict[str, str] = {
     "BurstQueueArgs": "burst_queue",
     "CallerNetwork": "iam.bindings",
     "Capacity": "checks.service",
-    "CostRates": "observability",
+    "CostRates": "watch.spec",
     "DataBucket": "data_bucket",
     "DataBucketArgs": "data_bucket",
     "DurableWorkflow": "durable_workflow",
@@ -94,7 +95,7 @@ _MODULES: dict[str, str] = {
     "ModelRegistryArgs": "model_registry",
     "NetworkPath": "iam.bindings",
     "Observability": "observability",
-    "ObservabilityArgs": "observability",
+    "ObservabilityArgs": "watch.spec",
     "PHASES": "phases",
     "PreprocessingFunction": "preprocessing_function",
     "PreprocessingFunctionArgs": "preprocessing_function",

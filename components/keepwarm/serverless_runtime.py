@@ -4,7 +4,8 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from keepwarm._assembly import FUNCTION_SWITCHES, SERVICE_SWITCHES, Parts, assemble, build, check
+from keepwarm._assembly import FUNCTION_SWITCHES, SERVICE_SWITCHES, assemble
+from keepwarm._parts import Parts, build, check
 from keepwarm.admission import Admission, AdmissionArgs
 from keepwarm.burst_queue import BurstQueue, BurstQueueArgs
 from keepwarm.checks.inputs import Checks
@@ -23,11 +24,12 @@ from keepwarm.iam.bindings import (
     WorkflowBinding,
 )
 from keepwarm.model_registry import ModelRegistry, ModelRegistryArgs
-from keepwarm.observability import Observability, ObservabilityArgs
+from keepwarm.observability import Observability
 from keepwarm.preprocessing_function import PreprocessingFunction
 from keepwarm.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
 from keepwarm.runtime_function import RuntimeFunction, RuntimeFunctionArgs
 from keepwarm.warm_pool import WarmPool, WarmPoolArgs
+from keepwarm.watch.spec import ObservabilityArgs
 
 
 class StackFunctionArgs(RuntimeFunctionArgs):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from keepwarm.observability import _cost
+from keepwarm.watch.dashboard import cost_expression
 from keepwarm_cli.errors import CliError
 from keepwarm_cli.follow import Followed, Follower
 from keepwarm_cli.report import build_report, redraw
@@ -265,7 +265,7 @@ def test_given_one_use_then_planner_report_and_dashboard_charge_the_same(tmp_pat
     rates = dashboard_rates("us-east-1", "arm64")
     assert rates is not None
     # the dashboard multiplies what CloudWatch has: milliseconds of duration, invocations
-    graph = _cost(0, (256, rates["usd_per_gb_s"], rates["usd_per_million_requests"]))
+    graph = cost_expression(0, (256, rates["usd_per_gb_s"], rates["usd_per_million_requests"]))
     shown = eval(graph.replace("d0", "250").replace("i0", "1"))
 
     assert items["Lambda duration"] == pytest.approx(publish["on_demand"])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import keepwarm as kw
-from keepwarm import observability
 from keepwarm.phases import PHASES
+from keepwarm.watch import spec as watched
 from tests.support import samples
 from tests.support.deployed import DEFAULT_VPC, deploy, refusal
 
@@ -131,8 +131,8 @@ def test_given_tasks_then_a_shortfall_rings_and_silence_means_what_it_means(
 
 
 def test_given_every_phase_when_named_then_the_metric_is_what_the_runtime_emits() -> None:
-    assert observability.metric_name("fetch") == "phase_fetch_ms"
-    assert observability.metric_name("total") == "init_ms"
+    assert watched.metric_name("fetch") == "phase_fetch_ms"
+    assert watched.metric_name("total") == "init_ms"
 
 
 # --- PrivateEndpoints

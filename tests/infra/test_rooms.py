@@ -67,7 +67,7 @@ def test_given_a_room_then_it_imports_only_what_it_may(room: str) -> None:
 
 
 def test_given_the_phases_then_runtime_and_components_name_the_same_in_the_same_order() -> None:
-    from keepwarm.observability import PHASES as watched
+    from keepwarm.phases import PHASES as watched
     from keepwarm_runtime.phases import PHASES as measured
 
     assert tuple(watched) == tuple(measured)

@@ -1,0 +1,1 @@
+"""Parts of an Observability: its inputs, its alarms, its dashboard."""
