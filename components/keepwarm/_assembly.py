@@ -34,6 +34,7 @@ from keepwarm._parts import (
     Kind,
     Make,
     Parts,
+    Wanted,
 )
 
 POOL = "service"
@@ -112,7 +113,7 @@ class _Assembly:
         shared = {key: value for key, value in given.items() if key in _declared(kind) and key not in args}
         elsewhere = {"name": "name", **{key: key for key in shared}, **(written or {})}
         name = f"{self._name}-{role}"
-        return self._make(kind, at, name, {**shared, **args}, after=after, written=elsewhere)
+        return self._make(Wanted(kind, at, name, {**shared, **args}, after, elsewhere))
 
     def _store(self, role: str) -> None:
         existing: Any = self._existing.get(role)

@@ -1,10 +1,10 @@
 """The parts of a stack: how each is made, for real or as a check, and what all of them are together."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
 
@@ -71,37 +71,31 @@ WARM_POOL = Kind(WarmPool, WarmPoolArgs, WarmPoolSpec)
 WORKFLOW = Kind(DurableWorkflow, DurableWorkflowArgs, DurableWorkflowSpec)
 
 
-class Make(Protocol):
-    """Makes one part: a component, or its check."""
+@dataclass(frozen=True)
+class Wanted:
+    """One part that is to be made."""
 
-    def __call__(
-        self,
-        kind: Kind,
-        at: str,
-        name: str,
-        args: Mapping[str, Any],
-        *,
-        after: Sequence[Any] = (),
-        written: Mapping[str, str],
-    ) -> Any:
-        """Make the part `name` from `args`, which the stack's author wrote below `at`, or where `written` says."""
-        ...
+    kind: Kind
+    at: str
+    """Section in which the stack's author wrote its inputs."""
+    name: str
+    args: Mapping[str, Any]
+    after: Sequence[Any] = ()
+    """Parts that must stand before it."""
+    written: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that stand in another section than `at`, and where."""
+
+
+Make = Callable[[Wanted], Any]
+"""Makes one part: a component, or its check."""
 
 
 def build(owner: pulumi.ComponentResource) -> Make:
     """Make components below `owner`."""
 
-    def make(
-        kind: Kind,
-        at: str,
-        name: str,
-        args: Mapping[str, Any],
-        *,
-        after: Sequence[Any] = (),
-        written: Mapping[str, str],
-    ) -> Any:
-        opts = pulumi.ResourceOptions(parent=owner, depends_on=list(after) or None)
-        return kind.component(name, args, opts)
+    def make(part: Wanted) -> Any:
+        opts = pulumi.ResourceOptions(parent=owner, depends_on=list(part.after) or None)
+        return part.kind.component(part.name, part.args, opts)
 
     return make
 
@@ -109,18 +103,10 @@ def build(owner: pulumi.ComponentResource) -> Make:
 def check(where: Where, report: Report) -> Make:
     """Make checks that report together."""
 
-    def make(
-        kind: Kind,
-        at: str,
-        name: str,
-        args: Mapping[str, Any],
-        *,
-        after: Sequence[Any] = (),
-        written: Mapping[str, str],
-    ) -> Any:
-        elsewhere = {key: where.inside(path).path for key, path in written.items()}
-        here = dataclasses.replace(where.inside(at), written=elsewhere)
-        return Planned(kind.spec.of(name, args, where=here, report=report), name, report)
+    def make(part: Wanted) -> Any:
+        elsewhere = {key: where.inside(path).path for key, path in part.written.items()}
+        here = dataclasses.replace(where.inside(part.at), written=elsewhere)
+        return Planned(part.kind.spec.of(part.name, part.args, where=here, report=report), part.name, report)
 
     return make
 
