@@ -198,11 +198,11 @@ def test_given_unknown_and_contradictory_settings_then_all_are_told_and_nothing_
         "KW656 stack 'local': could not be deployed:",
         "4 settings of stack 'local' can't be used; nothing was created:",
     ]
-    assert [line.split(":")[0].strip() for line in lines[2:]] == [
-        "KW160 keepwarm",
-        "KW164 keepwarm",
-        "KW162 keepwarm",
-        "KW160 keepwarm",
+    assert [line.split(": got ")[0].strip() for line in lines[2:]] == [
+        "KW160 stacks/Pulumi.local.yaml keepwarm:servce",
+        "KW100 stacks/Pulumi.local.yaml keepwarm:queue.max_concurency",
+        "KW119 stacks/Pulumi.local.yaml keepwarm:queue.batch_window_s",
+        "KW127 stacks/Pulumi.local.yaml keepwarm:warm_pool.max_environments",
     ]
     assert any("did you mean 'max_concurrency'?" in line for line in lines)
     assert project.left() == []

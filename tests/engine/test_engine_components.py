@@ -179,7 +179,7 @@ def every_component(make: Make, image_uri: str) -> set[str]:
     whole = a(
         "ServerlessRuntime",
         "stack",
-        {"stages": {"classify": stage}, "entry": "classify", "keep_data": False, "log_retention_days": 1},
+        {"functions": {"classify": stage}, "entry": "classify", "keep_data": False, "log_retention_days": 1},
     )
     pulumi.export("classify", classify.arn)
     pulumi.export("entry", whole.entry_arn)

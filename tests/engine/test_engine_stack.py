@@ -39,6 +39,9 @@ def changed(config: dict[str, Any], section: str, values: Any) -> dict[str, Any]
     copied = copy.deepcopy(config)
     if not isinstance(values, dict):
         copied[f"keepwarm:{section}"] = values
+        if section == "service":
+            # The function that calls it goes with it.
+            copied["keepwarm:functions"].pop("ocr", None)
         return {key: value for key, value in copied.items() if value is not None}
     target = copied.setdefault(f"keepwarm:{section}", {})
     for name, value in values.items():
