@@ -42,17 +42,18 @@ def stack(name: str) -> Callable[[], None]:
         kw.ServerlessRuntime(
             name,
             {
-                "stages": {
-                    "classify": {"code": code(), "model": "magika"},
+                "functions": {
+                    "classify": {"code": code(), "loads_model": "magika"},
                     "extract": {"code": code()},
                     "ocr": {"code": code(), "calls_service": True},
                     "enrich": {"code": code()},
-                    "publish": {"code": code(), "side_effects": True},
+                    "publish": {"code": code(), "guards_effects": True},
                 },
                 "entry": "classify",
-                "models": [seed()],
+                "models": {"models": [seed()]},
                 "service": {"image": IMAGE, "max_tasks": 2, "network_path": kw.NetworkPath.ENDPOINTS},
-                "warm": {"environments": 2, "max_environments": 5},
+                "warm_pool": {"environments": 2, "max_environments": 5},
+                "workflow": {"deadline_s": 1800},
                 "budgets_ms": {"total": 2000},
             },
         )
