@@ -311,7 +311,7 @@ def test_given_a_merged_stack_then_its_numbers_are_in_the_resources(
 
     seen = program.declared(program.built.__wrapped__(tmp_path), settings)
 
-    [classify] = [r for r in seen.resources if r.typ == program.FUNCTION and r.name.startswith("classify")]
+    [classify] = [r for r in seen.resources if r.typ == program.FUNCTION and "-classify-" in r.name]
     [source] = [r for r in seen.resources if r.typ.endswith("EventSourceMapping")]
     [target] = [r for r in seen.resources if r.typ.endswith("appautoscaling/target:Target")]
     actions = [r for r in seen.resources if r.typ.endswith("appautoscaling/scheduledAction:ScheduledAction")]
