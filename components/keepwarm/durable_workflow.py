@@ -11,7 +11,7 @@ from typing import Any, NotRequired, Self, TypedDict
 import pulumi
 from pulumi_aws import cloudwatch, iam, sfn
 
-from keepwarm import limits
+from keepwarm import _planned, limits
 from keepwarm._values import concat, derive, plain
 from keepwarm.checks import asl, wake
 from keepwarm.checks.grants import check_grants
@@ -36,7 +36,6 @@ RETRY_INTERVAL_S = 2
 RETRY_MAX_DELAY_S = 30
 LOG_RETENTION_DAYS = 30
 DOCUMENT_WORKFLOW = Path(__file__).parent / "templates" / "document_workflow.asl.json.j2"
-PLACEHOLDER_ACCOUNT = "000000000000"
 ALIAS_ARN = r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+"
 
 
@@ -176,8 +175,7 @@ class DurableWorkflowSpec:
 
     def planned(self, name: str) -> WorkflowBinding:
         """Binding of the workflow that this would make, with stand-ins for what AWS names."""
-        machine = f"arn:aws:states:us-east-1:{PLACEHOLDER_ACCOUNT}:stateMachine:{name}-machine-0000000"
-        return self.binding(machine)
+        return self.binding(_planned.arn("states", f"stateMachine:{_planned.physical(name, 'machine')}"))
 
     def binding(self, arn: pulumi.Input[str]) -> WorkflowBinding:
         """What a function needs to start this workflow."""
@@ -506,7 +504,7 @@ def _preview(owner: str, spec: DurableWorkflowSpec) -> None:
             **stand_ins,
             "partition": "aws",
             "functions": {
-                step: plain(arn) or f"arn:aws:lambda:us-east-1:{PLACEHOLDER_ACCOUNT}:function:{step}:live"
+                step: plain(arn) or _planned.arn("lambda", f"function:{step}:live")
                 for step, arn in values["functions"].items()
             },
             "step_timeouts_s": {
